@@ -1,0 +1,46 @@
+# The Python that .venv is made from, e.g. make setup PYTHON=python3.13
+PYTHON ?= python3
+# Extra arguments for test and lab, e.g. make test ARGS="-k limit"
+ARGS ?=
+
+# Paths are relative on purpose: the folder above may have any name.
+VENV_PYTHON := .venv/bin/python
+STAMP := .venv/.installed
+
+PYTHON_FITS = "$(PYTHON)" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
+VENV_FITS = $(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))'
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lab test notebooks site bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: $(STAMP) ## Make .venv and install everything into it (about a minute, once)
+	@echo 'Ready. Next: make lab'
+
+$(STAMP): pyproject.toml
+	$(if $(shell { $(VENV_FITS) || $(PYTHON_FITS); } 2>/dev/null && echo yes),,$(error chatroom_lib needs Python 3.11 or newer with its venv module, and "$(PYTHON)" is not that. Install one (on Debian or Ubuntu also its python3-venv package) and name it: make setup PYTHON=python3.13))
+	@$(VENV_FITS) 2>/dev/null || { echo 'Making .venv ...'; "$(PYTHON)" -m venv --clear .venv; }
+	@echo 'Installing chatroom_lib and its dependencies into .venv (about a minute) ...'
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+lab: $(STAMP) ## Open JupyterLab on the first chapter
+	@set -- notebooks/[0-9]*.ipynb; $(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. "$$1" $(ARGS)
+
+test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
+	@$(VENV_PYTHON) notebooks/execute.py
+
+site: ## Build the book (not there yet)
+	@echo 'The book is not there yet.'; exit 1
+
+bench: ## Run the benchmarks (not there yet)
+	@echo 'The benchmarks are not there yet.'; exit 1
+
+clean: ## Remove .venv, caches and build files
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,187 @@
+"""Simulated people, and the scenarios they play.
+
+A client is a description: who joins when, says how much, reads how fast, and how they go. The same description
+runs on real sockets (`live`) and in the simulation (`simulate`).
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.trace import Trace, label
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Client:
+    """One person. Times are seconds since the start of the run. Make one with the functions below."""
+
+    name: str
+    joins: float | None = None  # None: in the order of the scenario, 10 ms after the one before
+    says: int = 0  # how many messages
+    every: float = 0.1  # seconds from one message to the next
+    size: int = 1000  # characters in a message
+    pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
+    leaves: float = NEVER  # when it closes its connection politely
+    vanishes: float = NEVER  # when its connection is reset, as if its machine had died
+
+    def __post_init__(self):
+        if not self.name or " " in self.name:
+            raise ValueError(f"a client's name must be one word, not {self.name!r}")
+        if min(self.joins or 0, self.says, self.every, self.size, self.pause) < 0:
+            raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
+
+    @property
+    def prompt(self) -> bool:
+        """Does it read whatever comes at once?"""
+        return self.pause == 0
+
+
+def talker(name: str, says: int = 20, **changes) -> Client:
+    """Says `says` messages, one every `every` seconds, and reads promptly."""
+    return Client(name, says=says, **changes)
+
+
+def listener(name: str, **changes) -> Client:
+    """Says nothing and reads promptly."""
+    return Client(name, **changes)
+
+
+def late_joiner(name: str, joins: float, **changes) -> Client:
+    """A listener who comes in after `joins` seconds."""
+    return Client(name, joins=joins, **changes)
+
+
+def slow_reader(name: str, pause: float = 0.2, **changes) -> Client:
+    """Reads one message, then does something else for `pause` seconds."""
+    return Client(name, pause=pause, **changes)
+
+
+def frozen(name: str, **changes) -> Client:
+    """Keeps its connection open and never reads, like a laptop whose lid is closed.
+    With `vanishes=3` it dies after 3 s."""
+    return Client(name, pause=NEVER, **changes)
+
+
+def vanishing(name: str, vanishes: float, **changes) -> Client:
+    """Reads promptly until its connection is reset after `vanishes` seconds."""
+    return Client(name, vanishes=vanishes, **changes)
+
+
+def leaving(name: str, leaves: float, **changes) -> Client:
+    """Reads promptly until it closes its connection politely after `leaves` seconds."""
+    return Client(name, leaves=leaves, **changes)
+
+
+def flooder(name: str, says: int = 1000, **changes) -> Client:
+    """Says `says` short messages as fast as its connection takes them."""
+    return Client(name, says=says, **{"every": 0.0, "size": 20, **changes})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who meets, for how long. Runs unchanged in `simulate(room, scenario, seed)` and `live(room, scenario)`."""
+
+    clients: tuple[Client, ...]
+    duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
+
+    def __post_init__(self):
+        clients = [
+            replace(client, joins=index * 0.01) if client.joins is None else client
+            for index, client in enumerate(self.clients)
+        ]
+        object.__setattr__(self, "clients", tuple(clients))
+        names = [client.name for client in self.clients]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two clients of one name: {', '.join(names)}")
+        if not 0 < self.duration < NEVER:
+            raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
+
+    def lasting(self, duration: float) -> "Scenario":
+        return replace(self, duration=duration)
+
+# ---------------------------------------------------------------- how a client plays its part
+
+
+async def play(client: Client, dial: Callable[[Client], Awaitable[ClientConnection]], trace: Trace) -> None:
+    """One client's visit, from joining to its end. `dial` opens its connection."""
+    await asyncio.sleep(client.joins)
+    try:
+        connection = await dial(client)
+    except (OSError, InvalidHandshake, TimeoutError):
+        trace.record("shut out", client.name)
+        return
+    trace.record("joined", client.name)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(speak(client, connection, trace))
+            if client.pause < NEVER:
+                tasks.create_task(read(client, connection, trace))
+            if min(client.leaves, client.vanishes) < NEVER:
+                tasks.create_task(go(client, connection, trace))
+            await connection.wait_closed()
+            if not trace.of("left", "vanished", who=client.name):
+                trace.record("lost", client.name)
+    finally:
+        reset(connection)
+
+
+async def speak(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    clock = asyncio.get_running_loop().time
+    start = clock()
+    try:
+        for number in range(1, client.says + 1):
+            await asyncio.sleep(start + number * client.every - clock())
+            message = Message(client.name, f"{number} ".ljust(client.size, "."))
+            trace.record("said", client.name, label(message))
+            await connection.send(encode(message))
+    except ConnectionClosed:
+        pass
+
+
+async def read(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    try:
+        async for frame in connection:
+            message = decode_reply(frame)
+            if message.refused is None:
+                trace.record("heard", client.name, label(message))
+            else:
+                trace.record("refused", client.name, label(Message(client.name, message.refused)))
+            if client.pause:
+                await asyncio.sleep(client.pause)
+    except ConnectionClosed:
+        pass
+
+
+async def go(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    await asyncio.sleep(min(client.leaves, client.vanishes) - trace.clock())
+    if client.leaves < client.vanishes:
+        trace.record("left", client.name)
+        await connection.close()
+    else:
+        trace.record("vanished", client.name)
+        reset(connection)
+
+
+def reset(connection: ClientConnection) -> None:
+    """End the TCP connection with a reset (RST), not with the polite FIN."""
+    if sock := connection.transport.get_extra_info("socket"):
+        if sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.transport.abort()
+
+
+def connect_options(client: Client) -> dict:
+    """For `websockets.connect`: who calls, no more than the wire asks for, and no read-ahead for who reads late."""
+    options = {"user_agent_header": f"chatroom-client {quote(client.name)}", "proxy": None, "close_timeout": 1}
+    if not client.prompt:
+        options["max_queue"] = 1
+    return {**options, "compression": None, "ping_interval": None}

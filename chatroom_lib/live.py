@@ -1,0 +1,70 @@
+"""A scenario on real sockets, in real time: `trace = await live(room, scenario)`.
+
+Server and clients run on the background thread. The buffers on the way to a client are small, so that one who does
+not read is felt after some 15 messages of 1 kB, and not after the 4 MB that Linux would hold for it.
+"""
+
+import asyncio
+import socket
+from functools import partial
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from chatroom_lib import rooms
+from chatroom_lib.background import hand_over
+from chatroom_lib.clients import Client, Scenario, connect_options, play
+from chatroom_lib.observe import ObservedConnection, Pool, waits
+from chatroom_lib.server import Server, end
+from chatroom_lib.trace import Trace
+
+SMALL = 4096  # bytes in each buffer on the way
+GLANCE = 0.005  # seconds from one look at the pool to the next
+
+
+async def live(room, scenario: Scenario) -> Trace:
+    """Run `scenario` in a fresh room: a room class, or a version ("v1"). Takes `scenario.duration` seconds.
+
+    Returns the Trace; its `seed` is None, since nobody decides this race.
+    """
+    room = rooms.get(room) if isinstance(room, str) else room
+    return await hand_over(run(room, scenario))
+
+
+async def run(room, scenario: Scenario) -> Trace:
+    trace = Trace(rooms.name_of(room), scenario.clients)
+    server = Server(
+        room,
+        connect=partial(ObservedConnection, trace=trace),
+        on_error=lambda error: trace.record("error", "room", type(error).__name__),
+        write_limit=SMALL,
+    )
+    await server.start()
+    server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)  # accepted ones inherit it
+    trace.start_clock(asyncio.get_running_loop())
+    dial = partial(connect_to, server)
+    playing = [asyncio.create_task(play(client, dial, trace)) for client in scenario.clients]
+    watching = asyncio.create_task(watch(Pool(server.room, trace)))
+    try:
+        await asyncio.sleep(scenario.duration)
+        trace.finish("time is up", waits(server.tasks.visitors), server.errors)
+    finally:
+        await end([watching, *playing], 0)
+        await server.stop()
+    return trace
+
+
+async def connect_to(server: Server, client: Client) -> ClientConnection:
+    options = connect_options(client)
+    if not client.prompt:
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)  # counts only if set before connecting
+        await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
+        options["sock"] = sock
+    return await connect(server.url, **options)
+
+
+async def watch(pool: Pool) -> None:
+    while True:
+        pool.look()
+        await asyncio.sleep(GLANCE)

@@ -1,0 +1,65 @@
+"""What travels between a client and a room: one JSON object, `{"token": "Ann", "content": "hello"}`.
+
+`token` says who speaks, `content` what they say; both are text. A version may add fields, and whoever does not
+know them skips them.
+"""
+
+import json
+from dataclasses import dataclass
+
+
+class MessageError(ValueError):
+    """A frame that is not a message. Its text names what is wrong, in less than 120 bytes,
+    so that it fits into a close frame as the reason (RFC 6455, section 5.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    token: str
+    content: str
+    refused: str | None = None  # only a room sets this: what the receiver had said, and nobody else will hear
+
+
+def encode(message: Message) -> str:
+    """The text frame for `message`."""
+    fields = {"token": message.token, "content": message.content}
+    if message.refused is not None:
+        fields["refused"] = message.refused
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode(frame: str | bytes) -> Message:
+    """The message in `frame`, as a room takes it from a client. Raises MessageError if there is none."""
+    fields = parse(frame)
+    return Message(text_field(fields, "token"), text_field(fields, "content"))
+
+
+def decode_reply(frame: str | bytes) -> Message:
+    """The message in `frame`, as a client takes it from a room: `refused` is set if it is a refusal."""
+    fields = parse(frame)
+    return Message(text_field(fields, "token"), text_field(fields, "content"), fields.get("refused"))
+
+
+def parse(frame: str | bytes) -> dict:
+    if not isinstance(frame, str):
+        raise MessageError("a binary frame; messages are text frames")
+    try:
+        fields = json.loads(frame)
+    except (ValueError, RecursionError):
+        raise MessageError("not JSON") from None
+    if not isinstance(fields, dict):
+        raise MessageError("not a JSON object with a token and a content")
+    return fields
+
+
+def text_field(fields: dict, name: str) -> str:
+    if name not in fields:
+        raise MessageError(f"{name} is missing")
+    text = fields[name]
+    if not isinstance(text, str):
+        raise MessageError(f"{name} must be text")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, UTF-8 cannot
+        raise MessageError(f"{name} holds half a character") from None
+    return text

@@ -1,0 +1,80 @@
+"""Every version of the room, one file each, in the order in which the story tells them.
+
+A version copies its predecessor and changes what its chapter changes, so that the difference between two files
+is the lesson. A new version is a new file here and a new line in VERSIONS.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from websockets.asyncio.server import ServerConnection
+
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2
+
+VERSIONS = {
+    "v1": v1.Room,
+    "v1.1": v1_1.Room,
+    "v2": v2.Room,
+    "v2-rw": v2_rw.Room,
+    "v3": v3.Room,
+    "v3.1": v3_1.Room,
+    "v3.2": v3_2.Room,
+}
+
+
+class Room(Protocol):
+    """What a class must offer to be a room here. (No room inherits from this: it is a description.)"""
+
+    async def __aenter__(self): ...  # start what runs beside the visits, a hub for example
+
+    async def __aexit__(self, *exc): ...  # stop it
+
+    async def handle(self, connection: ServerConnection) -> None: ...  # one visit; ends when the client leaves
+
+    def members(self) -> list[ServerConnection]: ...  # whom a message would be sent to now
+
+
+class RoomError(ValueError):
+    """There is no such room. The text says what was looked for and what there is."""
+
+
+def get(name: str) -> Callable[[], Room]:
+    """The room class called `name`: a version ("v1.1") or a file and a class in it ("my/room.py:Room")."""
+    if name in VERSIONS:
+        return VERSIONS[name]
+    path, colon, class_name = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        known = ", ".join(VERSIONS)
+        raise RoomError(f"no room {name!r}: the versions are {known}; a room of your own is path/to/file.py:Class")
+    return load(Path(path), class_name)
+
+
+def load(path: Path, class_name: str) -> Callable[[], Room]:
+    if not path.is_file():
+        raise RoomError(f"no file {path}")
+    spec = importlib.util.spec_from_file_location(f"room_in_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise RoomError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    room = getattr(module, class_name, None)
+    if not callable(room):
+        raise RoomError(f"no class {class_name!r} in {path}")
+    missing = [method for method in ("__aenter__", "__aexit__", "handle", "members") if not hasattr(room, method)]
+    if missing:
+        raise RoomError(f"{class_name} in {path} is not a room: it lacks {', '.join(missing)}")
+    return room
+
+
+def name_of(room) -> str:
+    """What to call a room (a class or an object): its version, or else its class's own name."""
+    room_class = room if isinstance(room, type) else type(room)
+    for name, version in VERSIONS.items():
+        if room_class is version:
+            return name
+    return getattr(room, "__name__", room_class.__name__)

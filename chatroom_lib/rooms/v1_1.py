@@ -1,0 +1,61 @@
+"""v1.1: remove who cannot be reached, and let nobody wait for a broadcast.
+
+What changed since v1
+- A connection that a send fails on is cut out of the list.
+- Every broadcast is a task of its own, so the speaker's next message is read at once.
+
+How it fails
+- Several broadcasts run at once and share one list. When a client dies on whom they all wait, each of them
+  wakes up and cuts out *its* index, where by then somebody else stands: healthy clients are put out of the
+  list without any error. They are still connected and still heard, but they hear nothing any more.
+- Broadcasts overtake each other: two people may hear the same two messages in different orders.
+- As long as a client does not read, every message leaves one more task waiting, and its text in memory.
+"""
+
+import asyncio
+
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib.message import Message, MessageError, decode, encode
+
+
+class Room:
+    def __init__(self):
+        self.connections = []  # in the order of joining
+        self.errors = 0  # sends that failed
+        self.broadcasts = set()  # the tasks under way: asyncio itself keeps only weak references
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc):
+        for task in self.broadcasts:
+            task.cancel()
+
+    async def handle(self, connection):
+        """One visit: join, then pass on what this client says until it leaves."""
+        self.connections.append(connection)
+        try:
+            async for frame in connection:
+                task = asyncio.create_task(self.broadcast(decode(frame)))
+                self.broadcasts.add(task)
+                task.add_done_callback(self.broadcasts.discard)
+        except MessageError as error:
+            await connection.close(1007, str(error))
+        except ConnectionClosed:
+            pass
+
+    async def broadcast(self, message: Message):
+        frame = encode(message)
+        index = 0
+        while index < len(self.connections):
+            connection = self.connections[index]
+            try:
+                await connection.send(frame)
+                index += 1
+            except ConnectionClosed:
+                self.errors += 1
+                self.connections = self.connections[:index] + self.connections[index + 1 :]
+
+    def members(self):
+        return list(self.connections)

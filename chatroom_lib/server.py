@@ -1,0 +1,231 @@
+"""A real `websockets` server around a room, and the page to chat from.
+
+    server = await serve("v1")      # in a cell; it runs on the background thread
+    server.url, server.page         # for clients, and for your browser
+    await server.stop()
+"""
+
+import asyncio
+import weakref
+from http import HTTPStatus
+from importlib.resources import files
+from urllib.parse import urlsplit
+
+import websockets
+from websockets.asyncio.server import ServerConnection
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from chatroom_lib import rooms
+from chatroom_lib.background import hand_over
+from chatroom_lib.observe import Tasks, name_of_client, visitor, watcher
+
+# No compression and no keepalive: the seed's library offers neither by itself, and both are chapters of their own.
+WIRE = {"compression": None, "ping_interval": None}
+ERRORS_KEPT = 100
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class ServerError(RuntimeError):
+    """The server cannot start. The text says why, and what to do."""
+
+
+class Server:
+    """One room behind one port.
+
+    `errors` are the exceptions in the room that nobody handled: the first 100, while `error_count` counts on.
+    `start` runs it on the event loop it is called from; `stop` may be called from any.
+    """
+
+    def __init__(self, room, host="127.0.0.1", port=0, *, connect=ServerConnection, on_error=None, **options):
+        self.name = rooms.name_of(room)
+        self.room = room if hasattr(room, "handle") and not isinstance(room, type) else room()
+        self.host, self.port = host, port
+        self.connect = connect  # makes a connection object
+        self.on_error = on_error  # called with each error
+        self.options = {**WIRE, **options}  # for websockets.serve
+        self.errors: list[BaseException] = []
+        self.error_count = 0
+        self.tasks = Tasks(self.record_error)
+        self.connections = weakref.WeakSet()  # those still in their handshake included
+        self.running = False
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self.authority}/chatroom"
+
+    @property
+    def page(self) -> str:
+        return f"http://{self.authority}/"
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    # ------------------------------------------------------------ start and stop
+
+    async def start(self) -> "Server":
+        """Start the room and listen. Raises ServerError if the port cannot be had."""
+        self.loop = asyncio.get_running_loop()
+        await asyncio.create_task(self.open())  # in a task, so that `watcher` is set for what it starts, only
+        return self
+
+    async def open(self) -> None:
+        watcher.set(self.tasks)
+        await self.room.__aenter__()
+        self.hub_tasks = list(self.tasks.visitors)
+        try:
+            self.listener = await websockets.serve(
+                self.visit,
+                self.host,
+                self.port,
+                process_request=self.answer,
+                create_connection=self.make_connection,
+                **self.options,
+            )
+        except OSError as error:
+            await self.room.__aexit__(None, None, None)
+            reason = error.strerror or error
+            raise ServerError(
+                f"cannot listen on {self.host} port {self.port}: {reason}; take another port, or 0 for any free one"
+            ) from None
+        if self.listener.sockets:
+            self.port = self.listener.sockets[0].getsockname()[1]
+        self.running = True
+
+    async def stop(self) -> None:
+        """Say goodbye to everybody. Ends within 2 s, whatever the clients and the room do."""
+        if self.running:
+            self.running = False
+            await hand_over(self.close(), self.loop)
+
+    async def close(self) -> None:
+        self.listener.close()  # politely; but a client that does not read never answers,
+        await patiently(self.listener.wait_closed(), 0.5)
+        for connection in list(self.connections):  # and only this frees whoever waits to send to it
+            if hasattr(connection, "transport"):
+                connection.transport.abort()
+        visits = [task for task in self.tasks.visitors if task not in self.hub_tasks]
+        await end(visits, 0.3)
+        await patiently(self.room.__aexit__(None, None, None), 0.3, self.record_error)
+        await end(list(self.tasks.visitors), 0.1)
+
+    # ------------------------------------------------------------ visits
+
+    def make_connection(self, *args, **options) -> ServerConnection:
+        connection = self.connect(*args, **options)
+        self.connections.add(connection)
+        return connection
+
+    async def visit(self, connection: ServerConnection) -> None:
+        name = name_of_client(connection)
+        visitor.set(name)
+        self.tasks.visitors[asyncio.current_task()] = name
+        try:
+            await self.room.handle(connection)
+        except ConnectionClosed:
+            pass  # the visit is over
+        except Exception as error:
+            self.record_error(error)
+
+    def record_error(self, error: BaseException) -> None:
+        self.error_count += 1
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append(error)
+        if self.on_error:
+            self.on_error(error)
+
+    # ------------------------------------------------------------ HTTP
+
+    def answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        """None lets the WebSocket handshake go on."""
+        path = request.path.partition("?")[0]
+        if path == "/chatroom":
+            if friendly(request.headers):
+                return None
+            return connection.respond(HTTPStatus.FORBIDDEN, "Pages of other sites may not join this room.\n")
+        if path != "/":
+            return connection.respond(HTTPStatus.NOT_FOUND, "The chat page is at /, the room at /chatroom.\n")
+        body = files("chatroom_lib").joinpath("web/chat.html").read_bytes()
+        headers = {
+            "Content-Type": "text/html; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Content-Security-Policy": PAGE_POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+            "Connection": "close",
+        }
+        return Response(HTTPStatus.OK, "OK", Headers(headers), body)
+
+    def __repr__(self):
+        if not self.running:
+            state = "stopped"
+        else:
+            state = f"at {self.url}, {len(self.room.members())} in the pool"
+        lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
+        lines += [f"  {type(error).__name__}: {error}" for error in self.errors[:5]]
+        return "\n".join(lines)
+
+
+def friendly(headers: Headers) -> bool:
+    """May the page that this handshake comes from join? Browsers let any site's page call 127.0.0.1.
+
+    Yes, if the page is ours, or from this machine, or a file (the seed's client is one), or if it is no page.
+    """
+    origin = headers.get("Origin")
+    if origin in (None, "null", "file://"):
+        return True
+    parts = urlsplit(origin)
+    return parts.netloc == headers.get("Host") or parts.hostname in ("127.0.0.1", "localhost", "::1")
+
+
+async def patiently(coroutine, seconds: float, on_error=lambda error: None) -> None:
+    """Let `coroutine` run for `seconds`, then cancel it. Its exception goes to `on_error`."""
+    task = asyncio.create_task(coroutine)
+    await end([task], seconds)
+    if task.done() and not task.cancelled() and task.exception():
+        on_error(task.exception())
+
+
+async def end(tasks: list[asyncio.Task], seconds: float) -> None:
+    """Give `tasks` that time to end, then cancel them and give it again."""
+    for cancel in (False, True):
+        tasks = [task for task in tasks if not task.done()]
+        for task in tasks:
+            if cancel:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+
+# ---------------------------------------------------------------- serving from a cell
+
+_serving: dict[str | int, Server] = {}  # the servers started by serve(), by fixed port or by name
+
+
+async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **options) -> Server:
+    """Start a server for `room` on the background thread: a version ("v1"), a room class, or a room.
+
+    A server that an earlier call started under the same name (the room's, unless given), or on the same port,
+    is stopped first; so a cell that serves can be run again. `options` go to `websockets.serve`.
+    """
+    room = rooms.get(room) if isinstance(room, str) else room
+    server = Server(room, host, port, **options)
+    server.name = name or server.name
+    key = port or server.name
+    if earlier := _serving.pop(key, None):
+        await earlier.stop()
+    await hand_over(server.start())
+    _serving[key] = server
+    return server
+
+
+async def stop_all() -> None:
+    """Stop every server that `serve` started."""
+    while _serving:
+        _, server = _serving.popitem()
+        await server.stop()

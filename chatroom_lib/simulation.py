@@ -1,0 +1,396 @@
+"""A scenario in virtual time: `trace = simulate(room, scenario, seed)`.
+
+The unmodified `websockets` library, server and clients, runs on an event loop whose clock jumps from one event to
+the next, over connections that live in memory. Nothing really waits, so a run of many seconds takes milliseconds.
+The seed alone decides what chance decides on a real machine: which of the ready tasks goes first, and how long each
+packet travels. The same seed gives the same Trace, digit for digit, in every process.
+
+If nothing is ready and no timer is set, nothing will ever happen again: the run is *at rest*.
+"""
+
+import asyncio
+import contextvars
+import heapq
+import itertools
+import random
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from websockets.asyncio.client import ClientConnection, connect
+
+from chatroom_lib import rooms
+from chatroom_lib.clients import Client, Scenario, connect_options, play
+from chatroom_lib.observe import ObservedConnection, Pool, task_factory, waits
+from chatroom_lib.server import Server
+from chatroom_lib.trace import Trace
+
+WINDOW = 65536  # bytes under way to a client at most, as in TCP's receive window
+SMALL_WINDOW = 4096  # the same, to a client that does not read promptly
+WRITE_LIMIT = 4096  # bytes that a server's connection buffers before send() waits
+LATENCY = (0.0002, 0.002)  # seconds that a packet travels: anything between these
+MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
+
+
+def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
+    """Run `scenario` in a fresh room: a room class, or a version ("v1"). Works anywhere, cells included.
+
+    Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
+    """
+    room = rooms.get(room) if isinstance(room, str) else room
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return run(room, scenario, seed)
+    with ThreadPoolExecutor(1) as another_thread:  # this one has a running loop, as in a cell, and can run no second
+        return another_thread.submit(run, room, scenario, seed).result()
+
+
+def run(room, scenario: Scenario, seed: int) -> Trace:
+    loop = SimulationLoop(seed)
+    trace = Trace(rooms.name_of(room), scenario.clients, seed)
+    server = Server(
+        room,
+        port=8081,
+        connect=partial(SimulatedConnection, trace=trace),
+        on_error=lambda error: trace.record("error", "room", type(error).__name__),
+        write_limit=WRITE_LIMIT,
+    )
+    loop.set_exception_handler(lambda loop, context: server.record_error(context.get("exception")))
+    try:
+        loop.run_until_complete(server.start())
+        trace.start_clock(loop)
+        loop.after_turn = Pool(server.room, trace).look
+        dial = partial(connect_to, server)
+        playing = [loop.create_task(play(client, dial, trace)) for client in scenario.clients]
+        ending = loop.run_until_rest(scenario.duration)
+        trace.finish(ending, waits(server.tasks.visitors), server.errors)
+        for task in playing:
+            if task.done():
+                task.result()  # raises if a client did what no client should
+        return trace
+    finally:
+        loop.clean_up()
+
+
+async def connect_to(server: Server, client: Client) -> ClientConnection:
+    window = WINDOW if client.prompt else SMALL_WINDOW
+    return await connect(server.url, window=window, **connect_options(client))
+
+
+# ---------------------------------------------------------------- the loop
+
+
+class SimulationLoop(asyncio.BaseEventLoop):
+    """asyncio's event loop with a virtual clock and an in-memory network; `random` decides all races."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.random = random.Random(seed)
+        self.now = 0.0  # virtual seconds
+        self.deadline = float("inf")
+        self.ending = None
+        self.turns = 0
+        self.after_turn = lambda: None
+        self.listening = {}  # (host, port) -> Listener
+        self.serials = itertools.count()
+        self.set_task_factory(partial(task_factory, task_class=Task))
+        self._selector = self  # asyncio's loop asks its selector to wait: see select()
+        self._clock_resolution = 1e-9
+
+    def time(self) -> float:
+        return self.now
+
+    def select(self, timeout: float | None) -> list:
+        """Where a real loop waits for the network or the next timer, this one moves its clock."""
+        if timeout is None:
+            self.end("at rest")
+        elif timeout > 0:
+            self.now = min(self._scheduled[0].when(), self.deadline)
+            if self.now == self.deadline:
+                self.end("time is up")
+        return []
+
+    def end(self, ending: str) -> None:
+        self.ending = ending
+        self.stop()
+
+    def run_until_rest(self, duration: float) -> str:
+        """Run for `duration` virtual seconds at most; returns how it ended."""
+        self.deadline = self.now + duration
+        self.run_forever()
+        return self.ending
+
+    def _run_once(self):
+        self.shuffle()
+        super()._run_once()
+        self.after_turn()
+        self.turns += 1
+        if self.turns == MOST_TURNS:
+            self.end("never rests")
+
+    def shuffle(self) -> None:
+        """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order:
+        transports rely on it."""
+        if len(self._ready) < 2:
+            return
+        steps = [
+            index
+            for index, handle in enumerate(self._ready)
+            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
+        ]
+        if len(steps) > 1:
+            handles = [self._ready[index] for index in steps]
+            self.random.shuffle(handles)
+            for index, handle in zip(steps, handles):
+                self._ready[index] = handle
+
+    def call_at(self, when, callback, *args, context=None):
+        timer = Timer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True
+        return timer
+
+    def clean_up(self) -> None:
+        """End every task and close the loop."""
+        self.after_turn = lambda: None
+        self.set_exception_handler(lambda loop, context: None)
+        self.deadline = float("inf")
+        for _ in range(100):  # a task may go on for some turns after it was cancelled
+            tasks = asyncio.all_tasks(self)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            self.call_soon(self.stop)
+            self.run_forever()
+        self.run_until_complete(self.shutdown_asyncgens())
+        self.close()
+
+    def _process_events(self, events):
+        pass
+
+    def _write_to_self(self):
+        pass
+
+    # ------------------------------------------------------------ the network, as websockets asks for it
+
+    async def create_server(self, protocol_factory, host, port, **_):
+        self.listening[host, port] = Listener(self, protocol_factory, (host, port))
+        return self.listening[host, port]
+
+    async def create_connection(self, protocol_factory, host, port, *, window=WINDOW, **_):
+        listener = self.listening.get((host, port))
+        if listener is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        await asyncio.sleep(self.random.uniform(*LATENCY))
+        address = ("127.0.0.1", 50000 + next(self.serials))
+        client = Transport(self, protocol_factory(), window, address, listener.address)
+        server = Transport(self, listener.accept(), WINDOW, listener.address, address)
+        client.peer, server.peer = server, client
+        self.call_soon(server.protocol.connection_made, server, context=listener.context.copy())
+        client.protocol.connection_made(client)
+        return client, client.protocol
+
+
+class Timer(asyncio.TimerHandle):
+    """A timer. Of two that are due at the same time, the one set first goes first."""
+
+    __slots__ = ("serial",)
+
+    def __init__(self, when, callback, args, loop, context):
+        super().__init__(when, callback, args, loop, context)
+        self.serial = next(loop.serials)
+
+    def __lt__(self, other):
+        return (self._when, self.serial) < (other._when, other.serial)
+
+
+class Task(asyncio.Task):
+    """A task whose hash is the same in every run: asyncio keeps tasks in sets, and a set goes by hashes."""
+
+    def __new__(cls, coroutine, *, loop, **_):
+        task = super().__new__(cls)
+        task.serial = next(loop.serials)
+        return task
+
+    def __hash__(self):
+        return self.serial
+
+
+class SimulatedConnection(ObservedConnection):
+    """A connection whose hash is the same in every run."""
+
+    def __init__(self, *args, **options):
+        self.serial = next(asyncio.get_running_loop().serials)
+        super().__init__(*args, **options)
+
+    def __hash__(self):
+        return self.serial
+
+
+# ---------------------------------------------------------------- the network
+
+
+class Listener:
+    """What `create_server` returns: as much of asyncio.Server as websockets uses."""
+
+    sockets = ()
+
+    def __init__(self, loop, protocol_factory, address):
+        self.loop, self.protocol_factory, self.address = loop, protocol_factory, address
+        self.context = contextvars.copy_context()
+
+    def accept(self):
+        return self.context.copy().run(self.protocol_factory)
+
+    def close(self):
+        self.loop.listening.pop(self.address, None)
+
+    def is_serving(self):
+        return self.address in self.loop.listening
+
+    def get_loop(self):
+        return self.loop
+
+    async def wait_closed(self):
+        pass
+
+
+class Transport(asyncio.Transport):
+    """One end of a TCP connection: a write buffer here, and a window of bytes that may be under way to the peer.
+
+    A peer that does not read fills its window, then our buffer, and then our protocol is told to pause.
+    """
+
+    def __init__(self, loop, protocol, window, address, peer_address):
+        super().__init__({"sockname": address, "peername": peer_address})
+        self.loop, self.protocol, self.window = loop, protocol, window
+        self.peer: Transport
+        self.buffer = bytearray()  # written, and not yet under way
+        self.high, self.low = 65536, 16384  # bytes in the buffer at which the protocol pauses, and resumes
+        self.unread = 0  # bytes under way to us, or arrived and not yet taken by our protocol
+        self.arrived = deque()  # packets not yet taken; b"" is the end of the stream
+        self.last_arrival = 0.0  # at the peer: packets do not overtake each other
+        self.reading = True
+        self.paused = self.closing = self.closed = self.ended = False
+        self.eof = None  # None, "wanted" or "sent"
+        self.broken = False  # the peer has reset the connection, and we have not noticed yet
+
+    # ------------------------------------------------------------ writing
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        self.high = 65536 if high is None else high
+        self.low = self.high // 4 if low is None else low
+
+    def get_write_buffer_size(self):
+        return len(self.buffer)
+
+    def write(self, data):
+        if self.closed or self.eof:
+            return
+        self.buffer += data
+        self.flush()
+        if len(self.buffer) > self.high and not self.paused and not self.closed:
+            self.paused = True
+            self.protocol.pause_writing()
+
+    def can_write_eof(self):
+        return True
+
+    def write_eof(self):
+        if not self.eof:
+            self.eof = "wanted"
+            self.flush()
+
+    def flush(self):
+        """Send off what fits into the peer's window, and then what waits for an empty buffer."""
+        if self.closed:
+            return
+        if self.broken:
+            self.lose(ConnectionResetError(104, "Connection reset by peer"))
+            return
+        if packet := bytes(self.buffer[: self.peer.window - self.peer.unread]):
+            del self.buffer[: len(packet)]
+            self.peer.unread += len(packet)
+            self.travel(self.peer.arrive, packet)
+        if self.paused and len(self.buffer) <= self.low:
+            self.paused = False
+            self.protocol.resume_writing()
+        if not self.buffer:
+            if self.eof == "wanted":
+                self.eof = "sent"
+                self.travel(self.peer.arrive, b"")
+            if self.closing:
+                self.lose(None)
+
+    def travel(self, arrival, *args):
+        """Call `arrival` at the peer after the time that a packet takes."""
+        self.last_arrival = max(self.last_arrival, self.loop.now + self.loop.random.uniform(*LATENCY))
+        self.loop.call_at(self.last_arrival, arrival, *args)
+
+    # ------------------------------------------------------------ reading
+
+    def arrive(self, packet):
+        if self.closed:
+            if packet:  # data for a closed socket: TCP answers with a reset
+                self.travel(self.peer.be_reset)
+            return
+        self.arrived.append(packet)
+        self.deliver()
+
+    def deliver(self):
+        while self.arrived and self.reading and not self.closing and not self.closed:
+            packet = self.arrived.popleft()
+            if packet:
+                self.unread -= len(packet)
+                self.protocol.data_received(packet)
+                self.peer.flush()
+            elif not self.protocol.eof_received():
+                self.close()
+
+    def is_reading(self):
+        return self.reading and not self.closing
+
+    def pause_reading(self):
+        self.reading = False
+
+    def resume_reading(self):
+        self.reading = True
+        if self.broken:
+            self.be_reset()
+        else:
+            self.loop.call_soon(self.deliver)
+
+    # ------------------------------------------------------------ the end
+
+    def is_closing(self):
+        return self.closing or self.closed
+
+    def close(self):
+        if not self.closing:
+            self.closing = True
+            self.loop.call_soon(self.flush)
+
+    def abort(self):
+        self.lose(None, reset=True)
+
+    def be_reset(self):
+        """The peer has reset the connection. Who neither reads nor writes does not notice."""
+        self.broken = True
+        self.arrived.clear()
+        if self.reading or self.buffer:
+            self.lose(ConnectionResetError(104, "Connection reset by peer"))
+
+    def lose(self, error, reset=False):
+        if self.closed:
+            return
+        self.closed = True
+        self.buffer.clear()
+        self.loop.call_soon(self.protocol.connection_lost, error)
+        if self.broken:
+            return
+        if reset or self.arrived:  # closing a socket with unread data resets the connection, too
+            self.travel(self.peer.be_reset)
+        elif self.eof != "sent":
+            self.travel(self.peer.arrive, b"")

@@ -1,0 +1,195 @@
+"""What happened in one run: events in the order of time, and the figures read from them."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from chatroom_lib.message import Message
+
+KINDS = {
+    # noted by the client
+    "joined": "its connection is open",
+    "shut out": "it could not connect",
+    "said": "it begins to send a message",
+    "heard": "it has received a message",
+    "refused": "the room told it that its message will not be passed on",
+    "left": "it closes its connection politely",
+    "vanished": "it resets its connection, as a machine that dies",
+    "lost": "its connection ended without its doing",
+    # noted at the server's end of its connection
+    "accepted": "the room has read its message",
+    "sending": "the room begins to send it a message",
+    "overlap": "the same, while an earlier send to it has not returned",
+    "sent": "that send has returned",
+    "failed": "that send has raised ConnectionClosed",
+    # read from the room
+    "entered": "it is in the room's pool from now on",
+    "removed": "it is not in the pool any more",
+    "error": "an exception in the room that nobody handled",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    time: float  # seconds since the run began
+    kind: str  # one of KINDS
+    who: str  # the name of the client it happens to
+    message: str = ""  # who said it and its first word: "Ann 3"
+
+    def __str__(self):
+        return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}".rstrip()
+
+
+def label(message: Message) -> str:
+    """What a Trace calls a message: its token and the first word of its content."""
+    return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
+
+
+@dataclass
+class Trace:
+    """One run. `simulate` and `live` make it, plots and guarantees read it."""
+
+    room: str  # its name: "v1.1"
+    clients: tuple  # the scenario's clients, in its order
+    seed: int | None = None  # None: a live run
+    events: list[Event] = field(default_factory=list)
+    waits: list = field(default_factory=list)  # where the room's tasks stood at the end (observe.Wait)
+    errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
+    duration: float = 0.0  # seconds, virtual ones in a simulated run
+    ending: str = ""  # "time is up", or for a simulated run "at rest" or "never rests"
+    clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
+
+    def start_clock(self, loop) -> None:
+        start = loop.time()
+        self.clock = lambda: loop.time() - start
+
+    def finish(self, ending: str, waits: list, errors: list) -> None:
+        """Close the books: what happens from now on belongs to the cleaning up."""
+        self.duration, self.clock = self.clock(), None
+        self.ending, self.waits, self.errors = ending, waits, list(errors)
+
+    def record(self, kind: str, who: str, message: str = "") -> None:
+        if self.clock:
+            self.events.append(Event(self.clock(), kind, who, message))
+
+    def of(self, *kinds: str, who: str | None = None) -> list[Event]:
+        """The events of these kinds, in order of time; only those of `who`, if given."""
+        return [event for event in self.events if event.kind in kinds and who in (None, event.who)]
+
+    @property
+    def names(self) -> list[str]:
+        return [client.name for client in self.clients]
+
+    # ------------------------------------------------------------ figures
+
+    def heard(self, name: str) -> list[str]:
+        """The messages that `name` heard, in its order."""
+        return [event.message for event in self.of("heard", who=name)]
+
+    def latencies(self) -> list[tuple[Event, float]]:
+        """For each message heard: the event, and the seconds since its speaker began to send it."""
+        said = {event.message: event.time for event in self.of("said")}
+        return [(event, event.time - said[event.message]) for event in self.of("heard") if event.message in said]
+
+    def pool_size(self) -> list[tuple[float, int]]:
+        """(time, connections in the pool) at the start and after each change."""
+        sizes = [(0.0, 0)]
+        for event in self.of("entered", "removed"):
+            sizes.append((event.time, sizes[-1][1] + (1 if event.kind == "entered" else -1)))
+        return sizes
+
+    def errors_per_broadcast(self) -> list[tuple[float, int]]:
+        """(time, sends that failed) for each message that the room accepted, in that order."""
+        failed = Counter(event.message for event in self.of("failed"))
+        return [(event.time, failed[event.message]) for event in self.of("accepted")]
+
+    def gone(self) -> dict[str, float]:
+        """Who is not connected any more at the end, and since when."""
+        return {event.who: event.time for event in self.of("left", "vanished", "lost", "shut out")}
+
+    def evicted(self) -> dict[str, float]:
+        """Who was put out of the pool while its connection was open, and when."""
+        gone = self.gone()
+        return {
+            event.who: event.time
+            for event in self.of("removed")
+            if event.who in self.names and event.time < gone.get(event.who, float("inf"))
+        }
+
+    def orders(self) -> dict[str, list[str]]:
+        """For each client that heard anything, what it heard, in its order."""
+        return {name: heard for name in self.names if (heard := self.heard(name))}
+
+    def disagreements(self) -> list[tuple[str, str, str, str]]:
+        """(one, other, a, b): `one` heard message a before b, and `other` heard b before a."""
+        found = []
+        orders = list(self.orders().items())
+        for index, (one, heard) in enumerate(orders):
+            for other, others in orders[index + 1 :]:
+                place = {message: number for number, message in enumerate(others)}
+                common = [message for message in heard if message in place]
+                found += [(one, other, a, b) for a, b in zip(common, common[1:]) if place[a] > place[b]]
+        return found
+
+    def owed(self) -> dict[str, list[str]]:
+        """What those who read promptly and are still there have not heard, though it was said after they came in.
+
+        A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
+        """
+        gone, entered = self.gone(), {}
+        for event in self.of("entered"):
+            entered.setdefault(event.who, event.time)
+        refused = {event.message for event in self.of("refused")}
+        accepted = {event.message for event in self.of("accepted")}
+        said = [
+            event
+            for event in self.of("said")
+            if event.message not in refused and (event.message in accepted or event.who not in gone)
+        ]
+        owed = {}
+        for event in self.of("joined"):
+            client = next(client for client in self.clients if client.name == event.who)
+            if client.name in gone or not client.prompt:
+                continue
+            heard = set(self.heard(client.name))
+            since = entered.get(client.name, event.time)
+            missed = [e.message for e in said if e.time > since and e.message not in heard]
+            if missed or client.name not in entered:
+                owed[client.name] = missed
+        return owed
+
+    @property
+    def stuck(self) -> bool | None:
+        """Has the room come to rest with somebody still waiting for a message that can never come?
+
+        True if nothing can happen any more, a prompt reader is still owed something, and a task of the room
+        stands blocked, on more than on the slowness of its own visitor. None for a live run: it cannot know.
+        """
+        if self.seed is None:
+            return None
+        blocked = any(wait.blocked and (wait.on is None or wait.on != wait.visitor) for wait in self.waits)
+        return self.ending == "at rest" and blocked and bool(self.owed())
+
+    # ------------------------------------------------------------ as text
+
+    def lines(self) -> Iterable[str]:
+        """The events, a line each."""
+        return (str(event) for event in self.events)
+
+    def digest(self) -> str:
+        """A fingerprint of the run: equal for equal runs, to the last digit of every time."""
+        text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}" for e in self.events)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr__(self):
+        how = "live" if self.seed is None else f"seed {self.seed}"
+        counts = defaultdict(int, Counter(event.kind for event in self.events))
+        parts = [f"{counts['said']} said", f"{counts['heard']} heard"]
+        if evicted := self.evicted():
+            parts.append(f"evicted: {', '.join(evicted)}")
+        if self.stuck:
+            parts.append("STUCK")
+        if self.errors:
+            parts.append(f"{len(self.errors)} errors")
+        return f"<Trace of {self.room}, {how}, {self.duration:.2f} s: {', '.join(parts)}>"

@@ -1,0 +1,103 @@
+"""The packaging files agree with each other."""
+
+import subprocess
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+
+# Split, so that this file does not mention them itself.
+REGISTRY_ADDRESSES = ["files." + "pythonhosted", "pypi.org/" + "simple", "--index" + "-url"]
+
+
+def pip_section() -> list[str]:
+    return next(entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict))
+
+
+def project_requirements() -> dict[str, Requirement]:
+    return {req.name: req for req in map(Requirement, PROJECT["dependencies"])}
+
+
+def environment_requirements() -> dict[str, Requirement]:
+    return {req.name: req for req in map(Requirement, pip_section()[:-1])}
+
+
+def tracked_files() -> list[Path]:
+    try:
+        listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not a git checkout")
+    paths = [ROOT / name for name in listing.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_environment_names_the_same_requirements():
+    assert environment_requirements() == project_requirements()
+
+
+def test_environment_ends_with_the_project_itself():
+    assert pip_section()[-1] == "-e ."
+
+
+def test_environment_has_the_same_python_floor():
+    python = next(
+        Requirement(entry)
+        for entry in ENVIRONMENT["dependencies"]
+        if isinstance(entry, str) and entry.startswith("python ")
+    )
+    floors = [str(spec) for spec in python.specifier if spec.operator == ">="]
+    assert floors == [PROJECT["requires-python"]]
+
+
+@pytest.mark.parametrize("name", ["websockets", "jupyterlab", "ipywidgets", "matplotlib", "nest-asyncio"])
+def test_dependency_is_named(name):
+    assert name in project_requirements()
+    assert name in environment_requirements()
+
+
+@pytest.mark.parametrize("python_version", ["3.11", "3.13", "3.14"])
+def test_exactly_one_nest_asyncio_applies(python_version):
+    nested = [req for name, req in project_requirements().items() if name.startswith("nest-asyncio")]
+    assert sum(req.marker.evaluate({"python_version": python_version}) for req in nested) == 1
+
+
+def test_console_script_is_importable():
+    target = EntryPoint("chatroom", PROJECT["scripts"]["chatroom"], "console_scripts")
+    assert callable(target.load())
+
+
+def test_no_lock_file_is_committed():
+    names = [path.name for path in tracked_files()]
+    assert [n for n in names if n.endswith(".lock") or n.startswith(("pylock", "conda-lock"))] == []
+
+
+def test_no_tracked_file_mentions_a_registry():
+    for path in tracked_files():
+        text = path.read_text(encoding="utf-8", errors="ignore")
+        for address in REGISTRY_ADDRESSES:
+            assert address not in text, f"{path.relative_to(ROOT)} mentions {address}"
+
+
+def test_license_is_apache_2():
+    text = (ROOT / "LICENSE").read_text(encoding="utf-8")
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License\n" in text and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_notice_credits_the_original():
+    text = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert "simple-chatroom" in text and "LinkinStars" in text
+
+
+@pytest.mark.parametrize("target", ["help", "setup", "lab", "test", "notebooks", "site", "bench"])
+def test_makefile_has_target(target):
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith(f"{target}:") and " ## " in line for line in lines)
