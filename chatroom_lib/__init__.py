@@ -18,7 +18,7 @@ _HOMES = {
         *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
         *("frozen", "vanishing", "leaving", "flooder"),
     ),
-    "live": ("live",),
+    "realtime": ("live",),
     "message": ("Message", "MessageError", "decode", "encode"),
     "server": ("Server", "ServerError", "serve", "stop_all"),
     "simulation": ("simulate",),

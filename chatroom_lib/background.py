@@ -7,25 +7,22 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Coroutine
 
-from chatroom_lib.observe import task_factory
-
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
-    """The loop of the background thread, started when it is first asked for."""
+    """The loop of the background thread, which starts when first asked for and ends with the process."""
     global _loop
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            _loop.set_task_factory(task_factory)
             threading.Thread(target=_loop.run_forever, name="chatroom_lib", daemon=True).start()
         return _loop
 
 
 def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:
-    """Run `coroutine` on `loop` (the background one, unless given), from whichever loop the caller is on.
+    """Run `coroutine` on `loop` (the background one, unless given), whichever loop the caller is on.
 
     Await what this returns. Cancelling that, as interrupting a cell does, cancels the coroutine.
     """
@@ -35,19 +32,17 @@ def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = Non
     return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
-def run(coroutine: Coroutine):
-    """Run `coroutine` on the background loop, wait for it, and return its result: for scripts and for cells."""
-    loop = background_loop()
+def run(coroutine: Coroutine, timeout: float | None = None):
+    """Run `coroutine` on the background thread, wait for it, and return its result. For scripts, and for cells.
+
+    Raises TimeoutError after `timeout` seconds.
+    """
+    if threading.current_thread().name == "chatroom_lib":
+        coroutine.close()
+        raise RuntimeError("run() would wait for the thread it is called on; use await here")
+    future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
     try:
-        if asyncio.get_running_loop() is loop:
-            coroutine.close()
-            raise RuntimeError("run() would wait for its own thread; use await here")
-    except RuntimeError as error:
-        if "await" in str(error):
-            raise
-    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
-    try:
-        return future.result()
+        return future.result(timeout)
     except BaseException:
         future.cancel()  # an interrupted cell leaves nothing running
         raise

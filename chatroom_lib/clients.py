@@ -27,6 +27,7 @@ class Client:
     name: str
     joins: float | None = None  # None: in the order of the scenario, 10 ms after the one before
     says: int = 0  # how many messages
+    starts: float = 0.1  # seconds from joining to its first message
     every: float = 0.1  # seconds from one message to the next
     size: int = 1000  # characters in a message
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
@@ -36,7 +37,7 @@ class Client:
     def __post_init__(self):
         if not self.name or " " in self.name:
             raise ValueError(f"a client's name must be one word, not {self.name!r}")
-        if min(self.joins or 0, self.says, self.every, self.size, self.pause) < 0:
+        if min(self.joins or 0, self.says, self.starts, self.every, self.size, self.pause) < 0:
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
 
     @property
@@ -136,10 +137,10 @@ async def play(client: Client, dial: Callable[[Client], Awaitable[ClientConnecti
 
 async def speak(client: Client, connection: ClientConnection, trace: Trace) -> None:
     clock = asyncio.get_running_loop().time
-    start = clock()
+    start = clock() + client.starts
     try:
         for number in range(1, client.says + 1):
-            await asyncio.sleep(start + number * client.every - clock())
+            await asyncio.sleep(start + (number - 1) * client.every - clock())
             message = Message(client.name, f"{number} ".ljust(client.size, "."))
             trace.record("said", client.name, label(message))
             await connection.send(encode(message))

@@ -33,11 +33,11 @@ MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never 
 
 
 def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
-    """Run `scenario` in a fresh room: a room class, or a version ("v1"). Works anywhere, cells included.
+    """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
-    Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
+    Works anywhere, cells included. Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
     """
-    room = rooms.get(room) if isinstance(room, str) else room
+    room = rooms.new(room)
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,6 +1,7 @@
 """What happened in one run: events in the order of time, and the figures read from them."""
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -44,6 +45,11 @@ class Event:
 def label(message: Message) -> str:
     """What a Trace calls a message: its token and the first word of its content."""
     return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
+
+
+def percentile(sorted_values: list[float], percent: float) -> float:
+    """The smallest value that at least `percent` % of the values do not exceed (the nearest-rank method)."""
+    return sorted_values[max(0, math.ceil(len(sorted_values) * percent / 100) - 1)]
 
 
 @dataclass
@@ -98,6 +104,23 @@ class Trace:
         for event in self.of("entered", "removed"):
             sizes.append((event.time, sizes[-1][1] + (1 if event.kind == "entered" else -1)))
         return sizes
+
+    def memberships(self) -> list[tuple[str, float, float]]:
+        """(name, from, to) for each time that somebody was in the pool."""
+        since, spans = {}, []
+        for event in self.of("entered", "removed"):
+            if event.kind == "entered":
+                since[event.who] = event.time
+            else:
+                spans.append((event.who, since.pop(event.who), event.time))
+        return spans + [(name, start, self.duration) for name, start in since.items()]
+
+    def sends_under_way(self) -> list[tuple[float, int]]:
+        """(time, sends that have begun and not returned) at the start and after each change."""
+        counts = [(0.0, 0)]
+        for event in self.of("sending", "overlap", "sent", "failed"):
+            counts.append((event.time, counts[-1][1] + (1 if event.kind in ("sending", "overlap") else -1)))
+        return counts
 
     def errors_per_broadcast(self) -> list[tuple[float, int]]:
         """(time, sends that failed) for each message that the room accepted, in that order."""

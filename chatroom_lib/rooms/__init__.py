@@ -5,6 +5,7 @@ is the lesson. A new version is a new file here and a new line in VERSIONS.
 """
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -71,10 +72,23 @@ def load(path: Path, class_name: str) -> Callable[[], Room]:
     return room
 
 
-def name_of(room) -> str:
-    """What to call a room (a class or an object): its version, or else its class's own name."""
-    room_class = room if isinstance(room, type) else type(room)
-    for name, version in VERSIONS.items():
-        if room_class is version:
-            return name
-    return getattr(room, "__name__", room_class.__name__)
+def make(name: str, unlimited: bool = False) -> Room:
+    """A new room called `name` (see `get`). `unlimited`: without its rate limit, if it has one."""
+    room = get(name)
+    try:
+        has_limit = "limit" in inspect.signature(room).parameters
+        return room(limit=None) if unlimited and has_limit else room()
+    except Exception as error:
+        raise RoomError(f"cannot make a room of {name}: {type(error).__name__}: {error}") from error
+
+
+def new(room: "str | Callable[[], Room] | Room") -> Room:
+    """A room object: a new one of a version ("v1"), of a class or of a function that makes one; or `room` itself."""
+    if isinstance(room, str):
+        room = get(room)
+    return room() if isinstance(room, type) or not hasattr(room, "handle") else room
+
+
+def name_of(room: Room) -> str:
+    """What to call a room: its version, or else its class's own name."""
+    return next((name for name, version in VERSIONS.items() if type(room) is version), type(room).__name__)

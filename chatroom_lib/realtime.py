@@ -22,12 +22,11 @@ GLANCE = 0.005  # seconds from one look at the pool to the next
 
 
 async def live(room, scenario: Scenario) -> Trace:
-    """Run `scenario` in a fresh room: a room class, or a version ("v1"). Takes `scenario.duration` seconds.
+    """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
-    Returns the Trace; its `seed` is None, since nobody decides this race.
+    Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
     """
-    room = rooms.get(room) if isinstance(room, str) else room
-    return await hand_over(run(room, scenario))
+    return await hand_over(run(rooms.new(room), scenario))
 
 
 async def run(room, scenario: Scenario) -> Trace:

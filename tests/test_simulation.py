@@ -1,0 +1,230 @@
+"""The simulation: one seed, one run, in every process; and what its network and its clock do."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib import Scenario, decode, encode, flooder, frozen, leaving, listener, rooms, simulate, talker
+from chatroom_lib.rooms import v1_1, v3
+from chatroom_lib.simulation import SimulationLoop
+
+busy = Scenario(
+    [
+        talker("Ann", says=15, every=0.03, joins=0),
+        frozen("Bob", vanishes=0.5, joins=0),
+        talker("Cy", says=15, every=0.03, joins=0),
+        leaving("Di", leaves=0.4, joins=0),
+        flooder("Eve", says=30, joins=0),
+    ],
+    duration=60,
+)
+
+# ---------------------------------------------------------------- the same seed, the same race
+
+
+@pytest.mark.parametrize("name", rooms.VERSIONS)
+def test_the_same_seed_gives_the_same_run_and_others_give_others(name):
+    digests = [simulate(name, busy, seed).digest() for seed in (1, 1, 2, 3)]
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 3
+
+
+PROGRAM = """
+from chatroom_lib import rooms, simulate
+from tests.test_simulation import SetRoom, busy
+print([simulate(room, busy, seed).digest() for room in (*rooms.VERSIONS, SetRoom) for seed in (1, 2)])
+"""
+
+
+def test_the_same_seed_gives_the_same_run_in_every_process():
+    def digests(hash_seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        arguments = dict(env=environment, capture_output=True, text=True, check=True, timeout=60)
+        return subprocess.run([sys.executable, "-c", PROGRAM], **arguments).stdout
+
+    assert digests("0") == digests("1") == digests("4711")
+
+
+class SetRoom(v1_1.Room):
+    """Keeps its connections in a set, which a hash decides the order of."""
+
+    def __init__(self):
+        super().__init__()
+        self.connections = set()
+
+    async def handle(self, connection):
+        self.connections.add(connection)
+        try:
+            async for frame in connection:
+                sends = [asyncio.create_task(other.send(frame)) for other in self.connections]
+                await asyncio.wait(sends, timeout=0.2)
+        except ConnectionClosed:
+            self.connections.discard(connection)
+
+
+# ---------------------------------------------------------------- how a run ends
+
+
+def test_a_run_at_rest_ends_early_and_costs_no_time():
+    trace = simulate("v2", Scenario([talker("Ann", says=3), listener("Bob")], duration=10_000))
+    assert trace.ending == "at rest" and 6 < trace.duration < 30
+    assert not trace.stuck
+
+
+def test_a_run_ends_when_its_time_is_up():
+    trace = simulate("v2", Scenario([talker("Ann", says=100), listener("Bob")], duration=5))
+    assert trace.ending == "time is up" and trace.duration == 5
+    assert all(event.time <= 5 for event in trace.events)
+
+
+def test_a_room_that_never_rests_is_ended(monkeypatch):
+    class Restless(v1_1.Room):
+        async def handle(self, connection):
+            while True:
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr("chatroom_lib.simulation.MOST_TURNS", 2000)
+    assert simulate(Restless, Scenario([listener("Ann")])).ending == "never rests"
+
+
+def test_a_frozen_client_alone_does_not_make_a_room_stuck():
+    assert not simulate("v3.1", Scenario([talker("Ann", says=30), frozen("Bob"), listener("Cy")], 60)).stuck
+
+
+def test_it_runs_where_a_loop_is_already_running():
+    async def cell():
+        return simulate("v1", busy, seed=1)
+
+    assert asyncio.run(cell()).digest() == simulate("v1", busy, seed=1).digest()
+
+
+def test_a_run_leaves_no_task_behind(recwarn, caplog):
+    simulate(partial(v3.Room, outbox_size=2), busy)
+    assert not caplog.records and not [w for w in recwarn if "never awaited" in str(w.message)]
+
+
+# ---------------------------------------------------------------- errors in the room
+
+
+def test_an_error_in_a_visit_is_recorded():
+    class Broken(v1_1.Room):
+        async def handle(self, connection):
+            raise ZeroDivisionError("one")
+
+    trace = simulate(Broken, Scenario([listener("Ann"), listener("Bob")]))
+    assert [str(error) for error in trace.errors] == ["one", "one"]
+    assert len(trace.of("error")) == 2 and len(trace.of("lost")) == 2
+
+
+def test_an_error_in_a_task_that_nobody_awaits_is_recorded_and_an_awaited_one_is_not():
+    class Broken(v1_1.Room):
+        async def broadcast(self, message):
+            await asyncio.gather(self.fail(), return_exceptions=True)
+            raise LookupError(message.content)
+
+        async def fail(self):
+            raise ZeroDivisionError
+
+    trace = simulate(Broken, Scenario([talker("Ann", says=2, size=1)]))
+    assert [type(error) for error in trace.errors] == [LookupError, LookupError]
+
+
+def test_an_error_in_the_hub_is_recorded_though_the_room_keeps_the_task():
+    class Broken(v3.Room):
+        async def broadcast(self, message):
+            raise LookupError("in the hub")
+
+    trace = simulate(Broken, Scenario([talker("Ann", says=2)], duration=30))
+    assert [str(error) for error in trace.errors] == ["in the hub"]
+    assert trace.stuck
+
+
+# ---------------------------------------------------------------- the clock and the network
+
+
+def in_simulation(main, seed=0):
+    loop = SimulationLoop(seed)
+    try:
+        return loop.run_until_complete(main(loop))
+    finally:
+        loop.clean_up()
+
+
+def test_timers_that_are_due_together_keep_their_order():
+    async def main(loop):
+        order = []
+        for number in range(20):
+            loop.call_at(1.0, order.append, number)
+        await asyncio.sleep(2)
+        return order, loop.time()
+
+    assert in_simulation(main) == (list(range(20)), 2.0)
+
+
+def test_the_seed_decides_which_task_goes_first():
+    async def main(loop):
+        order = []
+
+        async def step(number):
+            order.append(number)
+
+        await asyncio.gather(*(step(number) for number in range(6)))
+        return tuple(order)
+
+    orders = {in_simulation(main, seed) for seed in range(20)}
+    assert len(orders) > 5 and in_simulation(main, 3) == in_simulation(main, 3)
+
+
+def test_bytes_arrive_in_order_and_a_reader_that_pauses_stops_the_writer():
+    class Sink(asyncio.Protocol):
+        received, transport, paused = b"", None, 0
+
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.received += data
+
+        def pause_writing(self):
+            self.paused += 1
+
+    async def main(loop):
+        server_end, client_end = Sink(), Sink()
+        await loop.create_server(lambda: server_end, "here", 1)
+        await loop.create_connection(lambda: client_end, "here", 1, window=1000)
+        await asyncio.sleep(1)
+        client_end.transport.pause_reading()
+        server_end.transport.set_write_buffer_limits(500)
+        for number in range(300):
+            server_end.transport.write(b"%08d" % number)
+        await asyncio.sleep(1)
+        assert len(client_end.received) == 0 and server_end.paused == 1
+        assert server_end.transport.get_write_buffer_size() == 2400 - 1000
+        client_end.transport.resume_reading()
+        await asyncio.sleep(1)
+        assert client_end.received == b"".join(b"%08d" % number for number in range(300))
+
+    in_simulation(main)
+
+
+def test_nobody_listening_is_a_refused_connection():
+    async def main(loop):
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(asyncio.Protocol, "nowhere", 1)
+
+    in_simulation(main)
+
+
+def test_messages_survive_the_journey():
+    class Echo(v1_1.Room):
+        async def handle(self, connection):
+            async for frame in connection:
+                await connection.send(encode(decode(frame)))
+
+    trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=100_000)], duration=60))
+    assert trace.heard("Zoë") == ["Zoë 1", "Zoë 2", "Zoë 3"]
