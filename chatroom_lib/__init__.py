@@ -13,6 +13,7 @@ from importlib import import_module
 _HOMES = {
     "rooms": (),  # a module itself
     "plots": (),
+    "show": (),
     "background": ("run",),
     "clients": (
         *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),

@@ -93,11 +93,12 @@ def pool_size(*traces: Trace, ax=None):
 
 
 def errors(trace: Trace, ax=None):
-    """The size of the pool, and how many sends failed for each message."""
+    """The size of the pool, and for each message how many sends of it failed."""
     ax = pool_size(trace, ax=ax)
-    points = trace.errors_per_broadcast()
-    ax.plot(*zip(*points), "x", color=ALARM, markersize=5)
-    end_label(ax, points[-1][0], points[-1][1], "failed sends\nper message", ALARM, trace)
+    ax.texts[-1].set(text=f"in the pool: {trace.pool_size()[-1][1]}", va="bottom")
+    times, counts = zip(*trace.errors_per_broadcast())
+    ax.plot(times, counts, "x", color=ALARM, markersize=4)
+    end_label(ax, trace.duration, counts[-1], f"failed sends\nper message: {counts[-1]}", ALARM, va="top")
     ax.set_ylabel("connections")
     return ax
 
@@ -114,12 +115,13 @@ def waiting(*traces: Trace, ax=None):
 def steps(ax, trace: Trace, points: list[tuple[float, int]], text: str) -> None:
     times, values = zip(*points, (trace.duration, points[-1][1]))
     ax.step(times, values, where="post", color=colour_of(trace), linewidth=2)
-    end_label(ax, times[-1], values[-1], text, colour_of(trace), trace)
+    end_label(ax, trace.duration, values[-1], text, colour_of(trace))
 
 
-def end_label(ax, x: float, y: float, text: str, colour: str, trace: Trace) -> None:
-    ax.annotate(text, (max(x, trace.duration), y), xytext=(6, 0), textcoords="offset points",
-                color=colour, va="center", annotation_clip=False)
+def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center") -> None:
+    """A label at the end of a line, in the line's own colour."""
+    place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
+    ax.annotate(text, (x, y), color=colour, va=va, **place)
 
 
 def label_axes(ax, traces, what: str):

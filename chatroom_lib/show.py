@@ -4,24 +4,38 @@ import ast
 import difflib
 import inspect
 
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+
 from chatroom_lib import rooms
 
-
-def source(name: str):
-    """The code of the room `name`, without its docstring."""
-    from IPython.display import Markdown
-
-    return Markdown(f"```python\n{code(name)}\n```")
+# Solarized is drawn for light and for dark pages.
+STYLE = HtmlFormatter(style="solarized-light", noclasses=True, nobackground=True, prestyles="font-family: monospace")
 
 
-def diff(before: str, after: str):
+class Code:
+    """A piece of code that a notebook shows in colours, and a terminal as text."""
+
+    def __init__(self, text: str, language: str):
+        self.text, self.language = text, language
+
+    def __repr__(self):
+        return self.text
+
+    def _repr_html_(self):
+        return highlight(self.text, get_lexer_by_name(self.language), STYLE)
+
+
+def source(name: str) -> Code:
+    """The code of the room `name` ("v1"), without its docstring."""
+    return Code(code(name), "python")
+
+
+def diff(before: str, after: str) -> Code:
     """What changes in the code from one room to the next, docstrings left out."""
-    from IPython.display import Markdown
-
-    lines = difflib.unified_diff(
-        code(before).splitlines(), code(after).splitlines(), before, after, lineterm="", n=2
-    )
-    return Markdown("```diff\n" + "\n".join(lines) + "\n```")
+    lines = code(before).splitlines(), code(after).splitlines()
+    return Code("\n".join(difflib.unified_diff(*lines, before, after, lineterm="", n=2)), "diff")
 
 
 def code(name: str) -> str:
