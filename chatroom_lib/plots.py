@@ -96,10 +96,11 @@ def errors(trace: Trace, ax=None):
     """The size of the pool, and for each message how many sends of it failed."""
     ax = pool_size(trace, ax=ax)
     ax.texts[-1].set(text=f"in the pool: {trace.pool_size()[-1][1]}", va="bottom")
-    times, counts = zip(*trace.errors_per_broadcast())
-    ax.plot(times, counts, "x", color=ALARM, markersize=4)
-    end_label(ax, trace.duration, counts[-1], f"failed sends\nper message: {counts[-1]}", ALARM, va="top")
     ax.set_ylabel("connections")
+    if points := trace.errors_per_broadcast():
+        ax.plot(*zip(*points), "x", color=ALARM, markersize=4)
+        last = points[-1][1]
+        end_label(ax, trace.duration, last, f"failed sends\nper message: {last}", ALARM, va="top")
     return ax
 
 
@@ -142,7 +143,8 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
         lost = sum(len(missed) for name, missed in trace.owed().items() if who in (None, name))
         shares = [100 * (rank + 1) / len(delays) for rank in range(len(delays))]
         ax.step(delays, shares, where="post", color=colour_of(trace), linewidth=2)
-        text = f"{trace.room}: p50 {seconds(percentile(delays, 50))}, p99 {seconds(percentile(delays, 99))}, lost {lost}"
+        p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
+        text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
         ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=colour_of(trace), transform=ax.transAxes)
     ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel="% heard by then", ylim=(0, 102))
     return ax

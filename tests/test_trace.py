@@ -1,0 +1,178 @@
+"""What is read from a trace, on traces made by hand; and that each figure shows it."""
+
+import pickle
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pytest
+
+from chatroom_lib import Scenario, frozen, listener, live, plots, run, simulate, slow_reader, talker
+from chatroom_lib.clients import Client
+from chatroom_lib.trace import KINDS, Event, Trace, percentile
+
+
+def trace_of(*events: tuple, clients=("Ann", "Bob"), **fields) -> Trace:
+    people = tuple(Client(name, joins=0) for name in clients)
+    return Trace("v1.1", people, seed=0, events=[Event(*event) for event in events], duration=10, **fields)
+
+
+def test_latency_counts_from_saying_to_hearing():
+    trace = trace_of((1, "said", "Ann", "Ann 1"), (1.5, "heard", "Bob", "Ann 1"), (2, "heard", "Ann", "Ann 1"))
+    assert [(event.who, delay) for event, delay in trace.latencies()] == [("Bob", 0.5), ("Ann", 1)]
+
+
+def test_pool_and_memberships():
+    trace = trace_of((1, "entered", "Ann"), (2, "entered", "Bob"), (3, "removed", "Ann"), (4, "entered", "Ann"))
+    assert trace.pool_size() == [(0, 0), (1, 1), (2, 2), (3, 1), (4, 2)]
+    assert sorted(trace.memberships()) == [("Ann", 1, 3), ("Ann", 4, 10), ("Bob", 2, 10)]
+
+
+@pytest.mark.parametrize("end", ["left", "vanished", "lost"])
+def test_only_who_is_removed_while_connected_is_evicted(end):
+    trace = trace_of((1, "removed", "Ann"), (2, end, "Ann"), (3, end, "Bob"), (4, "removed", "Bob"))
+    assert trace.evicted() == {"Ann": 1}
+
+
+def test_errors_are_counted_for_each_message():
+    trace = trace_of(
+        (1, "accepted", "Ann", "Ann 1"), (1.1, "failed", "Bob", "Ann 1"), (1.2, "failed", "Cy", "Ann 1"),
+        (2, "accepted", "Ann", "Ann 2"),
+    )  # fmt: skip
+    assert trace.errors_per_broadcast() == [(1, 2), (2, 0)]
+
+
+def test_sends_under_way_rise_and_fall():
+    trace = trace_of((1, "sending", "Ann"), (2, "overlap", "Ann"), (3, "sent", "Ann"), (4, "failed", "Ann"))
+    assert [count for _, count in trace.sends_under_way()] == [0, 1, 2, 1, 0]
+
+
+def test_disagreements_name_who_heard_what_first():
+    trace = trace_of(
+        (1, "heard", "Ann", "Ann 1"), (2, "heard", "Ann", "Ann 2"),
+        (1, "heard", "Bob", "Ann 2"), (2, "heard", "Bob", "Ann 1"),
+    )  # fmt: skip
+    assert trace.disagreements() == [("Ann", "Bob", "Ann 1", "Ann 2")]
+
+
+JOINED = [(0, "joined", "Ann"), (0, "joined", "Bob"), (0, "entered", "Ann"), (0, "entered", "Bob")]
+SAID = [(1, "said", "Ann", "Ann 1"), (1.1, "accepted", "Ann", "Ann 1"), (1.2, "heard", "Ann", "Ann 1")]
+
+
+@pytest.mark.parametrize(
+    "more, owed",
+    [
+        ([], {"Bob": ["Ann 1"]}),
+        ([(2, "heard", "Bob", "Ann 1")], {}),
+        ([(2, "left", "Bob")], {}),
+        ([(2, "refused", "Ann", "Ann 1")], {}),
+    ],
+)
+def test_owed_is_what_somebody_present_has_not_heard(more, owed):
+    assert trace_of(*JOINED, *SAID, *more).owed() == owed
+
+
+def test_who_never_got_in_is_owed_that():
+    assert trace_of((0, "joined", "Ann")).owed() == {"Ann": []}
+
+
+def test_nothing_is_owed_to_who_reads_late():
+    trace = trace_of(*JOINED, *SAID)
+    trace.clients = (trace.clients[0], frozen("Bob", joins=0))
+    assert trace.owed() == {}
+
+
+def test_percentiles_by_nearest_rank():
+    values = [float(value) for value in range(1, 101)]
+    assert [percentile(values, percent) for percent in (0, 1, 50, 99, 100)] == [1, 1, 50, 99, 100]
+    assert percentile([7.0], 99) == 7
+
+
+def test_a_live_run_does_not_know_whether_it_is_stuck():
+    trace = run(live("v1", Scenario([talker("Ann", says=1)], duration=0.3)))
+    assert trace.stuck is None and trace.seed is None and trace.heard("Ann") == ["Ann 1"]
+
+
+def test_a_trace_can_be_sent_to_another_process():
+    trace = simulate("v1", Scenario([talker("Ann", says=30, every=0.03), frozen("Bob"), listener("Cy")]))
+    again = pickle.loads(pickle.dumps(trace))
+    assert again.digest() == trace.digest() and again.stuck and again.waits == trace.waits
+
+
+def test_every_kind_of_event_that_a_run_brings_is_documented():
+    trace = simulate("v1.1", Scenario([talker("Ann", says=30), frozen("Bob", vanishes=2), listener("Cy")]))
+    kinds = {event.kind for event in trace.events}
+    assert kinds <= set(KINDS) and len(kinds) > 8
+
+
+@pytest.mark.parametrize(
+    "wrong", [dict(name="Ann Lee"), dict(name=""), dict(name="Ann", says=-1), dict(name="Ann", joins=-1)]
+)
+def test_a_client_that_cannot_be_is_refused(wrong):
+    with pytest.raises(ValueError):
+        Client(**wrong)
+
+
+@pytest.mark.parametrize(
+    "clients, duration", [([listener("Ann"), listener("Ann")], 1), ([], 0), ([], float("inf")), ([], -1)]
+)
+def test_a_scenario_that_cannot_be_is_refused(clients, duration):
+    with pytest.raises(ValueError):
+        Scenario(clients, duration)
+
+
+# ---------------------------------------------------------------- figures
+
+scenario = Scenario(
+    [talker("Ann", says=30, every=0.03), frozen("Bob", vanishes=0.7), listener("Cy"), slow_reader("Di")], duration=20
+)
+
+
+@pytest.fixture(scope="module")
+def traces():
+    return simulate("v1", scenario), simulate("v1.1", scenario)
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def points(ax, marker: str) -> int:
+    return sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == marker)
+
+
+def test_heard_has_a_dot_for_each_message_heard(traces):
+    ax = plots.heard(traces[0])
+    assert points(ax, "o") == len(traces[0].of("heard")) and points(ax, "|") == 30 and points(ax, "x") == 1
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Ann", "Bob", "Cy", "Di"]
+
+
+def test_pool_has_a_bar_for_each_membership_and_a_circle_for_each_eviction(traces):
+    ax = plots.pool(traces[1])
+    assert len(ax.patches) == len(traces[1].memberships()) == 4
+    assert points(ax, "o") == len(traces[1].evicted()) > 0
+
+
+def test_errors_has_a_cross_for_each_message(traces):
+    assert points(plots.errors(traces[0]), "x") == len(traces[0].of("accepted"))
+
+
+@pytest.mark.parametrize("figure", [plots.pool_size, plots.waiting, plots.latency])
+def test_lines_are_labelled_and_coloured_by_version(figure, traces):
+    ax = figure(*traces)
+    assert [line.get_color() for line in ax.lines] == [plots.COLOURS["v1"], plots.COLOURS["v1.1"]]
+    assert [text.get_text().split(":")[0] for text in ax.texts] == ["v1", "v1.1"]
+
+
+@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.errors, plots.latency])
+def test_figures_are_drawn_where_one_wants_them(figure, traces):
+    _, ax = plt.subplots()
+    assert figure(traces[0], ax=ax) is ax
+
+
+@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.errors, plots.latency])
+def test_figures_of_a_run_in_which_nothing_happens_do_not_fail(figure):
+    figure(simulate("v1", Scenario([listener("Ann")])))
