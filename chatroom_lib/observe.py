@@ -217,7 +217,7 @@ def suspended_frames(task: asyncio.Task) -> Iterator[FrameType]:
             awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
 
 
-MANAGED = [method.__code__ for method in (_AsyncGeneratorContextManager.__aenter__, _AsyncGeneratorContextManager.__aexit__)]
+MANAGED = (_AsyncGeneratorContextManager.__aenter__.__code__, _AsyncGeneratorContextManager.__aexit__.__code__)
 NOT_ROOMS = (
     *(str(Path(module.__file__).parent) for module in (asyncio, websockets)),
     *(module.__file__ for module in (contextlib, channels)),

@@ -9,11 +9,9 @@ If nothing is ready and no timer is set, nothing will ever happen again: the run
 """
 
 import asyncio
-import contextvars
 import heapq
 import itertools
 import random
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -21,28 +19,28 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib import rooms
 from chatroom_lib.clients import Client, Scenario, connect_options, play
+from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
 from chatroom_lib.observe import ObservedConnection, Pool, task_factory, waits
 from chatroom_lib.server import Server
 from chatroom_lib.trace import Trace
 
-WINDOW = 65536  # bytes under way to a client at most, as in TCP's receive window
-SMALL_WINDOW = 4096  # the same, to a client that does not read promptly
+SMALL_WINDOW = 4096  # bytes under way to a client that does not read promptly
 WRITE_LIMIT = 4096  # bytes that a server's connection buffers before send() waits
-LATENCY = (0.0002, 0.002)  # seconds that a packet travels: anything between these
 MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
 
 
 def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
-    Works anywhere, cells included. Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
+    Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
+    Works anywhere, cells included. Raises RuntimeError if the room does not even start.
     """
     room = rooms.new(room)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return run(room, scenario, seed)
-    with ThreadPoolExecutor(1) as another_thread:  # this one has a running loop, as in a cell, and can run no second
+    with ThreadPoolExecutor(1) as another_thread:  # this one, a cell's, has a running loop and can run no second
         return another_thread.submit(run, room, scenario, seed).result()
 
 
@@ -56,9 +54,14 @@ def run(room, scenario: Scenario, seed: int) -> Trace:
         on_error=lambda error: trace.record("error", "room", type(error).__name__),
         write_limit=WRITE_LIMIT,
     )
-    loop.set_exception_handler(lambda loop, context: server.record_error(context.get("exception")))
+    loop.set_exception_handler(lambda loop, context: server.record_error(problem(context)))
     try:
-        loop.run_until_complete(server.start())
+        starting = loop.create_task(server.start())
+        starting.add_done_callback(lambda _: loop.stop())
+        loop.run_until_rest(scenario.duration)
+        if not starting.done():
+            raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
+        starting.result()
         trace.start_clock(loop)
         loop.after_turn = Pool(server.room, trace).look
         dial = partial(connect_to, server)
@@ -71,6 +74,11 @@ def run(room, scenario: Scenario, seed: int) -> Trace:
         return trace
     finally:
         loop.clean_up()
+
+
+def problem(context: dict) -> BaseException:
+    """The error in what asyncio hands to an exception handler."""
+    return context.get("exception") or RuntimeError(context["message"])
 
 
 async def connect_to(server: Server, client: Client) -> ClientConnection:
@@ -227,170 +235,3 @@ class SimulatedConnection(ObservedConnection):
 
     def __hash__(self):
         return self.serial
-
-
-# ---------------------------------------------------------------- the network
-
-
-class Listener:
-    """What `create_server` returns: as much of asyncio.Server as websockets uses."""
-
-    sockets = ()
-
-    def __init__(self, loop, protocol_factory, address):
-        self.loop, self.protocol_factory, self.address = loop, protocol_factory, address
-        self.context = contextvars.copy_context()
-
-    def accept(self):
-        return self.context.copy().run(self.protocol_factory)
-
-    def close(self):
-        self.loop.listening.pop(self.address, None)
-
-    def is_serving(self):
-        return self.address in self.loop.listening
-
-    def get_loop(self):
-        return self.loop
-
-    async def wait_closed(self):
-        pass
-
-
-class Transport(asyncio.Transport):
-    """One end of a TCP connection: a write buffer here, and a window of bytes that may be under way to the peer.
-
-    A peer that does not read fills its window, then our buffer, and then our protocol is told to pause.
-    """
-
-    def __init__(self, loop, protocol, window, address, peer_address):
-        super().__init__({"sockname": address, "peername": peer_address})
-        self.loop, self.protocol, self.window = loop, protocol, window
-        self.peer: Transport
-        self.buffer = bytearray()  # written, and not yet under way
-        self.high, self.low = 65536, 16384  # bytes in the buffer at which the protocol pauses, and resumes
-        self.unread = 0  # bytes under way to us, or arrived and not yet taken by our protocol
-        self.arrived = deque()  # packets not yet taken; b"" is the end of the stream
-        self.last_arrival = 0.0  # at the peer: packets do not overtake each other
-        self.reading = True
-        self.paused = self.closing = self.closed = self.ended = False
-        self.eof = None  # None, "wanted" or "sent"
-        self.broken = False  # the peer has reset the connection, and we have not noticed yet
-
-    # ------------------------------------------------------------ writing
-
-    def set_write_buffer_limits(self, high=None, low=None):
-        self.high = 65536 if high is None else high
-        self.low = self.high // 4 if low is None else low
-
-    def get_write_buffer_size(self):
-        return len(self.buffer)
-
-    def write(self, data):
-        if self.closed or self.eof:
-            return
-        self.buffer += data
-        self.flush()
-        if len(self.buffer) > self.high and not self.paused and not self.closed:
-            self.paused = True
-            self.protocol.pause_writing()
-
-    def can_write_eof(self):
-        return True
-
-    def write_eof(self):
-        if not self.eof:
-            self.eof = "wanted"
-            self.flush()
-
-    def flush(self):
-        """Send off what fits into the peer's window, and then what waits for an empty buffer."""
-        if self.closed:
-            return
-        if self.broken:
-            self.lose(ConnectionResetError(104, "Connection reset by peer"))
-            return
-        if packet := bytes(self.buffer[: self.peer.window - self.peer.unread]):
-            del self.buffer[: len(packet)]
-            self.peer.unread += len(packet)
-            self.travel(self.peer.arrive, packet)
-        if self.paused and len(self.buffer) <= self.low:
-            self.paused = False
-            self.protocol.resume_writing()
-        if not self.buffer:
-            if self.eof == "wanted":
-                self.eof = "sent"
-                self.travel(self.peer.arrive, b"")
-            if self.closing:
-                self.lose(None)
-
-    def travel(self, arrival, *args):
-        """Call `arrival` at the peer after the time that a packet takes."""
-        self.last_arrival = max(self.last_arrival, self.loop.now + self.loop.random.uniform(*LATENCY))
-        self.loop.call_at(self.last_arrival, arrival, *args)
-
-    # ------------------------------------------------------------ reading
-
-    def arrive(self, packet):
-        if self.closed:
-            if packet:  # data for a closed socket: TCP answers with a reset
-                self.travel(self.peer.be_reset)
-            return
-        self.arrived.append(packet)
-        self.deliver()
-
-    def deliver(self):
-        while self.arrived and self.reading and not self.closing and not self.closed:
-            packet = self.arrived.popleft()
-            if packet:
-                self.unread -= len(packet)
-                self.protocol.data_received(packet)
-                self.peer.flush()
-            elif not self.protocol.eof_received():
-                self.close()
-
-    def is_reading(self):
-        return self.reading and not self.closing
-
-    def pause_reading(self):
-        self.reading = False
-
-    def resume_reading(self):
-        self.reading = True
-        if self.broken:
-            self.be_reset()
-        else:
-            self.loop.call_soon(self.deliver)
-
-    # ------------------------------------------------------------ the end
-
-    def is_closing(self):
-        return self.closing or self.closed
-
-    def close(self):
-        if not self.closing:
-            self.closing = True
-            self.loop.call_soon(self.flush)
-
-    def abort(self):
-        self.lose(None, reset=True)
-
-    def be_reset(self):
-        """The peer has reset the connection. Who neither reads nor writes does not notice."""
-        self.broken = True
-        self.arrived.clear()
-        if self.reading or self.buffer:
-            self.lose(ConnectionResetError(104, "Connection reset by peer"))
-
-    def lose(self, error, reset=False):
-        if self.closed:
-            return
-        self.closed = True
-        self.buffer.clear()
-        self.loop.call_soon(self.protocol.connection_lost, error)
-        if self.broken:
-            return
-        if reset or self.arrived:  # closing a socket with unread data resets the connection, too
-            self.travel(self.peer.be_reset)
-        elif self.eof != "sent":
-            self.travel(self.peer.arrive, b"")

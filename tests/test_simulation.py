@@ -108,6 +108,16 @@ def test_a_run_leaves_no_task_behind(recwarn, caplog):
     assert not caplog.records and not [w for w in recwarn if "never awaited" in str(w.message)]
 
 
+@pytest.mark.parametrize("seconds", [0, 3600])
+def test_a_room_that_does_not_start_is_an_error(seconds):
+    class Late(v1_1.Room):
+        async def __aenter__(self):
+            await (asyncio.sleep(seconds) if seconds else asyncio.get_running_loop().create_future())
+
+    with pytest.raises(RuntimeError, match="does not start"):
+        simulate(Late, Scenario([listener("Ann")]))
+
+
 # ---------------------------------------------------------------- errors in the room
 
 
