@@ -15,19 +15,22 @@ from contextlib import asynccontextmanager
 
 
 class Channel:
-    """A rendezvous: `put` returns once somebody has taken the value, `get` once somebody has brought one."""
+    """A rendezvous: `put` returns once somebody has taken the value, `get` once it has taken one.
+
+    The value stays with its putter until a getter, in a turn of its own, takes it. So whoever is cancelled before
+    that has put nothing, or taken nothing; and a put that is cancelled right after it has put its value all the same.
+    """
 
     def __init__(self):
         self.putters = deque()  # (value, future: done once the value is taken)
-        self.getters = deque()  # futures: done once a value is brought
+        self.getters = []  # futures: done once there is something to look at
 
     async def put(self, value) -> None:
-        await asyncio.sleep(0)
-        if getter := next_waiting(self.getters):
-            getter.set_result((self, value))
-            return
         taken = asyncio.get_running_loop().create_future()
         self.putters.append((value, taken))
+        for getter in self.getters:  # all of them: the first to look takes the value, the others wait on
+            if not getter.done():
+                getter.set_result(None)
         await taken
 
     async def get(self):
@@ -55,18 +58,17 @@ async def select(*channels: Channel):
     """
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
-    if ready := [channel for channel in channels if channel.ready()]:
-        channel = getattr(loop, "random", random).choice(ready)
-        return channel, channel.take()
-    brought = loop.create_future()
-    for channel in channels:
-        channel.getters.append(brought)
-    try:
-        return await brought
-    finally:
+    while not (ready := [channel for channel in channels if channel.ready()]):
+        look = loop.create_future()
         for channel in channels:
-            if brought in channel.getters:
-                channel.getters.remove(brought)
+            channel.getters.append(look)
+        try:
+            await look
+        finally:
+            for channel in channels:
+                channel.getters.remove(look)
+    channel = getattr(loop, "random", random).choice(ready)
+    return channel, channel.take()
 
 
 class RWLock:
@@ -111,13 +113,17 @@ class RWLock:
             await self.wait(self.waiting_writers, self.release_write)
 
     def release_read(self) -> None:
+        if not self.readers:
+            raise RuntimeError("nobody reads under this lock")
         self.readers -= 1
-        self.admit_writer()
+        self.admit()
 
     def release_write(self) -> None:
+        if not self.writing:
+            raise RuntimeError("nobody writes under this lock")
         self.writing = False
-        self.admit_readers()
-        self.admit_writer()
+        self.admit_readers()  # all who wait by now come in before the next writer
+        self.admit()
 
     async def wait(self, queue: deque, release) -> None:
         granted = asyncio.get_running_loop().create_future()
@@ -129,23 +135,27 @@ class RWLock:
                 release()
             elif granted in queue:
                 queue.remove(granted)
-                if not self.waiting_writers and not self.writing:
-                    self.admit_readers()  # those who stood behind a writer that has given up
+                self.admit()  # those who stood behind a writer that has given up
             raise
+
+    def admit(self) -> None:
+        """The next writer comes in, if the lock is free; or all waiting readers, if no writer waits any more."""
+        if self.writing:
+            return
+        if not self.readers and (writer := next_waiting(self.waiting_writers)):
+            self.writing = True
+            writer.set_result(None)
+        elif not self.waiting_writers:
+            self.admit_readers()
 
     def admit_readers(self) -> None:
         while reader := next_waiting(self.waiting_readers):
             self.readers += 1
             reader.set_result(None)
 
-    def admit_writer(self) -> None:
-        if not self.readers and not self.writing and (writer := next_waiting(self.waiting_writers)):
-            self.writing = True
-            writer.set_result(None)
-
 
 def next_waiting(futures: deque):
-    """Remove and return the first future that is not done (served elsewhere, or cancelled); None if all are."""
+    """Remove and return the first future that is not done, that is, not cancelled; None if there is none."""
     while futures:
         future = futures.popleft()
         if not future.done():

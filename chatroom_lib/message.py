@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 class MessageError(ValueError):
-    """A frame that is not a message. Its text names what is wrong, in less than 120 bytes,
+    """A frame that is not a message. Its text names what is wrong, in at most 120 bytes,
     so that it fits into a close frame as the reason (RFC 6455, section 5.5)."""
 
 
@@ -37,7 +37,8 @@ def decode(frame: str | bytes) -> Message:
 def decode_reply(frame: str | bytes) -> Message:
     """The message in `frame`, as a client takes it from a room: `refused` is set if it is a refusal."""
     fields = parse(frame)
-    return Message(text_field(fields, "token"), text_field(fields, "content"), fields.get("refused"))
+    refused = text_field(fields, "refused") if "refused" in fields else None
+    return Message(text_field(fields, "token"), text_field(fields, "content"), refused)
 
 
 def parse(frame: str | bytes) -> dict:
@@ -45,8 +46,10 @@ def parse(frame: str | bytes) -> dict:
         raise MessageError("a binary frame; messages are text frames")
     try:
         fields = json.loads(frame)
-    except (ValueError, RecursionError):
+    except json.JSONDecodeError:
         raise MessageError("not JSON") from None
+    except (ValueError, RecursionError):  # Python's limits: 4300 digits, and as deep as the stack
+        raise MessageError("JSON with too many digits or brackets in a row") from None
     if not isinstance(fields, dict):
         raise MessageError("not a JSON object with a token and a content")
     return fields
