@@ -1,0 +1,454 @@
+"""The load client against healthy rooms, stalled ones, and servers that are no rooms at all."""
+
+import asyncio
+import io
+import json
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+from rich.console import Console
+
+from chatroom_lib import background, load
+from chatroom_lib.load import Latencies, Load, LoadError, Result
+from chatroom_lib.message import Message, encode
+from chatroom_lib.rooms import v1, v3_1, v3_2
+from chatroom_lib.server import serve, stop_all
+
+pytestmark = pytest.mark.real
+
+AT_MOST = 10  # seconds after which a test gives up; nothing here takes nearly as long
+SMALL = 4096  # bytes in each buffer of a server, so that a client that does not read is felt soon
+
+
+@pytest.fixture(autouse=True)
+def servers_stop():
+    yield
+    background.run(stop_all(), timeout=AT_MOST)
+
+
+@pytest.fixture(autouse=True)
+def busy_machines_may_be_late(monkeypatch):
+    monkeypatch.setattr(load, "OVERRUN", AT_MOST)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """For runs in which everything expected is heard: such a run ends then, and not before."""
+    monkeypatch.setattr(load, "QUIET", AT_MOST)
+    monkeypatch.setattr(load, "TIME_FOR_STRAGGLERS", AT_MOST)
+
+
+def served(room, **options):
+    return background.run(serve(room, **options), timeout=AT_MOST)
+
+
+def loaded(server, clients=4, every=0.01, seconds=0.4, **options) -> Result:
+    return load.run(server.url, clients, every, seconds, progress=False, **options)
+
+
+def until(condition):
+    end = time.monotonic() + AT_MOST
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Recorder(v3_1.Room):
+    """Counts what everybody says."""
+
+    def __init__(self):
+        super().__init__()
+        self.frames = []
+        self.speakers = Counter()
+
+    async def broadcast(self, message):
+        self.speakers[message.token] += 1
+        self.frames.append(message)
+        await super().broadcast(message)
+
+
+class OneByOne:
+    """A room without members: what it does with a visitor is up to `visit`."""
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc):
+        pass
+
+    async def handle(self, connection):
+        async for frame in connection:
+            await self.answer(connection, frame)
+
+    def members(self):
+        return []
+
+
+# ---------------------------------------------------------------- rooms
+
+
+def test_in_a_healthy_room_everybody_hears_everything(patient):
+    room = Recorder()
+    result = loaded(served(room))
+    assert (result.sent, result.unsent, result.refused) == (40, 0, 0)
+    assert (result.expected, result.heard, result.losses) == (160, 160, 0)
+    assert (result.lost_connections, result.malformed) == (0, 0)
+    assert 0 < result.p50_ms <= result.p99_ms
+    assert room.speakers == {"load-0": 10, "load-1": 10, "load-2": 10, "load-3": 10}
+
+
+def test_a_message_names_its_run_its_speaker_and_its_number(patient):
+    room = Recorder()
+    loaded(served(room), clients=2, seconds=0.1)
+    runs, speakers, numbers = zip(*(message.content.split(" ")[:3] for message in room.frames), strict=True)
+    assert len(set(runs)) == 1
+    assert sorted(map(int, numbers)) == list(range(10))
+    assert [f"load-{speaker}" for speaker in speakers] == [message.token for message in room.frames]
+    assert {len(encode(message)) for message in room.frames} == {91}
+
+
+def test_a_room_with_a_rate_limit_refuses(patient):
+    result = loaded(served(v3_2.Room(limit=0.01)))
+    assert (result.sent, result.refused) == (40, 36)  # everybody's first message passes
+    assert (result.expected, result.heard, result.losses) == (16, 16, 0)
+
+
+def test_what_a_room_swallows_is_lost():
+    class Swallowing(v3_1.Room):
+        async def broadcast(self, message):
+            if message.token != "load-0":
+                await super().broadcast(message)
+
+    result = loaded(served(Swallowing()))
+    assert (result.sent, result.expected) == (40, 160)
+    assert 0 < result.heard <= 120
+    assert result.losses == 160 - result.heard
+
+
+def test_deaf_clients_stall_v1_and_the_run_ends_all_the_same():
+    class Loud(v1.Room):
+        """Passes on long messages, so that the kernel's 4 MB for each client are full sooner."""
+
+        async def broadcast(self, message):
+            await super().broadcast(Message(message.token, message.content * 1000))
+
+    server = served(Loud(), write_limit=SMALL, max_queue=1)
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, option, SMALL)  # accepted ones inherit it
+    result = loaded(server, clients=2, every=0.0005, seconds=0.5, deaf=True)
+    assert result.sent > 0
+    assert result.unsent > 0
+    assert result.sent + result.unsent == 1000
+    assert (result.expected, result.heard, result.losses) == (0, 0, 0)  # nobody listened
+    assert (result.p50_ms, result.p99_ms) == (None, None)
+
+
+def test_what_a_stalled_room_took_and_nobody_heard_is_lost():
+    class Stalling(v1.Room):
+        async def broadcast(self, message):
+            if int(message.content.split(" ")[2]) >= 8:
+                await asyncio.Event().wait()
+            await super().broadcast(message)
+
+    result = loaded(served(Stalling()), clients=2)
+    assert (result.sent, result.unsent, result.expected) == (40, 0, 80)
+    assert 0 < result.heard <= 16
+    assert result.losses == 80 - result.heard
+
+
+def test_a_schedule_that_this_machine_cannot_keep_is_cut_off(monkeypatch):
+    monkeypatch.setattr(load, "OVERRUN", 0.1)
+    result = loaded(served("v1"), clients=1, every=1e-7, seconds=0.2)
+    assert result.sent + result.unsent == 2_000_000
+    assert result.unsent > 0
+
+
+def test_latency_counts_from_the_moment_a_message_was_due():
+    class Stuck:
+        """A connection that passes each message on at once, and then lets its speaker wait."""
+
+        async def send(self, frame):
+            talk.hear(frame)
+            await asyncio.sleep(0.02)
+
+    async def speak():
+        talk.start = time.monotonic()
+        for number in range(10):
+            talk.queues[0].put_nowait(number)
+        speaking = asyncio.create_task(talk.speak(0, Stuck()))
+        while talk.sent < 10:
+            await asyncio.sleep(0.01)
+        speaking.cancel()
+
+    talk = Load("", clients=1, every=0.001, seconds=0.01, deaf=False)
+    asyncio.run(speak())
+    assert talk.latencies.kept[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
+
+
+# ---------------------------------------------------------------- servers that misbehave
+
+
+def test_frames_that_are_no_messages_are_counted(patient):
+    class Junk(OneByOne):
+        async def answer(self, connection, frame):
+            run, speaker, number, _ = json.loads(frame)["content"].split(" ")
+            for junk in (b"\x00", "", "[", "[]", "{}", '{"token": 1, "content": ""}', frame[:-1], "[" * 100_000):
+                await connection.send(junk)
+            for content in (f"{run} ", f"{run} {speaker} x .", f"{run} {speaker} -1 .", f"{run} 0 {9**99} ."):
+                await connection.send(json.dumps({"token": "load-0", "content": content}))
+            await connection.send(frame)
+
+    result = loaded(served(Junk()), clients=1, seconds=0.1)
+    assert (result.sent, result.malformed) == (10, 120)
+    assert (result.heard, result.lost_connections) == (10, 0)
+
+
+def test_a_refusal_that_is_no_text_is_malformed():
+    class Odd(OneByOne):
+        async def answer(self, connection, frame):
+            await connection.send('{"token": "", "content": "", "refused": [1]}')
+
+    result = loaded(served(Odd()), clients=1, seconds=0.1)
+    assert (result.malformed, result.refused) == (10, 0)
+
+
+def test_what_others_say_is_ignored(patient):
+    class Busy(OneByOne):
+        async def answer(self, connection, frame):
+            for content in ("hello", "0a1b2c3d 0 0 ...", ""):
+                await connection.send(json.dumps({"token": "load-0", "content": content}))
+            await connection.send(frame)
+
+    result = loaded(served(Busy()), clients=1, seconds=0.1)
+    assert (result.heard, result.expected, result.malformed) == (10, 10, 0)
+
+
+@pytest.mark.parametrize("junk", [b"\x81\x02\xff\xfe", b"\xff\xff\xff\xff"], ids=["not UTF-8", "not a frame"])
+def test_a_broken_protocol_loses_the_connection_and_not_the_run(junk):
+    class Broken(OneByOne):
+        async def answer(self, connection, frame):
+            if "load-0" in frame:
+                connection.transport.write(junk)
+            else:
+                await connection.send(frame)
+
+    result = loaded(served(Broken()), clients=2)
+    assert (result.lost_connections, result.malformed) == (1, 1)
+    assert result.heard > 10  # the other one goes on
+
+
+def test_a_server_that_stops_midway_loses_all_connections():
+    room = Recorder()
+    server = served(room)
+
+    async def stop_midway():
+        while len(room.frames) < 10:
+            await asyncio.sleep(0.01)
+        await server.stop()
+
+    stopped = asyncio.run_coroutine_threadsafe(stop_midway(), background.background_loop())
+    result = loaded(server, seconds=1.5)
+    stopped.result(AT_MOST)
+    assert result.lost_connections == 4
+    assert 10 <= result.sent < 150
+    assert result.sent + result.unsent == 150
+    assert 0 < result.heard <= result.expected
+
+
+def test_one_client_that_is_thrown_out_is_one_lost_connection():
+    class Bouncer(v3_1.Room):
+        async def broadcast(self, message):
+            await super().broadcast(message)
+            if message.token == "load-1":
+                self.clients[1].connection.transport.abort()
+
+    result = loaded(served(Bouncer()), clients=3, every=0.02, seconds=0.6)
+    assert result.lost_connections == 1
+    assert result.sent > 20
+    assert result.losses < 15  # nobody expects the lost one to hear the other 20
+
+
+# ---------------------------------------------------------------- no run at all
+
+
+def problem(url, **options) -> str:
+    with pytest.raises(LoadError) as caught:
+        load.run(url, **{"seconds": 0.1, "progress": False, **options})
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+NOWHERE = "ws://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"clients": 0}, "the number of clients must be 1 or more, not 0"),
+        ({"every": 0}, "every must be more than 0 seconds (0 is not allowed), not 0: take 0.001, say"),
+        ({"every": -0.5}, "(0 is not allowed), not -0.5"),
+        ({"every": float("nan")}, "not nan"),
+        ({"seconds": 0}, "seconds must be more than 0, not 0: take 5, say"),
+        ({"seconds": float("inf")}, "not inf"),
+    ],
+    ids=str,
+)
+def test_impossible_numbers(options, text):
+    assert text in problem(NOWHERE, **options)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8081", "http://127.0.0.1/", "ws://", "ws:///chatroom", "ws://[::1", "ws://127.0.0.1:x"]
+)
+def test_a_url_that_is_none(url):
+    assert problem(url).startswith(repr(url))
+    assert "ws://127.0.0.1:8081/chatroom" in problem(url)
+
+
+@pytest.mark.parametrize(
+    "host", ["example.com", "192.0.2.1", "0.0.0.0", "127.0.0.1.example.com", "127.0.0.1@192.0.2.1", "[2001:db8::1]"]
+)
+def test_a_load_test_goes_to_this_machine_only(host):
+    assert "goes to your own only: take 127.0.0.1" in problem(f"ws://{host}/chatroom")
+
+
+@pytest.mark.parametrize(
+    ("url", "completed"),
+    [
+        ("ws://127.0.0.1:8081", "ws://127.0.0.1:8081/chatroom"),
+        ("wss://localhost", "wss://localhost/chatroom"),
+        ("ws://[::1]:8081/", "ws://[::1]:8081/"),
+        ("ws://127.1.2.3/other?room=1", "ws://127.1.2.3/other?room=1"),
+    ],
+)
+def test_only_a_missing_path_is_filled_in(url, completed):
+    assert load.room_url(url) == completed
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_nobody_listens(host):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and it does not listen
+        url = f"ws://{host}:{taken.getsockname()[1]}"
+        assert problem(url) == f"nobody listens at {url}/chatroom: start a room with `chatroom serve v1`"
+
+
+def test_a_path_that_is_no_room():
+    url = served("v1").url.replace("/chatroom", "/nowhere")
+    assert problem(url).startswith(f"cannot join {url}: server rejected WebSocket connection: HTTP 404; take")
+
+
+@contextmanager
+def answering(answer: bytes):
+    """A server that gives its only client that answer."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def work():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}/chatroom"
+        thread.join(AT_MOST)
+
+
+@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"])
+def test_a_server_that_is_no_room(answer):
+    with answering(answer) as url:
+        assert problem(url).startswith(f"cannot join {url}: ")
+
+
+def test_a_redirect_leads_to_no_other_machine():
+    with answering(b"HTTP/1.1 302 Found\r\nLocation: ws://192.0.2.1/chatroom\r\nContent-Length: 0\r\n\r\n") as url:
+        assert problem(url).startswith(f"cannot join {url}: cannot follow cross-origin redirect")
+
+
+def test_a_server_that_never_answers(monkeypatch):
+    monkeypatch.setattr(load, "TIME_TO_JOIN", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}/chatroom"
+        assert problem(url).startswith(f"only 0 of 10 clients joined {url} within 0.2 s: take fewer clients")
+
+
+# ---------------------------------------------------------------- ways out, and what is shown
+
+
+def test_an_interrupted_run_leaves_nobody_behind():
+    room = Recorder()
+    server = served(room)
+
+    def interrupt():
+        until(lambda: len(room.frames) > 5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        loaded(server, seconds=AT_MOST)
+    thread.join(AT_MOST)
+    until(lambda: room.members() == [])
+
+
+RESULT = Result("ws://[::1]:1/chatroom", 10, 5.0, False, 4990, 10, 0, 49_900, 49_900, 0, 1.25, 1234.5, 0, 0)
+
+
+def test_the_table_shows_every_number():
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(RESULT.table())
+    text = console.export_text()
+    assert "10 clients talk for 5 s at ws://[::1]:1/chatroom" in text
+    for name in ("sent", "unsent", "refused", "expected", "heard", "losses", "lost connections", "malformed"):
+        assert f"│ {name} " in text
+    for number in ("4,990", "49,900", "1.25", "1,234.50"):
+        assert f" {number} " in text
+    assert len(text.splitlines()) == 15  # no row takes two lines
+
+
+def test_a_result_is_json():
+    assert Result(**json.loads(json.dumps(RESULT.as_dict()))) == RESULT
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_nothing_is_drawn_unless_for_a_terminal(progress, monkeypatch, capfd):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    load.run(served("v1").url, clients=1, every=0.01, seconds=0.1, progress=progress)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_is_drawn_on_a_terminal(monkeypatch, capfd):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    load.run(served("v1").url, clients=1, every=0.01, seconds=0.1)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "1 clients talk" in err
+
+
+# ---------------------------------------------------------------- latencies
+
+
+def test_percentiles_are_latencies_that_were_measured():
+    latencies = Latencies()
+    assert latencies.percentiles_ms(50, 99) == [None, None]
+    for number in random.Random(1).sample(range(1, 201), 200):
+        latencies.add(number / 1000)
+    assert latencies.percentiles_ms(0.5, 50, 99, 100) == [1, 100, 198, 200]
+
+
+def test_a_long_run_keeps_a_sample():
+    latencies = Latencies(size=1000)
+    for number in range(20_000):
+        latencies.add(number / 1000)
+    assert (latencies.count, len(latencies.kept)) == (20_000, 1000)
+    assert latencies.percentiles_ms(50)[0] == pytest.approx(10_000, rel=0.15)  # the seed is fixed, and so is this
