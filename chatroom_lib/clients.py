@@ -25,9 +25,9 @@ class Client:
     """One person. Times are seconds since the start of the run. Make one with the functions below."""
 
     name: str
-    joins: float | None = None  # None: in the order of the scenario, 10 ms after the one before
+    joins: float | None = None  # None: as soon as the client before it in the scenario is in
     says: int = 0  # how many messages
-    starts: float = 0.1  # seconds from joining to its first message
+    starts: float = 0.2  # seconds from joining to its first message
     every: float = 0.1  # seconds from one message to the next
     size: int = 1000  # characters in a message
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
@@ -95,11 +95,7 @@ class Scenario:
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
 
     def __post_init__(self):
-        clients = [
-            replace(client, joins=index * 0.01) if client.joins is None else client
-            for index, client in enumerate(self.clients)
-        ]
-        object.__setattr__(self, "clients", tuple(clients))
+        object.__setattr__(self, "clients", tuple(self.clients))
         names = [client.name for client in self.clients]
         if len(set(names)) < len(names):
             raise ValueError(f"two clients of one name: {', '.join(names)}")
@@ -112,14 +108,30 @@ class Scenario:
 # ---------------------------------------------------------------- how a client plays its part
 
 
-async def play(client: Client, dial: Callable[[Client], Awaitable[ClientConnection]], trace: Trace) -> None:
-    """One client's visit, from joining to its end. `dial` opens its connection."""
-    await asyncio.sleep(client.joins)
+Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
+
+
+async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
+    """Let all clients play their parts; ends when all are gone."""
+    async with asyncio.TaskGroup() as visits:
+        before = asyncio.Event()
+        before.set()
+        for client in scenario.clients:
+            done = asyncio.Event()
+            visits.create_task(visit(client, dial, trace, before, done))
+            before = done
+
+
+async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event, done: asyncio.Event) -> None:
+    """One client's visit, from joining to its end. `before` is set when the client before it is in, `done` by it."""
+    await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
     try:
         connection = await dial(client)
     except (OSError, InvalidHandshake, TimeoutError):
         trace.record("shut out", client.name)
         return
+    finally:
+        done.set()
     trace.record("joined", client.name)
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -174,9 +186,9 @@ async def go(client: Client, connection: ClientConnection, trace: Trace) -> None
 
 def reset(connection: ClientConnection) -> None:
     """End the TCP connection with a reset (RST), not with the polite FIN."""
-    if sock := connection.transport.get_extra_info("socket"):
-        if sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock = connection.transport.get_extra_info("socket")  # there is none in the simulation, where abort() resets
+    if sock and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.transport.abort()
 
 

@@ -40,14 +40,15 @@ async def run(room, scenario: Scenario) -> Trace:
     await server.start()
     server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)  # accepted ones inherit it
     trace.start_clock(asyncio.get_running_loop())
-    dial = partial(connect_to, server)
-    playing = [asyncio.create_task(play(client, dial, trace)) for client in scenario.clients]
+    playing = asyncio.create_task(play(scenario, partial(connect_to, server), trace))
     watching = asyncio.create_task(watch(Pool(server.room, trace)))
     try:
         await asyncio.sleep(scenario.duration)
         trace.finish("time is up", waits(server.tasks.visitors), server.errors)
+        if playing.done():
+            playing.result()  # raises if a client did what no client should
     finally:
-        await end([watching, *playing], 0)
+        await end([watching, playing], 0)
         await server.stop()
     return trace
 
@@ -55,12 +56,20 @@ async def run(room, scenario: Scenario) -> Trace:
 async def connect_to(server: Server, client: Client) -> ClientConnection:
     options = connect_options(client)
     if not client.prompt:
-        sock = socket.socket()
+        options["sock"] = await small_socket(server.host, server.port)
+    return await connect(server.url, **options)
+
+
+async def small_socket(host: str, port: int) -> socket.socket:
+    sock = socket.socket()
+    try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)  # counts only if set before connecting
-        await asyncio.get_running_loop().sock_connect(sock, (server.host, server.port))
-        options["sock"] = sock
-    return await connect(server.url, **options)
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def watch(pool: Pool) -> None:

@@ -64,13 +64,11 @@ def run(room, scenario: Scenario, seed: int) -> Trace:
         starting.result()
         trace.start_clock(loop)
         loop.after_turn = Pool(server.room, trace).look
-        dial = partial(connect_to, server)
-        playing = [loop.create_task(play(client, dial, trace)) for client in scenario.clients]
+        playing = loop.create_task(play(scenario, partial(connect_to, server), trace))
         ending = loop.run_until_rest(scenario.duration)
         trace.finish(ending, waits(server.tasks.visitors), server.errors)
-        for task in playing:
-            if task.done():
-                task.result()  # raises if a client did what no client should
+        if playing.done():
+            playing.result()  # raises if a client did what no client should
         return trace
     finally:
         loop.clean_up()
