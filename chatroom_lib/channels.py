@@ -1,11 +1,11 @@
-"""The three tools of Go that the seed builds on and asyncio lacks: the channel without a buffer, `select`,
+"""The three tools of Go that the article's code uses and asyncio lacks: the channel without a buffer, `select`,
 and the read-write lock.
 
 asyncio's own `Queue` is Go's *buffered* channel. It cannot stand in for the unbuffered one, where a sender waits
 until its value is taken: that wait is what lets two tasks block each other.
 
-Every channel operation lets the other tasks run once, as Go's scheduler would. So a hub that finds a value
-at every look still leaves the writers their turns.
+Every channel operation gives up one turn of the event loop. So a hub that finds a value at every look still leaves
+the writers their turns. (Go needs no such rule: its tasks run in parallel.)
 """
 
 import asyncio

@@ -22,7 +22,10 @@ NEVER = float("inf")
 
 @dataclass(frozen=True)
 class Client:
-    """One person. Times are seconds since the start of the run. Make one with the functions below."""
+    """One person. Times are in seconds; `joins`, `leaves` and `vanishes` count from the start of the run.
+
+    Make one with the functions below.
+    """
 
     name: str
     joins: float | None = None  # None: as soon as the client before it in the scenario is in
@@ -32,7 +35,7 @@ class Client:
     size: int = 1000  # characters in a message
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
     leaves: float = NEVER  # when it closes its connection politely
-    vanishes: float = NEVER  # when its connection is reset, as if its machine had died
+    vanishes: float = NEVER  # when it resets its connection, as a program that is killed may do
 
     def __post_init__(self):
         if not self.name or " " in self.name:
@@ -57,7 +60,7 @@ def listener(name: str, **changes) -> Client:
 
 
 def late_joiner(name: str, joins: float, **changes) -> Client:
-    """A listener who comes in after `joins` seconds."""
+    """A listener who comes in at second `joins` of the run."""
     return Client(name, joins=joins, **changes)
 
 
@@ -67,18 +70,17 @@ def slow_reader(name: str, pause: float = 0.2, **changes) -> Client:
 
 
 def frozen(name: str, **changes) -> Client:
-    """Keeps its connection open and never reads, like a laptop whose lid is closed.
-    With `vanishes=3` it dies after 3 s."""
+    """Keeps its connection open and never reads: a program that hangs. With `vanishes=3` it is killed at second 3."""
     return Client(name, pause=NEVER, **changes)
 
 
 def vanishing(name: str, vanishes: float, **changes) -> Client:
-    """Reads promptly until its connection is reset after `vanishes` seconds."""
+    """Reads promptly until it resets its connection, at second `vanishes` of the run."""
     return Client(name, vanishes=vanishes, **changes)
 
 
 def leaving(name: str, leaves: float, **changes) -> Client:
-    """Reads promptly until it closes its connection politely after `leaves` seconds."""
+    """Reads promptly until it closes its connection politely, at second `leaves` of the run."""
     return Client(name, leaves=leaves, **changes)
 
 
@@ -193,7 +195,8 @@ def reset(connection: ClientConnection) -> None:
 
 
 def connect_options(client: Client) -> dict:
-    """For `websockets.connect`: who calls, no more than the wire asks for, and no read-ahead for who reads late."""
+    """For `websockets.connect`: the client's name, no compression, no pings; and whoever reads late reads no more
+    than one message ahead."""
     options = {"user_agent_header": f"chatroom-client {quote(client.name)}", "proxy": None, "close_timeout": 1}
     if not client.prompt:
         options["max_queue"] = 1

@@ -17,7 +17,7 @@ class MessageError(ValueError):
 class Message:
     token: str
     content: str
-    refused: str | None = None  # only a room sets this: what the receiver had said, and nobody else will hear
+    refused: str | None = None  # set by a room: the content that it has refused
 
 
 def encode(message: Message) -> str:

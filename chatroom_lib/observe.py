@@ -9,7 +9,6 @@
 import asyncio
 import contextlib
 import linecache
-from collections.abc import Iterator
 from contextlib import _AsyncGeneratorContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -104,6 +103,9 @@ class ObservedConnection(ServerConnection):
         except ConnectionClosed:
             self.trace.record("failed", self.name, said)
             raise
+        except asyncio.CancelledError:
+            self.trace.record("given up", self.name, said)
+            raise
         finally:
             self.sending -= 1
         self.trace.record("sent", self.name, said)
@@ -184,39 +186,40 @@ def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
 
 
 def where(task: asyncio.Task, name: str | None) -> Wait | None:
-    """None for a task that stands in no room's code, but in the server's or in `websockets`' own."""
-    room_frame = None
-    for frame in suspended_frames(task):
-        operation = BLOCKING.get(frame.f_code) or IDLE.get(frame.f_code)
-        if operation:
-            break
-        if not frame.f_code.co_filename.startswith(NOT_ROOMS):
-            room_frame = frame
-    else:  # `async for` hides the frames below it; in a room it waits for the next message
-        operation, frame = "for a message", None
-    if room_frame is None:
-        return None
-    connection = frame.f_locals.get("self") if frame else None
+    """None for a task of the server's or of `websockets`' own."""
+    frames, end = suspended(task)
+    known = next((frame for frame in frames if frame.f_code in OPERATIONS), None)
+    if known:
+        operation = OPERATIONS[known.f_code]
+    else:  # `async for` over a connection ends in this
+        operation = "for a message" if type(end).__name__ == "async_generator_asend" else "for other tasks"
+    connection = known.f_locals.get("self") if known else None
     on = name_of_client(connection) if isinstance(connection, ServerConnection) else None
-    path, number = room_frame.f_code.co_filename, room_frame.f_lineno
-    line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"
-    return Wait(room_frame.f_code.co_qualname, name, operation, on, line)
+    rooms_own = [frame for frame in frames if not frame.f_code.co_filename.startswith(NOT_ROOMS)]
+    if rooms_own:
+        path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno
+        line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"
+        return Wait(rooms_own[-1].f_code.co_qualname, name, operation, on, line)
+    if frames and frames[0].f_code in SENDS:  # asyncio.gather(connection.send(frame), ...), for example
+        return Wait("a task", name, operation, on, "connection.send(...)")
+    return None
 
 
-def suspended_frames(task: asyncio.Task) -> Iterator[FrameType]:
-    """The frames of what `task` awaits, outermost first, as far as they can be seen."""
-    awaitable = task.get_coro()
-    while kind := next((kind for kind in ("cr", "gi", "ag") if hasattr(awaitable, f"{kind}_frame")), None):
+def suspended(task: asyncio.Task) -> tuple[list[FrameType], object]:
+    """The frames of what `task` awaits, outermost first, as far as they can be seen, and what is awaited last."""
+    frames, awaitable = [], task.get_coro()
+    while kind := next((kind for kind in ("cr", "gi", "ag") if getattr(awaitable, f"{kind}_frame", None)), None):
         frame = getattr(awaitable, f"{kind}_frame")
-        if frame is None:
-            return
-        yield frame
+        frames.append(frame)
         if frame.f_code in MANAGED:  # `async with` a generator: what that awaits is hidden one level down
             awaitable = frame.f_locals["self"].gen
         else:
             awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+    return frames, awaitable
 
 
+OPERATIONS = {**BLOCKING, **IDLE}
+SENDS = (ObservedConnection.send.__code__, Connection.send.__code__)
 MANAGED = (_AsyncGeneratorContextManager.__aenter__.__code__, _AsyncGeneratorContextManager.__aexit__.__code__)
 NOT_ROOMS = (
     *(str(Path(module.__file__).parent) for module in (asyncio, websockets)),

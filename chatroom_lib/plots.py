@@ -5,8 +5,10 @@ told apart by colour-blind readers too.
 """
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
+from chatroom_lib.clients import NEVER, Client
 from chatroom_lib.trace import Trace, percentile
 
 COLOURS = {
@@ -27,6 +29,11 @@ def colour_of(trace: Trace) -> str:
     return COLOURS.get(trace.room, OTHER)
 
 
+def pale(colour: str) -> list[float]:
+    """The colour, mixed with as much white."""
+    return [(1 + part) / 2 for part in to_rgb(colour)]
+
+
 def axes(ax=None, height: float = 3.0):
     if ax is None:
         _, ax = plt.subplots(figsize=(7, height), layout="constrained")
@@ -41,7 +48,7 @@ def rows(trace: Trace, ax, title: str):
     """`ax` with a row for each client, the first on top, and a thin line for as long as it was connected."""
     ax = axes(ax, height=0.9 + 0.4 * len(trace.clients))
     places = {name: -index for index, name in enumerate(trace.names)}
-    ax.set_yticks(list(places.values()), list(places))
+    ax.set_yticks(list(places.values()), [row_label(client) for client in trace.clients])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set(xlabel="seconds", xlim=(0, trace.duration * 1.02), ylim=(0.5 - len(places), 0.5))
@@ -51,6 +58,12 @@ def rows(trace: Trace, ax, title: str):
         ax.hlines(places[event.who], event.time, gone.get(event.who, trace.duration), QUIET, linewidth=1)
     mark(ax, places, [(event.who, event.time) for event in trace.of("vanished")], "x")
     return ax, places
+
+
+def row_label(client: Client) -> str:
+    if client.prompt:
+        return client.name
+    return f"{client.name}, who\n{'does not read' if client.pause == NEVER else 'reads slowly'}"
 
 
 def mark(ax, places: dict[str, int], moments: list[tuple[str, float]], marker: str) -> None:
@@ -75,7 +88,7 @@ def pool(trace: Trace, ax=None):
     """Who is in the room's pool: the thick bar. The thin line: connected. A circle: put out. A cross: reset."""
     ax, places = rows(trace, ax, "who is in the pool")
     for name, start, stop in trace.memberships():
-        ax.barh(places[name], stop - start, left=start, height=0.45, color=colour_of(trace), alpha=0.55)
+        ax.barh(places[name], stop - start, left=start, height=0.45, color=pale(colour_of(trace)), zorder=2)
     mark(ax, places, list(trace.evicted().items()), "o")
     return ax
 
@@ -85,51 +98,44 @@ def pool(trace: Trace, ax=None):
 
 def pool_size(*traces: Trace, ax=None):
     """How many connections the pool holds over time, a line for each run."""
-    ax = axes(ax)
-    for trace in traces:
-        sizes = trace.pool_size()
-        steps(ax, trace, sizes, f"{trace.room}: {sizes[-1][1]}")
-    return label_axes(ax, traces, "connections in the pool")
-
-
-def errors(trace: Trace, ax=None):
-    """The size of the pool, and for each message how many sends of it failed."""
-    ax = pool_size(trace, ax=ax)
-    ax.texts[-1].set(text=f"in the pool: {trace.pool_size()[-1][1]}", va="bottom")
-    ax.set_ylabel("connections")
-    if points := trace.errors_per_broadcast():
-        ax.plot(*zip(*points), "x", color=ALARM, markersize=4)
-        last = points[-1][1]
-        end_label(ax, trace.duration, last, f"failed sends\nper message: {last}", ALARM, va="top")
-    return ax
+    return lines(traces, Trace.pool_size, "connections in the pool", ax)
 
 
 def waiting(*traces: Trace, ax=None):
     """How many sends have begun and not returned, a line for each run: each is a task and a message kept alive."""
+    return lines(traces, Trace.sends_under_way, "sends under way", ax)
+
+
+def failed_sends(trace: Trace, ax=None):
+    """The size of the pool, and a cross for each message: how many sends of it failed."""
+    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool")
+    if points := trace.failed_per_broadcast():
+        every = max(1, len(points) // 40)
+        ax.plot(*zip(*points), "x", color=ALARM, markersize=5, markevery=every, clip_on=False, zorder=3)
+        last = points[-1][1]
+        end_label(ax, trace.duration, last, f"{last} failed sends\nper message", ALARM, va="top")
+        ax.texts[0].set_va("bottom")
+    return ax
+
+
+def lines(traces, points_of, ylabel: str, ax=None, what: str = ""):
+    """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
     ax = axes(ax)
     for trace in traces:
-        counts = trace.sends_under_way()
-        steps(ax, trace, counts, f"{trace.room}: {counts[-1][1]}")
-    return label_axes(ax, traces, "sends under way")
-
-
-def steps(ax, trace: Trace, points: list[tuple[float, int]], text: str) -> None:
-    times, values = zip(*points, (trace.duration, points[-1][1]))
-    ax.step(times, values, where="post", color=colour_of(trace), linewidth=2)
-    end_label(ax, trace.duration, values[-1], text, colour_of(trace))
+        times, values = zip(*points_of(trace))
+        last, colour = values[-1], colour_of(trace)
+        ax.step((*times, trace.duration), (*values, last), where="post", color=colour, linewidth=2)
+        end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour)
+    ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return ax
 
 
 def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center") -> None:
     """A label at the end of a line, in the line's own colour."""
     place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
     ax.annotate(text, (x, y), color=colour, va=va, **place)
-
-
-def label_axes(ax, traces, what: str):
-    ax.set(xlabel="seconds", ylabel=what, xlim=(0, max(trace.duration for trace in traces)))
-    ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return ax
 
 
 def latency(*traces: Trace, who: str | None = None, ax=None):
@@ -146,7 +152,8 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
         p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
         text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
         ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=colour_of(trace), transform=ax.transAxes)
-    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel="% heard by then", ylim=(0, 102))
+    heard = f"% of messages {who or 'all'} heard by then"
+    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
     return ax
 
 

@@ -4,14 +4,29 @@ import ast
 import difflib
 import inspect
 
-from pygments import highlight
+from pygments import highlight, token
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
+from pygments.style import Style
 
 from chatroom_lib import rooms
 
-# Solarized is drawn for light and for dark pages.
-STYLE = HtmlFormatter(style="solarized-light", noclasses=True, nobackground=True, prestyles="font-family: monospace")
+
+class Readable(Style):
+    """Colours with a contrast of about 4.5 to white and to black pages alike."""
+
+    styles = {
+        token.Keyword: "bold #a8499c",
+        token.String: "#a86a10",
+        token.Comment: "italic #767676",
+        token.Generic.Inserted: "#15843d",
+        token.Generic.Deleted: "#d33a4a",
+        token.Generic.Subheading: "#767676",
+        token.Generic.Heading: "#767676",
+    }
+
+
+FORMAT = HtmlFormatter(style=Readable, noclasses=True, nobackground=True, prestyles="font-family: monospace")
 
 
 class Code:
@@ -24,7 +39,7 @@ class Code:
         return self.text
 
     def _repr_html_(self):
-        return highlight(self.text, get_lexer_by_name(self.language), STYLE)
+        return highlight(self.text, get_lexer_by_name(self.language), FORMAT)
 
 
 def source(name: str) -> Code:

@@ -16,7 +16,7 @@ KINDS = {
     "heard": "it has received a message",
     "refused": "the room told it that its message will not be passed on",
     "left": "it closes its connection politely",
-    "vanished": "it resets its connection, as a machine that dies",
+    "vanished": "it resets its connection",
     "lost": "its connection ended without its doing",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
@@ -24,6 +24,7 @@ KINDS = {
     "overlap": "the same, while an earlier send to it has not returned",
     "sent": "that send has returned",
     "failed": "that send has raised ConnectionClosed",
+    "given up": "that send was cancelled",
     # read from the room
     "entered": "it is in the room's pool from now on",
     "removed": "it is not in the pool any more",
@@ -118,11 +119,11 @@ class Trace:
     def sends_under_way(self) -> list[tuple[float, int]]:
         """(time, sends that have begun and not returned) at the start and after each change."""
         counts = [(0.0, 0)]
-        for event in self.of("sending", "overlap", "sent", "failed"):
+        for event in self.of("sending", "overlap", "sent", "failed", "given up"):
             counts.append((event.time, counts[-1][1] + (1 if event.kind in ("sending", "overlap") else -1)))
         return counts
 
-    def errors_per_broadcast(self) -> list[tuple[float, int]]:
+    def failed_per_broadcast(self) -> list[tuple[float, int]]:
         """(time, sends that failed) for each message that the room accepted, in that order."""
         failed = Counter(event.message for event in self.of("failed"))
         return [(event.time, failed[event.message]) for event in self.of("accepted")]

@@ -1,9 +1,12 @@
 """Execute the chapters anew and save their outputs: `make notebooks`, or `python notebooks/execute.py 01 02`.
+Draw the figure on the front page anew, too.
 
 Each runs in a kernel of its own, from top to bottom. If a cell fails, the chapter keeps its old outputs.
 """
 
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -13,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 FOLDER = Path(__file__).parent
+README = FOLDER.parent / "README.md"
 LARGEST = 400_000  # bytes of a chapter with its outputs
 
 
@@ -68,6 +72,18 @@ def check(name: str, notebook: nbformat.NotebookNode) -> None:
             raise ChapterError(f"{name} would show a path of this machine: {private}")
 
 
+def draw_front_page() -> None:
+    """The figure in README.md, drawn by the example there."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    exec(example, {"print": lambda *_: None})
+    plt.savefig(FOLDER / "figures" / "evicted.png", dpi=150)
+
+
 def main() -> None:
     console = Console(stderr=True)
     columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "cells,", TimeElapsedColumn()
@@ -76,7 +92,8 @@ def main() -> None:
             for path in chapters(sys.argv[1:]):
                 cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
                 task = progress.add_task(path.stem, total=cells)
-                nbformat.write(execute(path, lambda: progress.advance(task)), path)
+                nbformat.write(execute(path, partial(progress.advance, task)), path)
+            draw_front_page()
     except ChapterError as error:
         console.print(str(error), markup=False)
         sys.exit(1)

@@ -60,10 +60,10 @@ slow = Scenario([talker("Ann", says=60, every=0.02), slow_reader("Bob", 0.05), l
 def test_v1_keeps_dead_connections_and_v1_1_removes_them():
     trace = simulate("v1", leavers)
     assert trace.pool_size()[-1][1] == 4
-    assert trace.errors_per_broadcast()[-1][1] == 3
+    assert trace.failed_per_broadcast()[-1][1] == 3
     cured = simulate("v1.1", leavers)
     assert cured.pool_size()[-1][1] == 1
-    assert cured.errors_per_broadcast()[-1][1] == 0
+    assert cured.failed_per_broadcast()[-1][1] == 0
 
 
 def test_v1_stalls_the_speaker_and_v1_1_does_not():

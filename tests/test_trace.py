@@ -40,7 +40,7 @@ def test_errors_are_counted_for_each_message():
         (1, "accepted", "Ann", "Ann 1"), (1.1, "failed", "Bob", "Ann 1"), (1.2, "failed", "Cy", "Ann 1"),
         (2, "accepted", "Ann", "Ann 2"),
     )  # fmt: skip
-    assert trace.errors_per_broadcast() == [(1, 2), (2, 0)]
+    assert trace.failed_per_broadcast() == [(1, 2), (2, 0)]
 
 
 def test_sends_under_way_rise_and_fall():
@@ -147,7 +147,9 @@ def points(ax, marker: str) -> int:
 def test_heard_has_a_dot_for_each_message_heard(traces):
     ax = plots.heard(traces[0])
     assert points(ax, "o") == len(traces[0].of("heard")) and points(ax, "|") == 30 and points(ax, "x") == 1
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["Ann", "Bob", "Cy", "Di"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [
+        "Ann", "Bob, who\ndoes not read", "Cy", "Di, who\nreads slowly",
+    ]  # fmt: skip
 
 
 def test_pool_has_a_bar_for_each_membership_and_a_circle_for_each_eviction(traces):
@@ -156,8 +158,8 @@ def test_pool_has_a_bar_for_each_membership_and_a_circle_for_each_eviction(trace
     assert points(ax, "o") == len(traces[1].evicted()) > 0
 
 
-def test_errors_has_a_cross_for_each_message(traces):
-    assert points(plots.errors(traces[0]), "x") == len(traces[0].of("accepted"))
+def test_failed_sends_has_a_cross_for_each_message(traces):
+    assert points(plots.failed_sends(traces[0]), "x") == len(traces[0].of("accepted"))
 
 
 @pytest.mark.parametrize("figure", [plots.pool_size, plots.waiting, plots.latency])
@@ -167,12 +169,12 @@ def test_lines_are_labelled_and_coloured_by_version(figure, traces):
     assert [text.get_text().split(":")[0] for text in ax.texts] == ["v1", "v1.1"]
 
 
-@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.errors, plots.latency])
+@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.failed_sends, plots.latency])
 def test_figures_are_drawn_where_one_wants_them(figure, traces):
     _, ax = plt.subplots()
     assert figure(traces[0], ax=ax) is ax
 
 
-@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.errors, plots.latency])
+@pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.failed_sends, plots.latency])
 def test_figures_of_a_run_in_which_nothing_happens_do_not_fail(figure):
     figure(simulate("v1", Scenario([listener("Ann")])))

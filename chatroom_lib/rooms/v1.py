@@ -16,7 +16,7 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 class Room:
     def __init__(self):
         self.connections = []  # in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
 
     async def __aenter__(self):
         return self
@@ -41,7 +41,7 @@ class Room:
             try:
                 await connection.send(frame)
             except ConnectionClosed:
-                self.errors += 1
+                self.failed_sends += 1
 
     def members(self):
         return list(self.connections)

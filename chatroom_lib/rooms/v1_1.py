@@ -6,8 +6,10 @@ What changed since v1
 
 How it fails
 - Several broadcasts run at once and share one list. When a client dies on whom they all wait, each of them
-  wakes up and cuts out *its* index, where by then somebody else stands: healthy clients are put out of the
-  list without any error. They are still connected and still heard, but they hear nothing any more.
+  wakes up and cuts out *its* index, where by then somebody else stands: healthy clients are evicted, and no
+  exception names them. They are still connected and still heard, but they hear nothing any more.
+- A cut in front of the place where a broadcast waits shifts the list under it. It then skips somebody, who misses
+  that message.
 - Broadcasts overtake each other: two people may hear the same two messages in different orders.
 - As long as a client does not read, every message leaves one more task waiting, and its text in memory.
 """
@@ -22,8 +24,8 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 class Room:
     def __init__(self):
         self.connections = []  # in the order of joining
-        self.errors = 0  # sends that failed
-        self.broadcasts = set()  # the tasks under way: asyncio itself keeps only weak references
+        self.failed_sends = 0
+        self.broadcasts = set()  # tasks; asyncio keeps only weak references
 
     async def __aenter__(self):
         return self
@@ -54,7 +56,7 @@ class Room:
                 await connection.send(frame)
                 index += 1
             except ConnectionClosed:
-                self.errors += 1
+                self.failed_sends += 1
                 self.connections = self.connections[:index] + self.connections[index + 1 :]
 
     def members(self):

@@ -20,11 +20,11 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 
 class Room:
     def __init__(self, delay: float = 2.0):
-        self.delay = delay  # seconds that a broadcast takes longer than its sends
+        self.delay = delay  # seconds that each broadcast holds the lock after its last send
         self.connections = []  # in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
         self.lock = asyncio.Lock()  # held by whoever reads or changes the list
-        self.broadcasts = set()  # the tasks under way: asyncio itself keeps only weak references
+        self.broadcasts = set()  # tasks; asyncio keeps only weak references
 
     async def __aenter__(self):
         return self
@@ -57,7 +57,7 @@ class Room:
                     await connection.send(frame)
                     index += 1
                 except ConnectionClosed:
-                    self.errors += 1
+                    self.failed_sends += 1
                     self.connections = self.connections[:index] + self.connections[index + 1 :]
             await asyncio.sleep(self.delay)
 

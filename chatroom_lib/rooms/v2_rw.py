@@ -8,7 +8,7 @@ How it fails
 - Two broadcasts send to the same connection at the same time again, and again orders differ.
 - The removal asks for the write lock while its own broadcast still holds the read lock. It waits until all
   readers are gone, and is itself one of them: with the first dead client the room falls silent for good.
-  (This is how the seed's repository does it; the article's text describes v2.)
+  (This is how the article's code does it; its text describes v2.)
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 
 class Room:
     def __init__(self, delay: float = 2.0):
-        self.delay = delay  # seconds that a broadcast takes longer than its sends
+        self.delay = delay  # seconds that each broadcast holds the lock after its last send
         self.connections = []  # in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
         self.lock = RWLock()  # read by broadcasts, written by whoever changes the list
-        self.broadcasts = set()  # the tasks under way: asyncio itself keeps only weak references
+        self.broadcasts = set()  # tasks; asyncio keeps only weak references
 
     async def __aenter__(self):
         return self
@@ -58,7 +58,7 @@ class Room:
                     await connection.send(frame)
                     index += 1
                 except ConnectionClosed:
-                    self.errors += 1
+                    self.failed_sends += 1
                     async with self.lock.write():
                         self.connections = self.connections[:index] + self.connections[index + 1 :]
             await asyncio.sleep(self.delay)

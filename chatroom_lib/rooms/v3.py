@@ -4,7 +4,7 @@ What changed since v2
 - One task, the hub, owns the list of clients. Nobody else touches it, so no lock is needed.
 - Joins, leaves and messages reach the hub through channels, and it serves them one at a time.
 - Each client has an outbox and a writer, the only task that sends to this client. The hub fills the outbox
-  and goes on. So a join is instant again, however slowly others read.
+  and goes on. So a join is instant again, as long as no outbox is full.
 
 How it fails
 - A client that reads slowly fills its outbox, and then the hub waits for it, and everyone waits for the hub.
@@ -32,7 +32,7 @@ class Room:
     def __init__(self, outbox_size: int = 128):
         self.outbox_size = outbox_size  # messages
         self.clients = []  # owned by the hub, in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
         self.joining, self.leaving, self.saying = Channel(), Channel(), Channel()
 
     async def __aenter__(self):
@@ -67,7 +67,7 @@ class Room:
                 message = await client.outbox.get()
                 await client.connection.send(encode(message))
         except ConnectionClosed:
-            self.errors += 1
+            self.failed_sends += 1
             await self.leaving.put(client)
 
     async def run_hub(self):

@@ -1,7 +1,7 @@
 """v3.1: drop what a full outbox cannot take.
 
 What changed since v3
-- The hub never waits. If a client's outbox is full, the message is dropped for this client, and counted.
+- The hub never waits for a client. If an outbox is full, the message is dropped for this client, and counted.
 
 How it fails
 - A client that reads slowly misses messages and is not told. A longer outbox only makes it miss them later:
@@ -29,7 +29,7 @@ class Room:
     def __init__(self, outbox_size: int = 128):
         self.outbox_size = outbox_size  # messages
         self.clients = []  # owned by the hub, in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
         self.dropped = 0  # messages that a full outbox did not take
         self.joining, self.leaving, self.saying = Channel(), Channel(), Channel()
 
@@ -65,7 +65,7 @@ class Room:
                 message = await client.outbox.get()
                 await client.connection.send(encode(message))
         except ConnectionClosed:
-            self.errors += 1
+            self.failed_sends += 1
             await self.leaving.put(client)
 
     async def run_hub(self):
@@ -74,11 +74,11 @@ class Room:
             if channel is self.joining:
                 self.clients.append(value)
             elif channel is self.saying:
-                await self.broadcast(value)
+                self.broadcast(value)
             elif value in self.clients:  # reader and writer may both say that a client leaves
                 self.clients.remove(value)
 
-    async def broadcast(self, message: Message):
+    def broadcast(self, message: Message):
         for client in self.clients:
             try:
                 client.outbox.put_nowait(message)

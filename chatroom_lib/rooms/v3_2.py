@@ -1,8 +1,8 @@
 """v3.2: a rate limit.
 
 What changed since v3.1
-- A client may say `limit` messages a second (1, unless you say otherwise), the next one 1 / limit seconds after
-  the last. What comes sooner is refused, and the client is told so.
+- A client may say `limit` messages a second: the next one 1 / limit seconds after the last. What comes sooner
+  is refused, and the client is told so, if its outbox has room.
 
 How it fails
 - People do not type by the clock. Two short lines within a second, and the second one is refused.
@@ -12,6 +12,7 @@ How it fails
 """
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 from websockets.asyncio.server import ServerConnection
@@ -32,7 +33,7 @@ class Room:
         self.outbox_size = outbox_size  # messages
         self.limit = limit  # messages a second that one client may say; None: as many as it likes
         self.clients = []  # owned by the hub, in the order of joining
-        self.errors = 0  # sends that failed
+        self.failed_sends = 0
         self.dropped = 0  # messages that a full outbox did not take
         self.refused = 0  # messages that came too soon after the last one
         self.joining, self.leaving, self.saying = Channel(), Channel(), Channel()
@@ -55,16 +56,16 @@ class Room:
 
     async def read(self, client: Client):
         clock = asyncio.get_running_loop().time
-        free = clock()  # the moment from which on this client may speak
+        pause = 1 / self.limit if self.limit else 0  # seconds
+        free = clock()  # from when on this client may speak
         try:
             async for frame in client.connection:
-                message = decode(frame)
-                if self.limit and clock() < free:
-                    self.refuse(client, message, free - clock())
-                    continue
-                if self.limit:
-                    free = clock() + 1 / self.limit
-                await self.saying.put(message)
+                message, now = decode(frame), clock()
+                if now < free:
+                    self.refuse(client, message, free - now)
+                else:
+                    free = now + pause
+                    await self.saying.put(message)
         except MessageError as error:
             await client.connection.close(1007, str(error))
         except ConnectionClosed:
@@ -73,7 +74,7 @@ class Room:
 
     def refuse(self, client: Client, message: Message, wait: float):
         self.refused += 1
-        self.deliver(client, Message("chatroom", f"Not sent. Please wait {wait:.1f} s.", refused=message.content))
+        self.deliver(client, Message("chatroom", f"Not sent. Please wait {math.ceil(wait)} s.", message.content))
 
     async def write(self, client: Client):
         try:
@@ -81,7 +82,7 @@ class Room:
                 message = await client.outbox.get()
                 await client.connection.send(encode(message))
         except ConnectionClosed:
-            self.errors += 1
+            self.failed_sends += 1
             await self.leaving.put(client)
 
     async def run_hub(self):
@@ -90,11 +91,11 @@ class Room:
             if channel is self.joining:
                 self.clients.append(value)
             elif channel is self.saying:
-                await self.broadcast(value)
+                self.broadcast(value)
             elif value in self.clients:  # reader and writer may both say that a client leaves
                 self.clients.remove(value)
 
-    async def broadcast(self, message: Message):
+    def broadcast(self, message: Message):
         for client in self.clients:
             self.deliver(client, message)
 

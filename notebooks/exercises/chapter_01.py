@@ -43,11 +43,14 @@ def check_a_silent_room_forgets_who_left(room: type) -> None:
 
 @check
 def check_nobody_waits_for_the_frozen(room: type) -> None:
-    people = [talker("Ann", says=60, every=0.03), frozen("Bob"), listener("Cy")]
+    people = [talker("Ann", says=60, every=0.03), frozen("Bob", vanishes=10), listener("Cy")]
+    late = talker("Di", says=1, joins=15)
     for seed in range(20):
-        trace = simulate(room, Scenario(people[seed % 3 :] + people[: seed % 3], duration=60), seed)
+        trace = simulate(room, Scenario([*people[seed % 3 :], *people[: seed % 3], late], duration=60), seed)
         no_errors(trace)
-        everyone_hears_everything(trace, ("Ann", "Cy"), 60)
+        everyone_hears_everything(trace, ("Ann", "Cy"), 61)
         slowest = max(delay for event, delay in trace.latencies())
         if slowest > 0.1:
             raise NotYet(f"with seed {seed} a message takes {slowest:.1f} s")
+        if trace.evicted() or not trace.of("removed", who="Bob"):
+            raise NotYet(f"with seed {seed} Bob has died, and the list holds the wrong people after that")
