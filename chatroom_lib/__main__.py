@@ -1,24 +1,25 @@
 """The command line: `chatroom serve | load`, the same as `python -m chatroom_lib`."""
 
 import argparse
-import asyncio
+import json
 import os
 import signal
+import socket
 import sys
-import threading
 
-from chatroom_lib import rooms
-from chatroom_lib.server import Server, ServerError
+from chatroom_lib import load, rooms
+from chatroom_lib.background import run
+from chatroom_lib.server import ServerError, serve
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-WITHIN = 1.8  # seconds from a signal to the end of the process
+TIME_TO_STOP = 1.8  # seconds
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line on standard error, and exits with code 2."""
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"chatroom: {' '.join(message.splitlines())}\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,32 +27,80 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.run(options)
-    except (rooms.RoomError, ServerError, UsageError) as error:
+    except (rooms.RoomError, ServerError, load.LoadError) as error:
         parser.error(str(error))
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done; the text says why."""
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def make_parser() -> Parser:
     parser = Parser(prog="chatroom", description="A chat room, built version by version.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="run a room", description="Run a room until SIGINT or SIGTERM.")
-    serve.add_argument("room", metavar="ROOM", help="v1, v1.1, v2, v2-rw, v3, v3.1, v3.2, or path/to/file.py:Class")
-    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=port, default=8081, help="the port (default: %(default)s; 0: any free one)")
-    serve.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
-    serve.set_defaults(run=run_server)
+    command = commands.add_parser("serve", help="run a room until SIGINT or SIGTERM")
+    command.set_defaults(run=run_server)
+    versions = ", ".join(rooms.VERSIONS)
+    command.add_argument("room", metavar="ROOM", help=f"{versions}, or your own: path/to/file.py:Class")
+    command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
+    command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
+
+    command = commands.add_parser("load", help="let many clients talk in a room, and count what arrives")
+    command.set_defaults(run=run_load)
+    command.add_argument("url", metavar="URL", help="ws://127.0.0.1:8081/chatroom")
+    command.add_argument("--clients", type=int, default=10, metavar="N", help="default: %(default)s")
+    command.add_argument("--every", type=float, default=0.001, metavar="SECONDS",
+                         help="from one message to the next, of all clients together (default: %(default)s)")
+    command.add_argument("--seconds", type=float, default=5.0, help="how long they talk (default: %(default)s)")
+    command.add_argument("--deaf", action="store_true", help="the clients never read, as the seed's do")
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
 
 def port(text: str) -> int:
-    if not text.isdigit() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 0 to 65535")
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port, a number from 0 to 65535")
     return int(text)
 
 
 def run_server(options) -> None:
-    ...
+    room = rooms.make(options.room, unlimited=options.unlimited)
+    server = run(serve(room, options.host, options.port, name=options.room, on_error=complain))
+    if options.host not in LOOPBACK:
+        complain(f"everybody who can reach {options.host} can join and read along")
+    # A signal is written to a socket. It would not wake a lock that waits, if another thread happens to receive it.
+    signals, signalled = socket.socketpair()
+    signalled.setblocking(False)
+    signal.set_wakeup_fd(signalled.fileno())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    print(f"serving {server.name} at {server.url}", flush=True)
+    signals.recv(1)
+    try:
+        run(server.stop(), timeout=TIME_TO_STOP)
+    except TimeoutError:
+        complain("the room did not stop in time, and is left behind")
+    sys.stdout.flush()
+    os._exit(0)  # at once: a thread that the room left behind, or one more signal, changes nothing now
+
+
+def complain(problem) -> None:
+    if isinstance(problem, BaseException):
+        problem = f"error in the room: {type(problem).__name__}: {problem}"
+    print(f"chatroom: {problem}", file=sys.stderr, flush=True)
+
+
+def run_load(options) -> None:
+    result = load.run(
+        options.url, options.clients, options.every, options.seconds, options.deaf, progress=not options.json
+    )
+    if options.json:
+        print(json.dumps(result.as_dict()))
+    else:
+        from rich.console import Console
+
+        Console().print(result.table())
+
+
+if __name__ == "__main__":
+    main()

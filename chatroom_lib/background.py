@@ -4,6 +4,7 @@ A server on the kernel's own loop stands still whenever a cell computes. On this
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Coroutine
 
@@ -17,8 +18,14 @@ def background_loop() -> asyncio.AbstractEventLoop:
     with _lock:
         if _loop is None:
             _loop = asyncio.new_event_loop()
-            threading.Thread(target=_loop.run_forever, name="chatroom_lib", daemon=True).start()
+            threading.Thread(target=keep_running, args=[_loop], name="chatroom_lib", daemon=True).start()
         return _loop
+
+
+def keep_running(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # a room that calls sys.exit() ends the loop
+            loop.run_forever()
 
 
 def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:

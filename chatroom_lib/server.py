@@ -6,6 +6,8 @@
 """
 
 import asyncio
+import errno
+import logging
 import weakref
 from http import HTTPStatus
 from importlib.resources import files
@@ -19,10 +21,15 @@ from websockets.http11 import Request, Response
 
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
-from chatroom_lib.observe import Tasks, name_of_client, visitor, watcher
+from chatroom_lib.observe import Tasks, name_of_client, task_factory, visitor, watcher
 
+# What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake
+# that breaks off, and asyncio a warning if several tasks send to a connection that was lost a moment ago.
+QUIET = logging.getLogger("chatroom_lib.server")
+QUIET.setLevel(logging.CRITICAL)
+logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
 # No compression and no keepalive: the seed's library offers neither by itself, and both are chapters of their own.
-WIRE = {"compression": None, "ping_interval": None}
+WIRE = {"compression": None, "ping_interval": None, "logger": QUIET}
 ERRORS_KEPT = 100
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
@@ -42,8 +49,8 @@ class Server:
     """
 
     def __init__(self, room, host="127.0.0.1", port=0, *, connect=ServerConnection, on_error=None, **options):
-        self.name = rooms.name_of(room)
-        self.room = room if hasattr(room, "handle") and not isinstance(room, type) else room()
+        self.room = rooms.new(room)
+        self.name = rooms.name_of(self.room)
         self.host, self.port = host, port
         self.connect = connect  # makes a connection object
         self.on_error = on_error  # called with each error
@@ -53,6 +60,7 @@ class Server:
         self.tasks = Tasks(self.record_error)
         self.connections = weakref.WeakSet()  # those still in their handshake included
         self.running = False
+        self.closing: asyncio.Task | None = None
 
     @property
     def url(self) -> str:
@@ -69,15 +77,33 @@ class Server:
     # ------------------------------------------------------------ start and stop
 
     async def start(self) -> "Server":
-        """Start the room and listen. Raises ServerError if the port cannot be had."""
+        """Start the room and listen. Raises ServerError if the room does not start or the port cannot be had."""
         self.loop = asyncio.get_running_loop()
+        if self.loop.get_task_factory() is None:
+            self.loop.set_task_factory(task_factory)
         await asyncio.create_task(self.open())  # in a task, so that `watcher` is set for what it starts, only
         return self
 
     async def open(self) -> None:
         watcher.set(self.tasks)
-        await self.room.__aenter__()
+        await self.start_room()
+        try:
+            await self.listen()
+        except BaseException:
+            await self.stop_room()
+            raise
+        if self.listener.sockets:
+            self.port = self.listener.sockets[0].getsockname()[1]
+        self.running = True
+
+    async def start_room(self) -> None:
+        try:
+            await self.room.__aenter__()
+        except Exception as error:
+            raise ServerError(f"the room does not start: {type(error).__name__}: {error}") from error
         self.hub_tasks = list(self.tasks.visitors)
+
+    async def listen(self) -> None:
         try:
             self.listener = await websockets.serve(
                 self.visit,
@@ -87,30 +113,33 @@ class Server:
                 create_connection=self.make_connection,
                 **self.options,
             )
-        except OSError as error:
-            await self.room.__aexit__(None, None, None)
-            reason = error.strerror or error
-            raise ServerError(
-                f"cannot listen on {self.host} port {self.port}: {reason}; take another port, or 0 for any free one"
-            ) from None
-        if self.listener.sockets:
-            self.port = self.listener.sockets[0].getsockname()[1]
-        self.running = True
+        except (OSError, OverflowError, UnicodeError) as error:  # the latter two: no such port, no such host name
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
+            if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+                reason += "; take another port, or 0 for any free one"
+            raise ServerError(f"cannot listen on {self.host} port {self.port}: {reason}") from None
 
     async def stop(self) -> None:
         """Say goodbye to everybody. Ends within 2 s, whatever the clients and the room do."""
         if self.running:
-            self.running = False
             await hand_over(self.close(), self.loop)
 
     async def close(self) -> None:
+        if not self.closing:
+            self.closing = asyncio.create_task(self.say_goodbye())
+        await asyncio.shield(self.closing)  # interrupting the cell that waits for it leaves nothing half stopped
+
+    async def say_goodbye(self) -> None:
         self.listener.close()  # politely; but a client that does not read never answers,
         await patiently(self.listener.wait_closed(), 0.5)
         for connection in list(self.connections):  # and only this frees whoever waits to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
-        visits = [task for task in self.tasks.visitors if task not in self.hub_tasks]
-        await end(visits, 0.3)
+        await end([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
+        await self.stop_room()
+        self.running = False
+
+    async def stop_room(self) -> None:
         await patiently(self.room.__aexit__(None, None, None), 0.3, self.record_error)
         await end(list(self.tasks.visitors), 0.1)
 
@@ -126,9 +155,10 @@ class Server:
         visitor.set(name)
         self.tasks.visitors[asyncio.current_task()] = name
         try:
-            await self.room.handle(connection)
-        except ConnectionClosed:
-            pass  # the visit is over
+            try:
+                await self.room.handle(connection)
+            except* ConnectionClosed:  # alone or, out of a TaskGroup, in a group
+                pass  # the visit is over
         except Exception as error:
             self.record_error(error)
 
@@ -144,6 +174,8 @@ class Server:
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """None lets the WebSocket handshake go on."""
         path = request.path.partition("?")[0]
+        if any(len(request.headers.get_all(name)) > 1 for name in ("Host", "Origin", "User-Agent")):
+            return connection.respond(HTTPStatus.BAD_REQUEST, "Host, Origin and User-Agent may come once each.\n")
         if path == "/chatroom":
             if friendly(request.headers):
                 return None
@@ -179,7 +211,10 @@ def friendly(headers: Headers) -> bool:
     origin = headers.get("Origin")
     if origin in (None, "null", "file://"):
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # no browser sends such a thing
+        return False
     return parts.netloc == headers.get("Host") or parts.hostname in ("127.0.0.1", "localhost", "::1")
 
 
@@ -204,7 +239,7 @@ async def end(tasks: list[asyncio.Task], seconds: float) -> None:
 
 # ---------------------------------------------------------------- serving from a cell
 
-_serving: dict[str | int, Server] = {}  # the servers started by serve(), by fixed port or by name
+_serving: list[Server] = []  # those that serve() started
 
 
 async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **options) -> Server:
@@ -213,19 +248,18 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
     A server that an earlier call started under the same name (the room's, unless given), or on the same port,
     is stopped first; so a cell that serves can be run again. `options` go to `websockets.serve`.
     """
-    room = rooms.get(room) if isinstance(room, str) else room
     server = Server(room, host, port, **options)
     server.name = name or server.name
-    key = port or server.name
-    if earlier := _serving.pop(key, None):
-        await earlier.stop()
+    for earlier in list(_serving):
+        if earlier.name == server.name or earlier.port == port:
+            _serving.remove(earlier)
+            await earlier.stop()
+    _serving.append(server)
     await hand_over(server.start())
-    _serving[key] = server
     return server
 
 
 async def stop_all() -> None:
     """Stop every server that `serve` started."""
     while _serving:
-        _, server = _serving.popitem()
-        await server.stop()
+        await _serving.pop().stop()

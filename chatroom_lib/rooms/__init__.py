@@ -78,7 +78,7 @@ def make(name: str, unlimited: bool = False) -> Room:
     try:
         has_limit = "limit" in inspect.signature(room).parameters
         return room(limit=None) if unlimited and has_limit else room()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {name}: {type(error).__name__}: {error}") from error
 
 

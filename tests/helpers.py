@@ -1,0 +1,105 @@
+"""What test_server.py and test_command_line.py share: clients on real sockets, and waiting without guessing."""
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib.clients import reset
+
+A_MOMENT = 0.3  # seconds in which a room answers that answers at all
+AT_MOST = 10  # seconds after which a test gives up; nothing here takes nearly as long
+TWO_SECONDS = 2.5  # what a stop may take, with half a second for a busy machine
+WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}
+
+
+def said(content: str, token: str = "Ann", **more) -> str:
+    return json.dumps({"token": token, "content": content, **more})
+
+
+def joining(url: str, **options):
+    """A healthy client: `async with joining(url) as ann`."""
+    return connect(url, **{**WIRE, **options})
+
+
+async def heard(client, seconds: float = AT_MOST) -> dict:
+    """The next message."""
+    async with asyncio.timeout(seconds):
+        return json.loads(await client.recv())
+
+
+async def hears(client, content: str) -> bool:
+    """Read until that message comes. A test fails with TimeoutError if it never does."""
+    async with asyncio.timeout(AT_MOST):
+        while json.loads(await client.recv())["content"] != content:
+            pass
+    return True
+
+
+async def close_code(client) -> int:
+    """Read until the server ends the connection."""
+    with suppress(ConnectionClosed):
+        async with asyncio.timeout(AT_MOST):
+            while True:
+                await client.recv()
+    return client.close_code
+
+
+@asynccontextmanager
+async def frozen(url: str):
+    """A client that joins and never reads, with small buffers; its connection ends with a reset."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect((urlsplit(url).hostname, urlsplit(url).port))
+    client = await connect(url, sock=sock, max_queue=1, **WIRE)
+    try:
+        yield client
+    finally:
+        reset(client)
+
+
+@asynccontextmanager
+async def flooding(url: str, size: int = 50_000):
+    """A client that joins and says long things as fast as it can, and reads what comes."""
+
+    async def speak():
+        with suppress(ConnectionClosed):
+            while True:
+                await client.send(said("." * size))
+                await asyncio.sleep(0)  # sending does not wait while there is room, and nobody else would get a turn
+
+    async def read():
+        with suppress(ConnectionClosed):
+            while True:
+                await client.recv()
+                client.count += 1
+
+    client = await joining(url)
+    client.count = 0  # messages heard
+    tasks = [asyncio.create_task(speak()), asyncio.create_task(read())]
+    try:
+        yield client
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        reset(client)
+
+
+async def silence(flooder) -> None:
+    """Wait until a flooding client hears nothing any more."""
+    async with asyncio.timeout(AT_MOST):
+        before = -1
+        while flooder.count != before:
+            before = flooder.count
+            await asyncio.sleep(A_MOMENT)
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(AT_MOST):
+        while not condition():
+            await asyncio.sleep(0.01)

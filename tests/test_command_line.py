@@ -1,0 +1,379 @@
+"""The command line as a user meets it: `python -m chatroom_lib ...` in a process of its own."""
+
+import asyncio
+import json
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from chatroom_lib import run, serve
+from tests.helpers import (
+    A_MOMENT, AT_MOST, TWO_SECONDS, close_code, flooding, frozen, heard, hears, joining, said, until,
+)  # fmt: skip
+
+pytestmark = pytest.mark.real
+
+OWN_ROOM = '''
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from websockets.exceptions import ConnectionClosed
+
+
+@dataclass
+class Client:
+    connection: object
+    count: int = 0
+
+
+@dataclass
+class Loud:
+    clients: list[Client] = field(default_factory=list)
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc):
+        pass
+
+    async def handle(self, connection):
+        self.clients.append(Client(connection))
+        async for frame in connection:
+            if "fail" in frame:
+                raise ValueError("this room fails")
+            for client in self.clients:
+                await client.connection.send(frame.upper())
+
+    def members(self):
+        return [client.connection for client in self.clients]
+
+
+class Busy(Loud):
+    async def handle(self, connection):
+        self.clients.append(Client(connection))
+        await connection.send("busy")
+        await asyncio.to_thread(time.sleep, 60)
+
+
+class NeedsArguments(Loud):
+    def __init__(self, size):
+        self.size = size
+
+
+class NeverStarts(Loud):
+    async def __aenter__(self):
+        raise ValueError("not today")
+
+
+class Calculator:
+    pass
+
+
+number = 1
+'''
+
+
+@pytest.fixture(scope="module")
+def own_rooms(tmp_path_factory):
+    """A folder with files that hold rooms, or should."""
+    folder = tmp_path_factory.mktemp("my rooms")
+    (folder / "rooms.py").write_text(OWN_ROOM, encoding="utf-8")
+    (folder / "syntax.py").write_text("class Room:\n    def", encoding="utf-8")
+    (folder / "raises.py").write_text("raise ValueError('two\\nlines')", encoding="utf-8")
+    (folder / "exits.py").write_text("import sys\nsys.exit('bye')", encoding="utf-8")
+    (folder / "latin.py").write_bytes(b"# \xe9\n")
+    return folder
+
+
+# ---------------------------------------------------------------- processes
+
+
+def command(*arguments) -> list[str]:
+    return [sys.executable, "-m", "chatroom_lib", *map(str, arguments)]
+
+
+def outcome(arguments: list) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*arguments), capture_output=True, text=True, timeout=3 * AT_MOST)
+
+
+@contextmanager
+def started(*arguments):
+    """A running command, which is killed if it still runs at the end."""
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@contextmanager
+def serving(room, *options):
+    """A running `chatroom serve`; `url` is where."""
+    with started("serve", room, "--port", 0, *options) as process:
+        assert select.select([process.stdout], [], [], AT_MOST)[0], "it prints nothing"
+        line = process.stdout.readline()
+        found = re.fullmatch(rf"serving {re.escape(str(room))} at (ws://127\.0\.0\.1:\d+/chatroom)\n", line)
+        assert found, line or process.stderr.read()
+        process.url = found[1]
+        yield process
+
+
+def stops(process, *signals, stdout: str = "", stderr: str = "") -> None:
+    """Send the signals, and check what every end owes."""
+    start = time.monotonic()
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.05 if len(signals) > 1 else 0)
+    assert process.communicate(timeout=AT_MOST) == (stdout, stderr)
+    assert time.monotonic() - start < TWO_SECONDS
+    assert process.returncode == 0
+
+
+async def stops_meanwhile(process, *signals) -> None:
+    """The same, while our clients go on."""
+    await asyncio.to_thread(stops, process, *signals)
+
+
+# ---------------------------------------------------------------- serve, and its end
+
+both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+
+
+@both_signals
+def test_serve_stops_at_a_signal_that_comes_as_soon_as_it_can(number):
+    for _ in range(3):
+        with serving("v3.2") as server:
+            stops(server, number)
+
+
+@pytest.mark.parametrize("room", ["v1", "v1.1", "v2-rw", "v3", "v3.2"])
+def test_serve_stops_in_two_seconds_with_healthy_silent_frozen_and_flooding_clients(room):
+    async def crowd(server):
+        address = server.url.split("/")[2].split(":")
+        silent = socket.create_connection(address)
+        async with joining(server.url) as healthy, frozen(server.url), flooding(server.url):
+            reading = asyncio.create_task(close_code(healthy))
+            await asyncio.sleep(A_MOMENT)
+            await stops_meanwhile(server, signal.SIGTERM if "." in room else signal.SIGINT)
+            assert await reading in (1001, 1006)
+        silent.close()
+
+    with serving(room) as server:
+        asyncio.run(crowd(server))
+
+
+def test_serve_says_goodbye_to_healthy_clients():
+    async def meeting(server):
+        async with joining(server.url) as ann, joining(server.url) as bob:
+            await ann.send(said("hello"))
+            assert await hears(ann, "hello") and await hears(bob, "hello")
+            await stops_meanwhile(server, signal.SIGTERM)
+            assert await close_code(ann) == await close_code(bob) == 1001
+
+    with serving("v3.2") as server:
+        asyncio.run(meeting(server))
+
+
+def test_serve_stops_once_if_several_signals_come():
+    with serving("v1") as server:
+        with socket.create_connection(server.url.split("/")[2].split(":")):  # it makes the stop take a while
+            time.sleep(0.1)
+            stops(server, signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+
+
+# ---------------------------------------------------------------- serve, and its rooms
+
+
+async def hears_both(url: str) -> bool:
+    """Say two things at once. Are both heard?"""
+    async with joining(url) as ann:
+        await ann.send(said("one"))
+        await ann.send(said("two"))
+        return [(await heard(ann))["content"] for _ in range(2)] == ["one", "two"]
+
+
+def test_unlimited_switches_the_limit_off_where_there_is_one():
+    with serving("v3.2") as limited, serving("v3.2", "--unlimited") as unlimited, serving("v1", "--unlimited") as v1:
+        assert not asyncio.run(hears_both(limited.url))
+        assert asyncio.run(hears_both(unlimited.url))
+        assert asyncio.run(hears_both(v1.url))
+
+
+def test_serve_takes_a_room_of_ones_own_and_reports_its_errors_in_a_line(own_rooms):
+    async def visit(server):
+        async with joining(server.url) as ann:
+            await ann.send("hello")
+            assert await ann.recv() == "HELLO"
+            await ann.send("fail")
+            await close_code(ann)
+
+    with serving(f"{own_rooms}/rooms.py:Loud") as server:
+        asyncio.run(visit(server))
+        stops(server, signal.SIGINT, stderr="chatroom: error in the room: ValueError: this room fails\n")
+
+
+def test_serve_stops_in_two_seconds_although_the_rooms_own_thread_goes_on(own_rooms):
+    async def visit(server):
+        async with joining(server.url) as ann:
+            assert await ann.recv() == "busy"
+            await stops_meanwhile(server, signal.SIGTERM)
+
+    with serving(f"{own_rooms}/rooms.py:Busy") as server:
+        asyncio.run(visit(server))
+
+
+def test_serve_warns_if_others_can_join():
+    with started("serve", "v1", "--port", 0, "--host", "0.0.0.0") as server:
+        assert server.stdout.readline().startswith("serving v1 at ws://0.0.0.0:")
+        stops(server, signal.SIGINT, stderr="chatroom: everybody who can reach 0.0.0.0 can join and read along\n")
+
+
+def test_bad_messages_and_bad_clients_leave_no_trace_on_the_servers_standard_error():
+    async def visit(server):
+        for frame in ("hello", b"hello", "[]", said("x" * 2**20)):
+            async with joining(server.url) as ann:
+                await ann.send(frame)
+                assert await close_code(ann) in (1007, 1009)
+        for sent in (b"", b"hello?\r\n\r\n", b"GET /chatroom HTTP/1.1\r\n\r\n", b"GET /nowhere HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(server.url.split("/")[2].split(":")) as client:
+                client.sendall(sent)
+        async with frozen(server.url):
+            pass  # it ends with a reset
+
+    with serving("v1") as server:
+        asyncio.run(visit(server))
+        stops(server, signal.SIGTERM)
+
+
+# ---------------------------------------------------------------- what users get wrong
+
+MISTAKES = {
+    "no command": ([], "required: COMMAND"),
+    "unknown command": (["dance"], "invalid choice: 'dance'"),
+    "no room": (["serve"], "required: ROOM"),
+    "unknown room": (["serve", "v9"], "no room 'v9': the versions are v1, v1.1"),
+    "unknown option": (["serve", "v1", "--fast"], "--fast"),
+    "missing file": (["serve", "{folder}/nowhere.py:Room"], "no file"),
+    "a folder": (["serve", "{folder}:Room"], "no room"),
+    "no class named": (["serve", "{folder}/rooms.py:"], "no class ''"),
+    "file without the class": (["serve", "{folder}/rooms.py:Room"], "no class 'Room'"),
+    "a number for a class": (["serve", "{folder}/rooms.py:number"], "no class 'number'"),
+    "class that is no room": (["serve", "{folder}/rooms.py:Calculator"], "it lacks __aenter__, __aexit__, handle"),
+    "class needing arguments": (["serve", "{folder}/rooms.py:NeedsArguments"], "argument: 'size'"),
+    "room that does not start": (["serve", "{folder}/rooms.py:NeverStarts"], "does not start: ValueError: not today"),
+    "syntax error": (["serve", "{folder}/syntax.py:Room"], "SyntaxError"),
+    "file that raises": (["serve", "{folder}/raises.py:Room"], "ValueError: two lines"),
+    "file that exits": (["serve", "{folder}/exits.py:Room"], "SystemExit: bye"),
+    "file that is no text": (["serve", "{folder}/latin.py:Room"], "latin.py"),
+    "taken port": (["serve", "v1", "--port", "{taken}"], "take another port"),
+    "port too high": (["serve", "v1", "--port", "99999"], "from 0 to 65535"),
+    "port in words": (["serve", "v1", "--port", "abc"], "'abc' is not a port"),
+    "port below 0": (["serve", "v1", "--port", "-1"], "from 0 to 65535"),
+    "foreign host": (["serve", "v1", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 8081"),
+    "no host": (["serve", "v1", "--host", ".."], "cannot listen on .. port 8081"),
+    "nobody listening": (["load", "ws://127.0.0.1:{free}/chatroom"], "chatroom serve"),
+    "no room to load": (["load", "ws://127.0.0.1:{served}/nowhere"], "404"),
+    "load elsewhere": (["load", "ws://203.0.113.1:8081/chatroom"], "127.0.0.1"),
+    "no WebSocket": (["load", "http://127.0.0.1:8081/chatroom"], "ws://"),
+    "no URL": (["load", "v1"], "ws://"),
+    "URL with no port": (["load", "ws://127.0.0.1:port/"], "ws://"),
+    "no clients": (["load", "ws://127.0.0.1:8081/", "--clients", "0"], "1 or more"),
+    "fewer than no clients": (["load", "ws://127.0.0.1:8081/", "--clients", "-3"], "-3"),
+    "clients in words": (["load", "ws://127.0.0.1:8081/", "--clients", "many"], "'many'"),
+    "no time between": (["load", "ws://127.0.0.1:8081/", "--every", "0"], "every"),
+    "negative time": (["load", "ws://127.0.0.1:8081/", "--seconds", "-1"], "seconds"),
+    "no number of seconds": (["load", "ws://127.0.0.1:8081/", "--seconds", "nan"], "seconds"),
+    "endless": (["load", "ws://127.0.0.1:8081/", "--seconds", "inf"], "seconds"),
+}
+HELP = {"help": ["--help"], "help for serve": ["serve", "--help"], "help for load": ["load", "--help"]}
+IMPORTS = "matplotlib", "ipywidgets", "IPython"
+
+
+@pytest.fixture(scope="module")
+def outcomes(own_rooms):
+    """What comes of MISTAKES and HELP, all run at once since each takes a moment to start."""
+    server = run(serve("v1"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free, ThreadPoolExecutor(4) as pool:
+        free.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        places = {"taken": taken.getsockname()[1], "free": free.getsockname()[1], "served": server.port}
+        places["folder"] = own_rooms
+        asked = {**{name: arguments for name, (arguments, _) in MISTAKES.items()}, **HELP}
+        filled = [[argument.format(**places) for argument in arguments] for arguments in asked.values()]
+        yield dict(zip(asked, pool.map(outcome, filled)))
+    run(server.stop())
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(outcomes, mistake):
+    result, says = outcomes[mistake], MISTAKES[mistake][1]
+    assert result.returncode == 2 and result.stdout == ""
+    assert re.fullmatch(r"chatroom: [^\n]+\n", result.stderr) and says in result.stderr
+
+
+@pytest.mark.parametrize("asked", HELP)
+def test_help_is_on_standard_output(outcomes, asked):
+    result = outcomes[asked]
+    assert result.returncode == 0 and result.stderr == ""
+    assert result.stdout.startswith("usage: chatroom")
+
+
+# ---------------------------------------------------------------- load
+
+
+@pytest.fixture
+def server():
+    server = run(serve("v3"))
+    yield server
+    run(server.stop())
+
+
+def test_load_prints_one_json_document_or_a_table(server):
+    arguments = ["load", server.url, "--clients", 2, "--every", 0.01, "--seconds", 0.3]
+    with started(*arguments, "--json") as as_json, started(*arguments) as as_table:
+        printed, errors = as_json.communicate(timeout=2 * AT_MOST)
+        result = json.loads(printed)
+        assert (result["clients"], result["sent"], result["losses"]) == (2, 30, 0)
+        assert printed.count("\n") == 1 and errors == "" and as_json.returncode == 0
+        printed, errors = as_table.communicate(timeout=2 * AT_MOST)
+        assert re.search(r"\bsent\b.*\b30\b", printed) and re.search(r"\blosses\b.*\b0\b", printed)
+        assert errors == "" and as_table.returncode == 0
+
+
+def test_interrupting_load_ends_it_quickly(server):
+    with started("load", server.url, "--seconds", 60) as load:
+        asyncio.run(until(lambda: len(server.room.members()) == 10))
+        time.sleep(A_MOMENT)
+        start = time.monotonic()
+        load.send_signal(signal.SIGINT)
+        assert load.communicate(timeout=AT_MOST) == ("", "")
+        assert time.monotonic() - start < TWO_SECONDS
+        assert load.returncode == 130
+
+
+# ---------------------------------------------------------------- importing
+
+
+@pytest.mark.parametrize("used", ["chatroom_lib", "chatroom_lib.rooms", "chatroom_lib.serve"])
+def test_importing_the_package_loads_no_plots_and_no_jupyter(used):
+    code = f"import sys, chatroom_lib; {used}; sys.exit(str([m for m in {IMPORTS} if m in sys.modules]))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3 * AT_MOST)
+    assert result.stderr == "[]\n"
+
+
+def test_a_script_may_end_without_stopping_its_server():
+    code = "from chatroom_lib import run, serve; print(run(serve('v3')).url)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=3 * AT_MOST)
+    assert result.returncode == 0 and result.stderr == "" and result.stdout.startswith("ws://")
