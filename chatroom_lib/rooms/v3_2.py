@@ -91,11 +91,11 @@ class Room:
             if channel is self.joining:
                 self.clients.append(value)
             elif channel is self.saying:
-                self.broadcast(value)
+                await self.broadcast(value)
             elif value in self.clients:  # reader and writer may both say that a client leaves
                 self.clients.remove(value)
 
-    def broadcast(self, message: Message):
+    async def broadcast(self, message: Message):
         for client in self.clients:
             self.deliver(client, message)
 
