@@ -52,7 +52,7 @@ def make_parser() -> Parser:
     command.add_argument("--every", type=float, default=0.001, metavar="SECONDS",
                          help="from one message to the next, of all clients together (default: %(default)s)")
     command.add_argument("--seconds", type=float, default=5.0, help="how long they talk (default: %(default)s)")
-    command.add_argument("--deaf", action="store_true", help="the clients never read, as the seed's do")
+    command.add_argument("--deaf", action="store_true", help="the clients never read, like those of the article")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 

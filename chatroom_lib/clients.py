@@ -107,6 +107,7 @@ class Scenario:
     def lasting(self, duration: float) -> "Scenario":
         return replace(self, duration=duration)
 
+
 # ---------------------------------------------------------------- how a client plays its part
 
 

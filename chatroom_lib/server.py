@@ -28,7 +28,7 @@ from chatroom_lib.observe import Tasks, name_of_client, task_factory, visitor, w
 QUIET = logging.getLogger("chatroom_lib.server")
 QUIET.setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
-# No compression and no keepalive: the seed's library offers neither by itself, and both are chapters of their own.
+# No compression and no keepalive: the article's library offers neither by itself, and both are stories of their own.
 WIRE = {"compression": None, "ping_interval": None, "logger": QUIET}
 ERRORS_KEPT = 100
 PAGE_POLICY = (
@@ -206,7 +206,7 @@ class Server:
 def friendly(headers: Headers) -> bool:
     """May the page that this handshake comes from join? Browsers let any site's page call 127.0.0.1.
 
-    Yes, if the page is ours, or from this machine, or a file (the seed's client is one), or if it is no page.
+    Yes, if the page is ours, or from this machine, or a file (the article's client is one), or if it is no page.
     """
     origin = headers.get("Origin")
     if origin in (None, "null", "file://"):

@@ -2,8 +2,9 @@
 
 The unmodified `websockets` library, server and clients, runs on an event loop whose clock jumps from one event to
 the next, over connections that live in memory. Nothing really waits, so a run of many seconds takes milliseconds.
-The seed alone decides what chance decides on a real machine: which of the ready tasks goes first, and how long each
-packet travels. The same seed gives the same Trace, digit for digit, in every process.
+A seed decides how long each packet travels, which is what chance decides on a real machine. It also shuffles the
+tasks that are ready at the same moment. (asyncio runs them in the order in which they became ready; the shuffle makes
+common what luck with the timing would make rare.) The same seed gives the same Trace, digit for digit, everywhere.
 
 If nothing is ready and no timer is set, nothing will ever happen again: the run is *at rest*.
 """
@@ -136,8 +137,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
             self.end("never rests")
 
     def shuffle(self) -> None:
-        """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order:
-        transports rely on it."""
+        """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order, which transports
+        rely on."""
         if len(self._ready) < 2:
             return
         steps = [
