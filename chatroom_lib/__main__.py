@@ -9,9 +9,8 @@ import sys
 
 from chatroom_lib import load, rooms
 from chatroom_lib.background import run
-from chatroom_lib.server import ServerError, serve
+from chatroom_lib.server import LOOPBACK, ServerError, serve
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TIME_TO_STOP = 1.8  # seconds
 
 

@@ -9,15 +9,16 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.message import WIRE, Message, decode_reply, encode
+from chatroom_lib.observe import user_agent
 from chatroom_lib.trace import Trace, label
 
 NEVER = float("inf")
+SMALL_BUFFER = 4096  # bytes in each buffer between a room and a client, in runs live and simulated
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,6 @@ class Scenario:
 
 # ---------------------------------------------------------------- how a client plays its part
 
-
 Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
 
 
@@ -198,7 +198,7 @@ def reset(connection: ClientConnection) -> None:
 def connect_options(client: Client) -> dict:
     """For `websockets.connect`: the client's name, no compression, no pings; and whoever reads late reads no more
     than one message ahead."""
-    options = {"user_agent_header": f"chatroom-client {quote(client.name)}", "proxy": None, "close_timeout": 1}
+    options = {**WIRE, "user_agent_header": user_agent(client.name), "proxy": None, "close_timeout": 1}
     if not client.prompt:
         options["max_queue"] = 1
-    return {**options, "compression": None, "ping_interval": None}
+    return options

@@ -7,6 +7,10 @@ know them skips them.
 import json
 from dataclasses import dataclass
 
+# What both ends pass to `websockets`: no compression and no keepalive. (The article's library offers neither by
+# itself, and both are stories of their own.)
+WIRE = {"compression": None, "ping_interval": None}
+
 
 class MessageError(ValueError):
     """A frame that is not a message. Its text names what is wrong, in at most 120 bytes,

@@ -54,7 +54,7 @@ class Transport(asyncio.Transport):
         self.arrived = deque()  # packets not yet taken; b"" is the end of the stream
         self.last_arrival = 0.0  # at the peer: packets do not overtake each other
         self.reading = True
-        self.paused = self.closing = self.closed = self.ended = False
+        self.paused = self.closing = self.closed = False
         self.eof = None  # None, "wanted" or "sent"
         self.broken = False  # the peer has reset the connection, and we have not noticed yet
 

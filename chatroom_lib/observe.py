@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import FrameType
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import websockets
 from websockets.asyncio.connection import Connection
@@ -65,11 +65,19 @@ def task_factory(loop, coroutine, *, task_class=asyncio.Task, **options) -> asyn
 # ---------------------------------------------------------------- connections
 
 
+AGENT = "chatroom-client "
+
+
+def user_agent(name: str) -> str:
+    """The User-Agent header in which a client tells `name_of_client` its name."""
+    return AGENT + quote(name)
+
+
 def name_of_client(connection) -> str:
     """What a client calls itself, in the User-Agent header of its handshake; or its address."""
     agent = connection.request.headers.get("User-Agent", "") if connection.request else ""
-    if agent.startswith("chatroom-client "):
-        return unquote(agent.removeprefix("chatroom-client "))
+    if agent.startswith(AGENT):
+        return unquote(agent.removeprefix(AGENT))
     return "{}:{}".format(*(connection.remote_address or ("?", "?"))[:2])
 
 

@@ -108,24 +108,25 @@ def waiting(*traces: Trace, ax=None):
 
 def failed_sends(trace: Trace, ax=None):
     """The size of the pool, and a cross for each message: how many sends of it failed."""
-    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool")
-    if points := trace.failed_per_broadcast():
+    points = trace.failed_per_broadcast()
+    va = "bottom" if points else "center"  # the label of the crosses goes below
+    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va=va)
+    if points:
         every = max(1, len(points) // 40)
         ax.plot(*zip(*points), "x", color=ALARM, markersize=5, markevery=every, clip_on=False, zorder=3)
         last = points[-1][1]
         end_label(ax, trace.duration, last, f"{last} failed sends\nper message", ALARM, va="top")
-        ax.texts[0].set_va("bottom")
     return ax
 
 
-def lines(traces, points_of, ylabel: str, ax=None, what: str = ""):
+def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
     """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
     ax = axes(ax)
     for trace in traces:
         times, values = zip(*points_of(trace))
         last, colour = values[-1], colour_of(trace)
         ax.step((*times, trace.duration), (*values, last), where="post", color=colour, linewidth=2)
-        end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour)
+        end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va)
     ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))

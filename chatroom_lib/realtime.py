@@ -12,12 +12,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
-from chatroom_lib.clients import Client, Scenario, connect_options, play
-from chatroom_lib.observe import ObservedConnection, Pool, waits
-from chatroom_lib.server import Server, end
+from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
+from chatroom_lib.observe import Pool, waits
+from chatroom_lib.server import Server, end, observed
 from chatroom_lib.trace import Trace
 
-SMALL = 4096  # bytes in each buffer on the way
 GLANCE = 0.005  # seconds from one look at the pool to the next
 
 
@@ -31,14 +30,9 @@ async def live(room, scenario: Scenario) -> Trace:
 
 async def run(room, scenario: Scenario) -> Trace:
     trace = Trace(rooms.name_of(room), scenario.clients)
-    server = Server(
-        room,
-        connect=partial(ObservedConnection, trace=trace),
-        on_error=lambda error: trace.record("error", "room", type(error).__name__),
-        write_limit=SMALL,
-    )
+    server = observed(room, trace, write_limit=SMALL_BUFFER)
     await server.start()
-    server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)  # accepted ones inherit it
+    server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)  # accepted ones inherit it
     trace.start_clock(asyncio.get_running_loop())
     playing = asyncio.create_task(play(scenario, partial(connect_to, server), trace))
     watching = asyncio.create_task(watch(Pool(server.room, trace)))
@@ -64,7 +58,7 @@ async def small_socket(host: str, port: int) -> socket.socket:
     sock = socket.socket()
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)  # counts only if set before connecting
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)  # counts only if set before connecting
         await asyncio.get_running_loop().sock_connect(sock, (host, port))
     except BaseException:
         sock.close()

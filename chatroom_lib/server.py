@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import weakref
+from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
 from urllib.parse import urlsplit
@@ -21,15 +22,16 @@ from websockets.http11 import Request, Response
 
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
-from chatroom_lib.observe import Tasks, name_of_client, task_factory, visitor, watcher
+from chatroom_lib.message import WIRE
+from chatroom_lib.observe import ObservedConnection, Tasks, name_of_client, task_factory, visitor, watcher
+from chatroom_lib.trace import Trace
 
 # What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake
 # that breaks off, and asyncio a warning if several tasks send to a connection that was lost a moment ago.
 QUIET = logging.getLogger("chatroom_lib.server")
 QUIET.setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
-# No compression and no keepalive: the article's library offers neither by itself, and both are stories of their own.
-WIRE = {"compression": None, "ping_interval": None, "logger": QUIET}
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ERRORS_KEPT = 100
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
@@ -54,7 +56,7 @@ class Server:
         self.host, self.port = host, port
         self.connect = connect  # makes a connection object
         self.on_error = on_error  # called with each error
-        self.options = {**WIRE, **options}  # for websockets.serve
+        self.options = {**WIRE, "logger": QUIET, **options}  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
         self.tasks = Tasks(self.record_error)
@@ -203,6 +205,16 @@ class Server:
         return "\n".join(lines)
 
 
+def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Server:
+    """A server whose connections, of the class `connect`, and whose errors are noted in `trace`."""
+    return Server(
+        room,
+        connect=partial(connect, trace=trace),
+        on_error=lambda error: trace.record("error", "room", type(error).__name__),
+        **options,
+    )
+
+
 def friendly(headers: Headers) -> bool:
     """May the page that this handshake comes from join? Browsers let any site's page call 127.0.0.1.
 
@@ -215,7 +227,7 @@ def friendly(headers: Headers) -> bool:
         parts = urlsplit(origin)
     except ValueError:  # no browser sends such a thing
         return False
-    return parts.netloc == headers.get("Host") or parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return parts.netloc == headers.get("Host") or parts.hostname in LOOPBACK
 
 
 async def patiently(coroutine, seconds: float, on_error=lambda error: None) -> None:

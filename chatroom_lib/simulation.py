@@ -19,14 +19,12 @@ from functools import partial
 from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib import rooms
-from chatroom_lib.clients import Client, Scenario, connect_options, play
+from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
 from chatroom_lib.observe import ObservedConnection, Pool, task_factory, waits
-from chatroom_lib.server import Server
+from chatroom_lib.server import Server, observed
 from chatroom_lib.trace import Trace
 
-SMALL_WINDOW = 4096  # bytes under way to a client that does not read promptly
-WRITE_LIMIT = 4096  # bytes that a server's connection buffers before send() waits
 MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
 
 
@@ -48,13 +46,7 @@ def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
 def run(room, scenario: Scenario, seed: int) -> Trace:
     loop = SimulationLoop(seed)
     trace = Trace(rooms.name_of(room), scenario.clients, seed)
-    server = Server(
-        room,
-        port=8081,
-        connect=partial(SimulatedConnection, trace=trace),
-        on_error=lambda error: trace.record("error", "room", type(error).__name__),
-        write_limit=WRITE_LIMIT,
-    )
+    server = observed(room, trace, SimulatedConnection, port=8081, write_limit=SMALL_BUFFER)
     loop.set_exception_handler(lambda loop, context: server.record_error(problem(context)))
     try:
         starting = loop.create_task(server.start())
@@ -81,7 +73,7 @@ def problem(context: dict) -> BaseException:
 
 
 async def connect_to(server: Server, client: Client) -> ClientConnection:
-    window = WINDOW if client.prompt else SMALL_WINDOW
+    window = WINDOW if client.prompt else SMALL_BUFFER
     return await connect(server.url, window=window, **connect_options(client))
 
 

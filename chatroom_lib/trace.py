@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chatroom_lib.message import Message
@@ -162,6 +162,7 @@ class Trace:
         A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
         """
         gone, entered = self.gone(), {}
+        prompt = {client.name for client in self.clients if client.prompt}
         for event in self.of("entered"):
             entered.setdefault(event.who, event.time)
         refused = {event.message for event in self.of("refused")}
@@ -173,14 +174,13 @@ class Trace:
         ]
         owed = {}
         for event in self.of("joined"):
-            client = next(client for client in self.clients if client.name == event.who)
-            if client.name in gone or not client.prompt:
+            if event.who in gone or event.who not in prompt:
                 continue
-            heard = set(self.heard(client.name))
-            since = entered.get(client.name, event.time)
+            heard = set(self.heard(event.who))
+            since = entered.get(event.who, event.time)
             missed = [e.message for e in said if e.time > since and e.message not in heard]
-            if missed or client.name not in entered:
-                owed[client.name] = missed
+            if missed or event.who not in entered:
+                owed[event.who] = missed
         return owed
 
     @property
@@ -197,10 +197,6 @@ class Trace:
 
     # ------------------------------------------------------------ as text
 
-    def lines(self) -> Iterable[str]:
-        """The events, a line each."""
-        return (str(event) for event in self.events)
-
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal runs, to the last digit of every time."""
         text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}" for e in self.events)
@@ -208,7 +204,7 @@ class Trace:
 
     def __repr__(self):
         how = "live" if self.seed is None else f"seed {self.seed}"
-        counts = defaultdict(int, Counter(event.kind for event in self.events))
+        counts = Counter(event.kind for event in self.events)
         parts = [f"{counts['said']} said", f"{counts['heard']} heard"]
         if evicted := self.evicted():
             parts.append(f"evicted: {', '.join(evicted)}")
