@@ -3,28 +3,27 @@
 - Every task that a server's room starts is known, with the visitor on whose behalf it runs, so that an error
   nobody awaits is not lost (asyncio itself only mentions it, when the task is thrown away).
 - `ObservedConnection` notes what the room reads from and sends to each client.
-- `waits` reads from a suspended task where it stands and what it waits for.
+- `observe` makes a lock, a queue or a channel note who asked for it, who had it, and how long the line was.
+- `Pool` looks at a room from time to time: who is in its pool, and is there a new queue to observe?
 """
 
 import asyncio
 import contextlib
-import linecache
-from contextlib import _AsyncGeneratorContextManager
+import sys
+from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from types import FrameType
 from urllib.parse import quote, unquote
 
 import websockets
-from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import channels
+from chatroom_lib.channels import Channel, RWLock
 from chatroom_lib.message import MessageError, decode
-from chatroom_lib.trace import Trace, label
+from chatroom_lib.trace import Trace, Use, label
 
 # ---------------------------------------------------------------- tasks and their errors
 
@@ -127,12 +126,187 @@ def label_of(frame) -> str:
         return "?"
 
 
+# ---------------------------------------------------------------- locks, queues and channels
+
+
+def observe(primitive, name: str, trace: Trace) -> None:
+    """Note in `trace` from now on what the room's tasks do with this lock, queue or channel.
+
+    It stays the same object, so whoever holds it holds the observed one; only its class changes. One whose class
+    allows no such change is left alone.
+    """
+    with contextlib.suppress(TypeError):
+        if not isinstance(primitive, tuple(OBSERVED.values())):
+            primitive.__class__ = observed_class(type(primitive))
+        primitive.usage = Usage(name, trace)
+
+
+@cache
+def observed_class(kind: type) -> type:
+    mixin = next(mixin for base, mixin in OBSERVED.items() if issubclass(kind, base))
+    return type(kind.__name__, (mixin, kind), {})
+
+
+class Usage:
+    """Who waits for one lock, queue or channel, and who has it."""
+
+    def __init__(self, what: str, trace: Trace):
+        self.what, self.trace = what, trace
+        self.line: list[tuple[asyncio.Task, Use]] = []  # who waits, in the order of asking
+        self.holders: list[tuple[asyncio.Task, Use]] = []  # of a lock
+        self.takers: list[asyncio.Task] = []  # who takes things out of a queue or a channel
+
+    def asking(self, how: str, free: bool) -> "Asking":
+        """`with` this around the operation. `free`: it can be done at once, without standing in line."""
+        return Asking(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
+
+    def hold(self, use: Use) -> None:
+        self.holders.append((asyncio.current_task(), use))
+
+    def release(self) -> None:
+        """The current task lets go of what it took last."""
+        for holder in reversed(self.holders):
+            if holder[0] is asyncio.current_task():
+                holder[1].released = self.trace.now()
+                self.holders.remove(holder)
+                return
+
+    def takes(self) -> None:
+        if (task := asyncio.current_task()) not in self.takers:
+            self.takers.append(task)
+
+    def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
+        """The tasks any of which could end the wait of this one in the line."""
+        how = next((use.how for waiting, use in self.line if waiting is task), None)
+        if how == "put":
+            return self.takers
+        if how == "read":  # waits for who writes, or else for the next who wants to
+            return [other for other, use in (*self.holders, *self.line) if use.how == "write"][:1]
+        return [holder for holder, _ in self.holders]
+
+
+class Asking:
+    def __init__(self, usage: Usage, use: Use, free: bool):
+        self.usage, self.use, self.free = usage, use, free
+
+    def __enter__(self) -> Use:
+        if not self.free:
+            self.entry = asyncio.current_task(), self.use
+            self.usage.line.append(self.entry)
+        return self.use
+
+    def __exit__(self, error, *_):
+        if not self.free:
+            self.usage.line.remove(self.entry)
+        if error:
+            self.use.given_up = self.usage.trace.now()
+        else:
+            self.use.got = self.use.asked if self.free else self.usage.trace.now()
+
+
+class ObservedLock:
+    async def acquire(self):
+        with self.usage.asking("hold", free=not (self.locked() or self.usage.line)) as use:
+            await super().acquire()
+        self.usage.hold(use)
+        return True
+
+    def release(self):
+        super().release()
+        self.usage.release()
+
+
+class ObservedRWLock:
+    async def acquire_read(self):
+        with self.usage.asking("read", free=not (self.writing or self.waiting_writers)) as use:
+            await super().acquire_read()
+        self.usage.hold(use)
+
+    async def acquire_write(self):
+        with self.usage.asking("write", free=not (self.writing or self.readers)) as use:
+            await super().acquire_write()
+        self.usage.hold(use)
+
+    def release_read(self):
+        super().release_read()
+        self.usage.release()
+
+    def release_write(self):
+        super().release_write()
+        self.usage.release()
+
+
+class ObservedQueue:
+    async def put(self, item):
+        with self.usage.asking("put", free=not self.full()):
+            await super().put(item)
+
+    async def get(self):
+        with self.usage.asking("get", free=not self.empty()):
+            return await super().get()
+
+    def _put(self, item):  # asyncio calls this for every item that goes in, and _get for every one that comes out
+        super()._put(item)
+        self.usage.trace.note_depth(self.usage.what, self.qsize())
+
+    def _get(self):
+        item = super()._get()
+        self.usage.takes()
+        self.usage.trace.note_depth(self.usage.what, self.qsize())
+        return item
+
+
+class ObservedChannel:
+    async def put(self, value):
+        with self.usage.asking("put", free=False):
+            await super().put(value)
+
+    def ready(self):  # `select` asks this of each channel before it takes a value from one
+        self.usage.takes()
+        return super().ready()
+
+
+OBSERVED = {
+    asyncio.Lock: ObservedLock,
+    RWLock: ObservedRWLock,
+    asyncio.Queue: ObservedQueue,
+    Channel: ObservedChannel,
+}
+
+NOT_ROOMS = (
+    *(str(Path(module.__file__).parent) for module in (asyncio, websockets)),
+    *(module.__file__ for module in (contextlib, channels)),
+    *(str(Path(__file__).with_name(name)) for name in ("server.py", "observe.py")),
+)
+
+
+@cache
+def is_rooms_own(path: str) -> bool:
+    """Is the code in this file the room's, and not that of asyncio, `websockets`, or what stands around the room?"""
+    return not path.startswith(NOT_ROOMS)
+
+
+def rooms_function() -> str:
+    """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
+    frame = sys._getframe(1)
+    while frame and not is_rooms_own(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame.f_code.co_qualname if frame else ""
+
+
+# ---------------------------------------------------------------- the room
+
+
 class Pool:
-    """Notes in a Trace who enters a room's pool and who is removed from it, by looking at `members()`."""
+    """Notes in a Trace who enters a room's pool and who is removed from it, by looking at `members()`.
+
+    Observes the room's locks, queues and channels too, as it comes to see them.
+    """
 
     def __init__(self, room, trace: Trace):
         self.room, self.trace = room, trace
         self.seen = []
+        observe_all(room, trace)
 
     def look(self) -> None:
         members = self.room.members()
@@ -145,92 +319,36 @@ class Pool:
             if connection not in self.seen:
                 self.trace.record("entered", connection.name)
         self.seen = members
+        observe_all(self.room, self.trace)
 
 
-# ---------------------------------------------------------------- what a task waits for
+def observe_all(room, trace: Trace) -> None:
+    """Observe the locks, queues and channels that a room has as attributes, or that the clients in them have."""
+    for name, primitive in primitives(room):
+        if getattr(primitive, "usage", None) is None or primitive.usage.trace is not trace:
+            observe(primitive, name, trace)
 
 
-@dataclass(frozen=True)
-class Wait:
-    """Where one task of a room stands."""
-
-    doing: str  # the room's function that stands still: "Room.write"
-    visitor: str | None  # on whose behalf: "Bob"; None for a task that the room runs for itself
-    waits: str  # what for: "to send to"
-    on: str | None  # whose connection that is: "Bob"; None if it is not a connection
-    line: str  # the room's own line: "v3.py:75: await client.connection.send(encode(message))"
-
-    @property
-    def blocked(self) -> bool:
-        """Does it wait for somebody to make room, and not just for something to happen?"""
-        return self.waits in BLOCKING.values()
-
-    def __str__(self):
-        visitor = f" (for {self.visitor})" if self.visitor else ""
-        return f"{self.doing}{visitor} waits {self.waits}{' ' + self.on if self.on else ''}\n    {self.line}"
+def primitives(room) -> Iterator[tuple[str, object]]:
+    """("lock", the lock), ("Bob's outbox", the queue), and so on."""
+    for name, value in attributes(room):
+        if isinstance(value, tuple(OBSERVED)):
+            yield name, value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                yield from of_client(("", key), (name, item), *attributes(item))
+        elif isinstance(value, (list, tuple, set)):
+            for item in value:
+                yield from of_client((name, item), *attributes(item))
 
 
-BLOCKING = {
-    Connection.send.__code__: "to send to",
-    Connection.close.__code__: "to close",
-    asyncio.Queue.put.__code__: "for room in a queue",
-    asyncio.Lock.acquire.__code__: "for a lock",
-    asyncio.Semaphore.acquire.__code__: "for a semaphore",
-    channels.Channel.put.__code__: "for a channel to be taken from",
-    channels.RWLock.acquire_read.__code__: "for a lock, to read",
-    channels.RWLock.acquire_write.__code__: "for a lock, to write",
-}
-IDLE = {
-    asyncio.Queue.get.__code__: "for something in a queue",
-    channels.select.__code__: "for something in a channel",
-    Connection.recv.__code__: "for a message",
-    asyncio.sleep.__code__: "for time to pass",
-}
+def of_client(*parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
+    owner = next((name_of_client(part) for _, part in parts if isinstance(part, ServerConnection)), "somebody")
+    for name, part in parts:
+        if isinstance(part, tuple(OBSERVED)):
+            yield f"{owner}'s {name}", part
 
 
-def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
-    """Where each suspended task stands; `tasks` maps it to its visitor, as `Tasks.visitors` does."""
-    return [wait for task, name in tasks.items() if not task.done() and (wait := where(task, name))]
-
-
-def where(task: asyncio.Task, name: str | None) -> Wait | None:
-    """None for a task of the server's or of `websockets`' own."""
-    frames, end = suspended(task)
-    known = next((frame for frame in frames if frame.f_code in OPERATIONS), None)
-    if known:
-        operation = OPERATIONS[known.f_code]
-    else:  # `async for` over a connection ends in this
-        operation = "for a message" if type(end).__name__ == "async_generator_asend" else "for other tasks"
-    connection = known.f_locals.get("self") if known else None
-    on = name_of_client(connection) if isinstance(connection, ServerConnection) else None
-    rooms_own = [frame for frame in frames if not frame.f_code.co_filename.startswith(NOT_ROOMS)]
-    if rooms_own:
-        path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno
-        line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"
-        return Wait(rooms_own[-1].f_code.co_qualname, name, operation, on, line)
-    if frames and frames[0].f_code in SENDS:  # asyncio.gather(connection.send(frame), ...), for example
-        return Wait("a task", name, operation, on, "connection.send(...)")
-    return None
-
-
-def suspended(task: asyncio.Task) -> tuple[list[FrameType], object]:
-    """The frames of what `task` awaits, outermost first, as far as they can be seen, and what is awaited last."""
-    frames, awaitable = [], task.get_coro()
-    while kind := next((kind for kind in ("cr", "gi", "ag") if getattr(awaitable, f"{kind}_frame", None)), None):
-        frame = getattr(awaitable, f"{kind}_frame")
-        frames.append(frame)
-        if frame.f_code in MANAGED:  # `async with` a generator: what that awaits is hidden one level down
-            awaitable = frame.f_locals["self"].gen
-        else:
-            awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
-    return frames, awaitable
-
-
-OPERATIONS = {**BLOCKING, **IDLE}
-SENDS = (ObservedConnection.send.__code__, Connection.send.__code__)
-MANAGED = (_AsyncGeneratorContextManager.__aenter__.__code__, _AsyncGeneratorContextManager.__aexit__.__code__)
-NOT_ROOMS = (
-    *(str(Path(module.__file__).parent) for module in (asyncio, websockets)),
-    *(module.__file__ for module in (contextlib, channels)),
-    *(str(Path(__file__).with_name(name)) for name in ("server.py", "observe.py")),
-)
+def attributes(thing) -> list[tuple[str, object]]:
+    """A connection's own are none of our business."""
+    return [] if isinstance(thing, ServerConnection) else list(getattr(thing, "__dict__", {}).items())

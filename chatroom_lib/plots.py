@@ -4,12 +4,15 @@ A version has one colour, the same in every figure: a hue for 1, 2 and 3, and sh
 told apart by colour-blind readers too.
 """
 
+from collections import Counter
+
 import matplotlib.pyplot as plt
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib.clients import NEVER, Client
 from chatroom_lib.trace import Trace, percentile
+from chatroom_lib.waiting import Graph, short
 
 COLOURS = {
     "v1": "#E08214",
@@ -119,6 +122,12 @@ def failed_sends(trace: Trace, ax=None):
     return ax
 
 
+def depth(*traces: Trace, what: str, ax=None):
+    """How many messages are in a queue ("Bob's outbox"), or how many tasks wait for a lock or a channel, over time."""
+    is_queue = any(what in trace.depths for trace in traces)
+    return lines(traces, lambda trace: trace.depth(what), f"{'messages in' if is_queue else 'tasks waiting for'} {what}", ax)
+
+
 def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
     """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
     ax = axes(ax)
@@ -139,6 +148,18 @@ def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"
     ax.annotate(text, (x, y), color=colour, va=va, **place)
 
 
+def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None):
+    """A line with dots through each room's (x, y) points, with its name at the end: for sweeps over many runs."""
+    ax = axes(ax)
+    for name, places in points.items():
+        colour = COLOURS.get(name, OTHER)
+        ax.plot(*zip(*places), "o-", color=colour, markersize=4, linewidth=2, clip_on=False)
+        end_label(ax, *places[-1], name, colour)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    ax.set_ylim(bottom=0)
+    return ax
+
+
 def latency(*traces: Trace, who: str | None = None, ax=None):
     """The share of messages that were heard within a time, a line for each run; one listener's, if `who` is given.
 
@@ -147,7 +168,7 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
     ax = axes(ax)
     for index, trace in enumerate(traces):
         delays = sorted(delay for event, delay in trace.latencies() if who in (None, event.who))
-        lost = sum(len(missed) for name, missed in trace.owed().items() if who in (None, name))
+        lost = sum(len(missed) for name, missed in trace.missed().items() if who in (None, name))
         shares = [100 * (rank + 1) / len(delays) for rank in range(len(delays))]
         ax.step(delays, shares, where="post", color=colour_of(trace), linewidth=2)
         p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
@@ -160,3 +181,71 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
 
 def seconds(value: float) -> str:
     return f"{value:.2g} s" if value >= 0.1 else f"{1000 * value:.2g} ms"
+
+
+# ---------------------------------------------------------------- who waits
+
+
+def lock(trace: Trace, what: str = "lock", ax=None):
+    """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
+    uses = trace.uses_of(what)
+    ax = axes(ax, height=0.9 + 0.2 * len(uses))
+    usual = Counter(use.doing for use in uses).most_common(1)[0][0]
+    for row, use in enumerate(uses):
+        got = trace.duration if use.got is None else use.got
+        released = trace.duration if use.released is None else use.released
+        ax.barh(-row, got - use.asked, left=use.asked, height=0.7, color=pale(colour_of(trace)))
+        if use.got is not None:
+            ax.barh(-row, released - got, left=got, height=0.7, color=colour_of(trace), edgecolor=colour_of(trace))
+    named = [row for row, use in enumerate(uses) if len(uses) <= 16 or use.doing != usual]
+    ax.set_yticks([-row for row in named], [f"{uses[row].who}: {short(uses[row].doing)}" for row in named])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel="seconds", xlim=(0, trace.duration * 1.02), ylim=(0.6 - len(uses), 0.6))
+    ax.set_title(f"{trace.room}: who waits for the {what}, and who holds it", loc="left", fontsize=10)
+    return ax
+
+
+def wait_for(trace: Trace, ax=None):
+    """The wait-for graph at the end of the run: an arrow from each blocked task to whom it waits for, with what lies
+    between the two. A cycle is drawn in the colour of alarm; rounded: a person.
+    """
+    graph = Graph(trace.waits)
+    columns = graph.columns()
+    ax = axes(ax, height=0.7 + 0.7 * max(map(len, columns), default=1))
+    ax.axis("off")
+    ax.set(xlim=(-0.4, max(len(columns), 3) - 0.6), ylim=(0, 1))
+    verdict = "a cycle" if graph.circle else "no cycle" if columns else "nobody is blocked"
+    ax.set_title(f"{trace.room}: who waits for whom? {verdict}", loc="left", fontsize=10)
+    boxes = {}
+    for x, column in enumerate(columns):
+        for row, node in enumerate(column):
+            boxes[node] = box(ax, x, 1 - (row + 0.5) / len(column), graph, node, pale(colour_of(trace)))
+    for (start, end), text in graph.edges.items():
+        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.circle) else QUIET)
+    return ax
+
+
+def box(ax, x: float, y: float, graph: Graph, node, colour):
+    if graph.is_person(node):
+        look = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=QUIET)
+    else:
+        look = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
+    return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=look)
+
+
+def arrow(ax, start, end, text: str, colour: str) -> None:
+    """From box to box, or in a loop over one box; the text beside its middle."""
+    (x1, y1), (x2, y2) = start.get_position(), end.get_position()
+    style = dict(color=colour, arrowstyle="-|>", linewidth=1.8 if colour == ALARM else 1.2, shrinkA=0, shrinkB=0)
+    if start is end:
+        bend, above = 1.4, 46
+        tail, tip = (x1 - 0.12, y1 + 0.08), (x1 + 0.12, y1 + 0.08)
+    else:
+        bend = 0.25 if colour == ALARM else 0  # so that the way there and the way back are two
+        above = (4 + 95 * bend) * (1 if x2 > x1 else -1)  # points
+        tail, tip = (x1, y1), (x2, y2)
+        style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
+    ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
+    words = dict(color=colour, fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
+    ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)

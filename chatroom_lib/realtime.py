@@ -13,9 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
-from chatroom_lib.observe import Pool, waits
+from chatroom_lib.observe import Pool
 from chatroom_lib.server import Server, end, observed
 from chatroom_lib.trace import Trace
+from chatroom_lib.waiting import waits
 
 GLANCE = 0.005  # seconds from one look at the pool to the next
 

@@ -21,9 +21,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatroom_lib import rooms
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
-from chatroom_lib.observe import ObservedConnection, Pool, task_factory, waits
+from chatroom_lib.observe import ObservedConnection, Pool, task_factory
 from chatroom_lib.server import Server, observed
 from chatroom_lib.trace import Trace
+from chatroom_lib.waiting import waits
 
 MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
 

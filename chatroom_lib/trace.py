@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from chatroom_lib.message import Message
@@ -43,6 +43,20 @@ class Event:
         return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}".rstrip()
 
 
+@dataclass(slots=True)
+class Use:
+    """What one task did with a lock, a queue or a channel. Times are in seconds since the run began."""
+
+    what: str  # "lock", "saying", "Bob's outbox"
+    how: str  # "hold" a lock, "read" or "write" under it; "put" or "get"
+    who: str | None  # on whose behalf the task runs; None: the room's own
+    doing: str  # the room's function that asked: "Room.broadcast"
+    asked: float
+    got: float | None = None  # when it had what it asked for; None: it never had
+    released: float | None = None  # when it let go of the lock; None: it held it to the end, or this is no lock
+    given_up: float | None = None  # when it was cancelled while it waited
+
+
 def label(message: Message) -> str:
     """What a Trace calls a message: its token and the first word of its content."""
     return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
@@ -53,6 +67,14 @@ def percentile(sorted_values: list[float], percent: float) -> float:
     return sorted_values[max(0, math.ceil(len(sorted_values) * percent / 100) - 1)]
 
 
+def running_count(changes: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
+    """(time, count) at the start and after each (time, change), which come in the order of time."""
+    counts = [(0.0, 0)]
+    for time, change in changes:
+        counts.append((time, counts[-1][1] + change))
+    return counts
+
+
 @dataclass
 class Trace:
     """One run. `simulate` and `live` make it, plots and guarantees read it."""
@@ -61,7 +83,9 @@ class Trace:
     clients: tuple  # the scenario's clients, in its order
     seed: int | None = None  # None: a live run
     events: list[Event] = field(default_factory=list)
-    waits: list = field(default_factory=list)  # where the room's tasks stood at the end (observe.Wait)
+    uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
+    depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
+    waits: list = field(default_factory=list)  # where the room's tasks stood at the end (waiting.Wait)
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     ending: str = ""  # "time is up", or for a simulated run "at rest" or "never rests"
@@ -79,6 +103,20 @@ class Trace:
     def record(self, kind: str, who: str, message: str = "") -> None:
         if self.clock:
             self.events.append(Event(self.clock(), kind, who, message))
+
+    def now(self) -> float | None:
+        return self.clock() if self.clock else None
+
+    def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:
+        """A new Use, from now on."""
+        use = Use(what, how, who, doing, self.now() or 0.0)
+        if self.clock:
+            self.uses.append(use)
+        return use
+
+    def note_depth(self, queue: str, messages: int) -> None:
+        if self.clock:
+            self.depths.setdefault(queue, []).append((self.clock(), messages))
 
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
@@ -101,10 +139,8 @@ class Trace:
 
     def pool_size(self) -> list[tuple[float, int]]:
         """(time, connections in the pool) at the start and after each change."""
-        sizes = [(0.0, 0)]
-        for event in self.of("entered", "removed"):
-            sizes.append((event.time, sizes[-1][1] + (1 if event.kind == "entered" else -1)))
-        return sizes
+        events = self.of("entered", "removed")
+        return running_count((event.time, 1 if event.kind == "entered" else -1) for event in events)
 
     def memberships(self) -> list[tuple[str, float, float]]:
         """(name, from, to) for each time that somebody was in the pool."""
@@ -118,15 +154,45 @@ class Trace:
 
     def sends_under_way(self) -> list[tuple[float, int]]:
         """(time, sends that have begun and not returned) at the start and after each change."""
-        counts = [(0.0, 0)]
-        for event in self.of("sending", "overlap", "sent", "failed", "given up"):
-            counts.append((event.time, counts[-1][1] + (1 if event.kind in ("sending", "overlap") else -1)))
-        return counts
+        begins, ends = ("sending", "overlap"), ("sent", "failed", "given up")
+        return running_count((event.time, 1 if event.kind in begins else -1) for event in self.of(*begins, *ends))
 
     def failed_per_broadcast(self) -> list[tuple[float, int]]:
         """(time, sends that failed) for each message that the room accepted, in that order."""
         failed = Counter(event.message for event in self.of("failed"))
         return [(event.time, failed[event.message]) for event in self.of("accepted")]
+
+    def uses_of(self, what: str) -> list[Use]:
+        """What was done with the lock, queue or channel called `what`. Raises ValueError if nothing was."""
+        uses = [use for use in self.uses if use.what == what]
+        if not uses:
+            known = ", ".join(dict.fromkeys(use.what for use in self.uses))
+            raise ValueError(f"{self.room} did not use {what!r} in this run; what it used: {known or 'nothing'}")
+        return uses
+
+    def depth(self, what: str) -> list[tuple[float, int]]:
+        """(time, messages) in a queue, or (time, tasks that wait) at a lock or a channel, after each change."""
+        if what in self.depths:
+            return [(0.0, 0), *self.depths[what]]
+        changes = []
+        for use in self.uses_of(what):
+            end = use.given_up if use.got is None else use.got
+            if end != use.asked:
+                changes += [(use.asked, 1)] + ([] if end is None else [(end, -1)])
+        return running_count(sorted(changes))
+
+    def join_waits(self) -> dict[str, float]:
+        """For each client that came: the seconds from its open connection to its place in the pool; infinity if it
+        never had one."""
+        entered = self.first("entered")
+        return {who: max(0.0, entered.get(who, math.inf) - time) for who, time in self.first("joined").items()}
+
+    def first(self, kind: str) -> dict[str, float]:
+        """When an event of this kind first happened to each client."""
+        times = {}
+        for event in self.of(kind):
+            times.setdefault(event.who, event.time)
+        return times
 
     def gone(self) -> dict[str, float]:
         """Who is not connected any more at the end, and since when."""
@@ -156,32 +222,37 @@ class Trace:
                 found += [(one, other, a, b) for a, b in zip(common, common[1:]) if place[a] > place[b]]
         return found
 
-    def owed(self) -> dict[str, list[str]]:
-        """What those who read promptly and are still there have not heard, though it was said after they came in.
-
-        A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
+    def missed(self) -> dict[str, list[str]]:
+        """For each client that came: what was said while it was connected, and in the pool or shut out of it, and it
+        has not heard. Who is evicted or loses its connection misses all that is said from then on.
         """
-        gone, entered = self.gone(), {}
-        prompt = {client.name for client in self.clients if client.prompt}
-        for event in self.of("entered"):
-            entered.setdefault(event.who, event.time)
+        entered, left = self.first("entered"), {event.who: event.time for event in self.of("left", "vanished")}
         refused = {event.message for event in self.of("refused")}
         accepted = {event.message for event in self.of("accepted")}
+        gone = self.gone()
         said = [
             event
             for event in self.of("said")
             if event.message not in refused and (event.message in accepted or event.who not in gone)
         ]
-        owed = {}
-        for event in self.of("joined"):
-            if event.who in gone or event.who not in prompt:
-                continue
-            heard = set(self.heard(event.who))
-            since = entered.get(event.who, event.time)
-            missed = [e.message for e in said if e.time > since and e.message not in heard]
-            if missed or event.who not in entered:
-                owed[event.who] = missed
-        return owed
+        missed = {}
+        for who, joined in self.first("joined").items():
+            heard, since, until = set(self.heard(who)), entered.get(who, joined), left.get(who, math.inf)
+            missed[who] = [e.message for e in said if since < e.time < until and e.message not in heard]
+        return missed
+
+    def owed(self) -> dict[str, list[str]]:
+        """What those who read promptly and are still there have not heard, though it was said after they came in.
+
+        A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
+        """
+        prompt = {client.name for client in self.clients if client.prompt}
+        gone, entered = self.gone(), self.first("entered")
+        return {
+            who: missed
+            for who, missed in self.missed().items()
+            if who in prompt and who not in gone and (missed or who not in entered)
+        }
 
     @property
     def stuck(self) -> bool | None:
