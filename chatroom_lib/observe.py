@@ -9,7 +9,9 @@
 
 import asyncio
 import contextlib
+import os
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import cache, cached_property, lru_cache
@@ -139,6 +141,8 @@ def observe(primitive, name: str, trace: Trace) -> None:
         if not isinstance(primitive, tuple(OBSERVED.values())):
             primitive.__class__ = observed_class(type(primitive))
         primitive.usage = Usage(name, trace)
+        if isinstance(primitive, asyncio.Queue):
+            trace.note_depth(name, primitive.qsize())
 
 
 @cache
@@ -161,19 +165,19 @@ class Usage:
         return Asking(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
 
     def hold(self, use: Use) -> None:
-        self.holders.append((asyncio.current_task(), use))
+        self.holders.append((current_task(), use))
 
     def release(self) -> None:
-        """The current task lets go of what it took last."""
-        for holder in reversed(self.holders):
-            if holder[0] is asyncio.current_task():
-                holder[1].released = self.trace.now()
-                self.holders.remove(holder)
-                return
+        """The current task lets go of what it took last; or if it took nothing, somebody's last hold ends."""
+        if self.holders:
+            mine = [holder for holder in self.holders if holder[0] is current_task()]
+            last = (mine or self.holders)[-1]
+            last[1].released = self.trace.now()
+            self.holders.remove(last)
 
     def takes(self) -> None:
-        if (task := asyncio.current_task()) not in self.takers:
-            self.takers.append(task)
+        if (task := current_task()) and task not in self.takers:
+            self.takers = [*(taker for taker in self.takers if not taker.done()), task]
 
     def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
         """The tasks any of which could end the wait of this one in the line."""
@@ -185,13 +189,19 @@ class Usage:
         return [holder for holder, _ in self.holders]
 
 
+def current_task() -> asyncio.Task | None:
+    """None also where no loop runs, as after a run."""
+    with contextlib.suppress(RuntimeError):
+        return asyncio.current_task()
+
+
 class Asking:
     def __init__(self, usage: Usage, use: Use, free: bool):
         self.usage, self.use, self.free = usage, use, free
 
     def __enter__(self) -> Use:
         if not self.free:
-            self.entry = asyncio.current_task(), self.use
+            self.entry = current_task(), self.use
             self.usage.line.append(self.entry)
         return self.use
 
@@ -205,11 +215,11 @@ class Asking:
 
 
 class ObservedLock:
-    async def acquire(self):
+    async def acquire(self, *args, **options):
         with self.usage.asking("hold", free=not (self.locked() or self.usage.line)) as use:
-            await super().acquire()
+            result = await super().acquire(*args, **options)
         self.usage.hold(use)
-        return True
+        return result
 
     def release(self):
         super().release()
@@ -237,13 +247,13 @@ class ObservedRWLock:
 
 
 class ObservedQueue:
-    async def put(self, item):
+    async def put(self, *args, **options):
         with self.usage.asking("put", free=not self.full()):
-            await super().put(item)
+            return await super().put(*args, **options)
 
-    async def get(self):
+    async def get(self, *args, **options):
         with self.usage.asking("get", free=not self.empty()):
-            return await super().get()
+            return await super().get(*args, **options)
 
     def _put(self, item):  # asyncio calls this for every item that goes in, and _get for every one that comes out
         super()._put(item)
@@ -257,9 +267,9 @@ class ObservedQueue:
 
 
 class ObservedChannel:
-    async def put(self, value):
+    async def put(self, *args, **options):
         with self.usage.asking("put", free=False):
-            await super().put(value)
+            return await super().put(*args, **options)
 
     def ready(self):  # `select` asks this of each channel before it takes a value from one
         self.usage.takes()
@@ -274,10 +284,12 @@ OBSERVED = {
 }
 
 NOT_ROOMS = (
-    *(str(Path(module.__file__).parent) for module in (asyncio, websockets)),
+    *(str(Path(module.__file__).parent) + os.sep for module in (asyncio, websockets)),
     *(module.__file__ for module in (contextlib, channels)),
     *(str(Path(__file__).with_name(name)) for name in ("server.py", "observe.py")),
 )
+
+STEP = asyncio.Handle._run.__code__  # from where the event loop runs each step of a task
 
 
 @cache
@@ -289,9 +301,9 @@ def is_rooms_own(path: str) -> bool:
 def rooms_function() -> str:
     """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
     frame = sys._getframe(1)
-    while frame and not is_rooms_own(frame.f_code.co_filename):
+    while frame.f_code is not STEP and not is_rooms_own(frame.f_code.co_filename):
         frame = frame.f_back
-    return frame.f_code.co_qualname if frame else ""
+    return "" if frame.f_code is STEP else frame.f_code.co_qualname
 
 
 # ---------------------------------------------------------------- the room
@@ -336,14 +348,15 @@ def primitives(room) -> Iterator[tuple[str, object]]:
             yield name, value
         elif isinstance(value, dict):
             for key, item in value.items():
-                yield from of_client(("", key), (name, item), *attributes(item))
-        elif isinstance(value, (list, tuple, set)):
+                yield from of_client(key, (name, item), *attributes(item))
+        elif isinstance(value, (list, tuple, set, deque)):
             for item in value:
-                yield from of_client((name, item), *attributes(item))
+                yield from of_client(None, (name, item), *attributes(item))
 
 
-def of_client(*parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
-    owner = next((name_of_client(part) for _, part in parts if isinstance(part, ServerConnection)), "somebody")
+def of_client(key, *parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
+    connections = [part for part in (key, *(part for _, part in parts)) if isinstance(part, ServerConnection)]
+    owner = name_of_client(connections[0]) if connections else key if isinstance(key, str) else "somebody"
     for name, part in parts:
         if isinstance(part, tuple(OBSERVED)):
             yield f"{owner}'s {name}", part
@@ -351,4 +364,7 @@ def of_client(*parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
 
 def attributes(thing) -> list[tuple[str, object]]:
     """A connection's own are none of our business."""
-    return [] if isinstance(thing, ServerConnection) else list(getattr(thing, "__dict__", {}).items())
+    if isinstance(thing, ServerConnection):
+        return []
+    slots = [(name, getattr(thing, name, None)) for name in getattr(thing, "__slots__", ())]
+    return [*slots, *getattr(thing, "__dict__", {}).items()]

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib.clients import NEVER, Client
 from chatroom_lib.trace import Trace, percentile
-from chatroom_lib.waiting import Graph, short
+from chatroom_lib.waiting import Graph, name_of
 
 COLOURS = {
     "v1": "#E08214",
@@ -96,6 +96,23 @@ def pool(trace: Trace, ax=None):
     return ax
 
 
+def passed(traces: dict[str, Trace], who: str, ax=None):
+    """What became of what `who` said, a row for each run: a dot for what was passed on, a cross for what was refused."""
+    ax = axes(ax, height=0.9 + 0.3 * len(traces))
+    for row, trace in enumerate(traces.values()):
+        refused = {event.message for event in trace.of("refused", who=who)}
+        times = {event.message: event.time for event in trace.of("said", who=who)}
+        dots = [time for message, time in times.items() if message not in refused]
+        ax.plot([times[message] for message in refused], [-row] * len(refused), "x", color=ALARM, markersize=5)
+        ax.plot(dots, [-row] * len(dots), "o", color=colour_of(trace), markersize=5)
+    ax.set_yticks([-row for row in range(len(traces))], list(traces))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel="seconds", ylim=(0.5 - len(traces), 0.5))
+    ax.set_title(f"What becomes of what {who} says", loc="left", fontsize=10)
+    return ax
+
+
 # ---------------------------------------------------------------- a line for each run
 
 
@@ -149,14 +166,17 @@ def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"
 
 
 def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None):
-    """A line with dots through each room's (x, y) points, with its name at the end: for sweeps over many runs."""
+    """A line with dots through each room's (x, y) points, with its name at the end: for sweeps over many runs.
+
+    A name is a room's ("v3"), or that and what else sets the line apart ("v3, 10 s").
+    """
     ax = axes(ax)
     for name, places in points.items():
-        colour = COLOURS.get(name, OTHER)
+        colour = COLOURS.get(name.partition(",")[0], OTHER)
         ax.plot(*zip(*places), "o-", color=colour, markersize=4, linewidth=2, clip_on=False)
-        end_label(ax, *places[-1], name, colour)
+        end_label(ax, *places[-1], name, colour, va="bottom")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_ylim(bottom=0)
+    ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
     return ax
 
 
@@ -192,13 +212,13 @@ def lock(trace: Trace, what: str = "lock", ax=None):
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
     usual = Counter(use.doing for use in uses).most_common(1)[0][0]
     for row, use in enumerate(uses):
-        got = trace.duration if use.got is None else use.got
+        waited_until = next((end for end in (use.got, use.given_up) if end is not None), trace.duration)
         released = trace.duration if use.released is None else use.released
-        ax.barh(-row, got - use.asked, left=use.asked, height=0.7, color=pale(colour_of(trace)))
+        ax.barh(-row, waited_until - use.asked, left=use.asked, height=0.7, color=pale(colour_of(trace)))
         if use.got is not None:
-            ax.barh(-row, released - got, left=got, height=0.7, color=colour_of(trace), edgecolor=colour_of(trace))
+            ax.barh(-row, released - use.got, left=use.got, height=0.7, color=colour_of(trace), edgecolor=colour_of(trace))
     named = [row for row, use in enumerate(uses) if len(uses) <= 16 or use.doing != usual]
-    ax.set_yticks([-row for row in named], [f"{uses[row].who}: {short(uses[row].doing)}" for row in named])
+    ax.set_yticks([-row for row in named], [name_of(uses[row].who, uses[row].doing) for row in named])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set(xlabel="seconds", xlim=(0, trace.duration * 1.02), ylim=(0.6 - len(uses), 0.6))

@@ -23,7 +23,9 @@ from websockets.http11 import Request, Response
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
 from chatroom_lib.message import WIRE
-from chatroom_lib.observe import ObservedConnection, Tasks, name_of_client, task_factory, visitor, watcher
+from chatroom_lib.observe import (
+    ObservedConnection, Tasks, name_of_client, observe_all, task_factory, visitor, watcher,
+)  # fmt: skip
 from chatroom_lib.trace import Trace
 
 # What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake
@@ -206,13 +208,15 @@ class Server:
 
 
 def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Server:
-    """A server whose connections, of the class `connect`, and whose errors are noted in `trace`."""
-    return Server(
+    """A server whose connections, of the class `connect`, and whose room and errors are noted in `trace`."""
+    server = Server(
         room,
         connect=partial(connect, trace=trace),
         on_error=lambda error: trace.record("error", "room", type(error).__name__),
         **options,
     )
+    observe_all(server.room, trace)  # before it starts: what it takes then, it may hold later
+    return server
 
 
 def friendly(headers: Headers) -> bool:

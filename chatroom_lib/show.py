@@ -42,9 +42,10 @@ class Code:
         return highlight(self.text, get_lexer_by_name(self.language), FORMAT)
 
 
-def source(name: str) -> Code:
-    """The code of the room `name` ("v1"), without its docstring."""
-    return Code(code(name), "python")
+def source(*things) -> Code:
+    """The code of a room, by its name ("v1") and without its docstring; or of classes and functions."""
+    parts = [code(thing) if isinstance(thing, str) else inspect.getsource(thing) for thing in things]
+    return Code("\n\n".join(parts), "python")
 
 
 def diff(before: str, after: str) -> Code:

@@ -177,7 +177,7 @@ class Trace:
         changes = []
         for use in self.uses_of(what):
             end = use.given_up if use.got is None else use.got
-            if end != use.asked:
+            if end != use.asked and use.how != "get":
                 changes += [(use.asked, 1)] + ([] if end is None else [(end, -1)])
         return running_count(sorted(changes))
 

@@ -42,7 +42,12 @@ class Wait:
     @property
     def name(self) -> str:
         """What a figure calls it: "Bob: write", "run_hub"."""
-        return f"{self.visitor}: {short(self.doing)}" if self.visitor else short(self.task)
+        return name_of(self.visitor, self.doing if self.visitor else self.task)
+
+    @property
+    def any_will_do(self) -> bool:
+        """Can any one of those it needs end this wait? Else it takes all of them, as with all who read under a lock."""
+        return not self.waits.startswith("for a lock")
 
     def __str__(self):
         visitor = f" (for {self.visitor})" if self.visitor else ""
@@ -50,8 +55,8 @@ class Wait:
         return f"{self.doing}{visitor} waits {self.waits}{which}\n    {self.line}"
 
 
-def short(function: str) -> str:
-    return function.rpartition(".")[2]
+def name_of(visitor: str | None, function: str) -> str:
+    return f"{visitor}: " * bool(visitor) + function.rpartition(".")[2]
 
 
 BLOCKING = {
@@ -99,8 +104,9 @@ def where(task: asyncio.Task, name: str | None) -> Wait | None:
         line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"
         outer, inner = (frame.f_code.co_qualname for frame in (rooms_own[0], rooms_own[-1]))
         return Wait(outer, inner, name, operation, on, what, line)
-    if frames and frames[0].f_code in SENDS:  # asyncio.gather(connection.send(frame), ...), for example
-        return Wait("a task", "a task", name, operation, on, what, "connection.send(...)")
+    if frames and frames[0].f_code in SENDS or what and operation in BLOCKING.values():
+        # a task that runs nothing else, as in asyncio.gather(connection.send(frame), queue.put(frame))
+        return Wait("a task", "a task", name, operation, on, what, f"{frames[0].f_code.co_name}(...)")
     return None
 
 
@@ -137,16 +143,33 @@ MANAGED = (_AsyncGeneratorContextManager.__aenter__.__code__, _AsyncGeneratorCon
 
 
 def cycle(waits: Sequence[Wait]) -> list[Wait]:
-    """The shortest circle of tasks each of which waits for the next, and the last for the first; [] if there is none."""
-    circles = [circle for place in range(len(waits)) if (circle := way_back(waits, place))]
+    """The shortest circle of tasks each of which waits for the next, and the last for the first, and which nobody else
+    can end; [] if there is none."""
+    stuck = deadlocked(waits)
+    circles = [circle for place in sorted(stuck) if (circle := way_back(waits, place, stuck))]
     return [waits[place] for place in min(circles, key=len, default=[])]
 
 
-def way_back(waits: Sequence[Wait], start: int) -> list[int]:
+def deadlocked(waits: Sequence[Wait]) -> set[int]:
+    """The places of those who wait, directly or not, for nobody but each other."""
+    stuck = {place for place, wait in enumerate(waits) if wait.blocked and wait.needs}
+    while True:
+        free = {place for place in stuck if can_end(waits[place], stuck)}
+        if not free:
+            return stuck
+        stuck -= free
+
+
+def can_end(wait: Wait, stuck: set[int]) -> bool:
+    moving = [place not in stuck for place in wait.needs]
+    return any(moving) if wait.any_will_do else all(moving)
+
+
+def way_back(waits: Sequence[Wait], start: int, among: set[int]) -> list[int]:
     """The shortest way from a task to itself along `needs`, without the return; [] if there is none."""
     ways, reached = [[start]], {start}
     for way in ways:  # grows while we walk through it: breadth first
-        for place in waits[way[-1]].needs:
+        for place in among.intersection(waits[way[-1]].needs):
             if place == start:
                 return way
             if place not in reached:
@@ -177,17 +200,31 @@ class Graph:
         return node not in self.count
 
     def columns(self) -> list[list[tuple]]:
-        """The nodes, each to the right of all who wait for it, as far as a cycle allows."""
-        ahead = [(start, end) for start, end in self.edges if start != end and (start, end) != self.last_edge()]
+        """The nodes, each to the right of all who wait for it, as far as cycles allow."""
         column = {node: 0 for edge in self.edges for node in edge}
+        ahead = self.ahead(list(column))
         for _ in column:
             for start, end in ahead:
                 column[end] = max(column[end], column[start] + 1)
         return [[node for node in column if column[node] == place] for place in sorted(set(column.values()))]
 
-    def last_edge(self) -> tuple | None:
-        """The one that closes the cycle."""
-        return (self.circle[-1], self.circle[0]) if self.circle else None
+    def ahead(self, nodes: list[tuple]) -> list[tuple]:
+        """The edges without those that close a cycle: a walk from those for whom nobody waits, depth first."""
+        ahead, seen = [], set()
+
+        def walk(node, path):
+            seen.add(node)
+            for edge in self.edges:
+                if edge[0] == node and edge[1] not in path:
+                    ahead.append(edge)
+                    if edge[1] not in seen:
+                        walk(edge[1], [*path, edge[1]])
+
+        ends = {end for _, end in self.edges}
+        for node in sorted(nodes, key=lambda node: node in ends):
+            if node not in seen:
+                walk(node, [node])
+        return ahead
 
 
 def node_of(wait: Wait) -> tuple:

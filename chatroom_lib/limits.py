@@ -1,0 +1,73 @@
+"""Rate limiters: may this client speak now?
+
+A room makes one for each client and asks it once for each message: `wait(now)`, where `now` is a clock's time in
+seconds. The answer is 0.0 if the message may pass, and then it counts; or else the seconds until one might.
+"""
+
+
+class BelowZero:
+    """The check in the article's repository: refuse if fewer than 0 whole seconds have passed.
+
+    It never refuses, since a clock does not run backwards. (The article's text says `< 1`.)
+    """
+
+    def __init__(self):
+        self.last = 0
+
+    def wait(self, now: float) -> float:
+        if int(now) - self.last < 0:
+            return self.last - now
+        self.last = int(now)
+        return 0.0
+
+
+class WholeSeconds:
+    """The check in the article's text: one message in each second of the clock on the wall.
+
+    Two messages a millisecond apart may pass, if the clock strikes between them.
+    """
+
+    def __init__(self):
+        self.last = -1
+
+    def wait(self, now: float) -> float:
+        if int(now) - self.last < 1:
+            return self.last + 1 - now
+        self.last = int(now)
+        return 0.0
+
+
+class FixedInterval:
+    """The next message 1 / `limit` seconds after the last that passed. (v3.2 does this.)"""
+
+    def __init__(self, limit: float = 1.0):
+        self.pause = 1 / limit
+        self.free = 0.0  # from when on the client may speak
+
+    def wait(self, now: float) -> float:
+        if now < self.free:
+            return self.free - now
+        self.free = now + self.pause
+        return 0.0
+
+
+class TokenBucket:
+    """A message costs a token. The bucket holds up to `burst`, and gains `limit` a second.
+
+    So a client may say some things at once after a silence, and `limit` a second in the
+    long run. (It is the leaky bucket of J. Turner, "New directions in communications",
+    IEEE Communications Magazine, October 1986, turned round.)
+    """
+
+    def __init__(self, limit: float = 1.0, burst: int = 5):
+        self.limit, self.burst = limit, burst
+        self.tokens = float(burst)
+        self.counted = 0.0  # when `tokens` was right
+
+    def wait(self, now: float) -> float:
+        self.tokens = min(self.burst, self.tokens + (now - self.counted) * self.limit)
+        self.counted = now
+        if self.tokens < 1:
+            return (1 - self.tokens) / self.limit
+        self.tokens -= 1
+        return 0.0
