@@ -12,18 +12,21 @@ from importlib import import_module
 
 _HOMES = {
     "rooms": (),  # a module itself
+    "limits": (),
     "plots": (),
     "show": (),
     "background": ("run",),
     "clients": (
         *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
-        *("frozen", "vanishing", "leaving", "flooder"),
+        *("frozen", "vanishing", "leaving", "flooder", "typist"),
     ),
     "realtime": ("live",),
     "message": ("Message", "MessageError", "decode", "encode"),
+    "panel": ("ChatPanel", "chat"),
     "server": ("Server", "ServerError", "serve", "stop_all"),
     "simulation": ("simulate",),
-    "trace": ("Event", "Trace"),
+    "trace": ("Event", "Trace", "Use"),
+    "waiting": (),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names or (module,)}
 __all__ = sorted(_HOME_OF)

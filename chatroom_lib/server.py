@@ -255,7 +255,7 @@ async def end(tasks: list[asyncio.Task], seconds: float) -> None:
 
 # ---------------------------------------------------------------- serving from a cell
 
-_serving: list[Server] = []  # those that serve() started
+serving: list[Server] = []  # those that serve() started
 
 
 async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **options) -> Server:
@@ -266,16 +266,16 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
     """
     server = Server(room, host, port, **options)
     server.name = name or server.name
-    for earlier in list(_serving):
+    for earlier in list(serving):
         if earlier.name == server.name or earlier.port == port:
-            _serving.remove(earlier)
+            serving.remove(earlier)
             await earlier.stop()
-    _serving.append(server)
+    serving.append(server)
     await hand_over(server.start())
     return server
 
 
 async def stop_all() -> None:
     """Stop every server that `serve` started."""
-    while _serving:
-        await _serving.pop().stop()
+    while serving:
+        await serving.pop().stop()

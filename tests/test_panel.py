@@ -1,0 +1,734 @@
+"""The chat panel, without a browser: its widgets are driven by the messages that a front end sends."""
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+import threading
+from functools import wraps
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from websockets.asyncio.server import serve as serve_anything
+
+from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
+from chatroom_lib.background import background_loop, hand_over
+from chatroom_lib.clients import reset
+from chatroom_lib.guest import LINE_LENGTH, LINES, NAME_LENGTH, NotJoined
+from chatroom_lib.panel import _panels
+from chatroom_lib.rooms import v1, v3, v3_2
+from tests.helpers import A_MOMENT, AT_MOST, hears, joining, said, until
+from tests.test_server import every_version
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+HELLO = "<b><bdi>Alice</bdi></b>: <bdi>hello</bdi>"
+UNPLEASANT = "<img src=x onerror=alert(1)>&\"'"
+
+
+@pytest.fixture(autouse=True)
+def all_leave_and_nothing_is_printed(capfd, caplog):
+    yield
+    for panel in list(_panels):
+        run(panel.leave(), timeout=AT_MOST)
+        panel.close()
+    run(stop_all(), timeout=AT_MOST)
+    records = [*caplog.get_records("call"), *caplog.records]
+    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
+    assert capfd.readouterr().err == ""
+
+
+def in_a_loop(test):
+    """Run an async test in an event loop of its own on this thread, as a notebook's kernel would."""
+
+    @wraps(test)
+    def run_test(**arguments):
+        asyncio.run(asyncio.wait_for(test(**arguments), 3 * AT_MOST))
+
+    return pytest.mark.real(run_test)
+
+
+# ---------------------------------------------------------------- what a front end sends
+
+
+def tell(widget, **data) -> None:
+    widget._handle_msg({"content": {"data": data}, "buffers": []})
+
+
+def typed(field, text: str) -> None:
+    """The field has lost the focus, or Enter was pressed: its new text comes."""
+    tell(field, method="update", state={"value": text}, buffer_paths=[])
+
+
+def enter(field, text: str | None = None) -> None:
+    """Enter is pressed; then the text comes, if it has changed."""
+    tell(field, method="custom", content={"event": "submit"})
+    if text is not None:
+        typed(field, text)
+
+
+def drawn(panel) -> str:
+    return panel.status_html.value + panel.log_html.value
+
+
+async def is_drawn(panel, text: str) -> None:
+    await until(lambda: text in drawn(panel))
+
+
+async def joined(server: Server, *names: str):
+    """Panels that are all in."""
+    panels = chat(server, *names)
+    for panel in panels:
+        assert await panel.join()
+    return panels
+
+
+# ---------------------------------------------------------------- bad input
+
+
+BAD_ADDRESSES = [
+    *("", "127.0.0.1", "http://x/", "ws://", "ws://x:99999999/", "ws://x:0/", "ws://x/#y"),
+    *(None, 7, b"ws://x"),
+]
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES, ids=repr)
+def test_a_bad_address_is_named(address):
+    with pytest.raises(ValueError, match="is no room's address; give a running server, or ws://"):
+        ChatPanel(address, "Ann")
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7, "x" * (NAME_LENGTH + 1), "a\nb", "\ud800"], ids=ascii)
+def test_a_bad_name_is_named(name):
+    with pytest.raises(ValueError, match="name"):
+        ChatPanel("ws://127.0.0.1:1/chatroom", name)
+
+
+@pytest.mark.parametrize("names", [[], ["Ann", "Ann"], ["Ann", " Ann "]])
+def test_names_come_once_each(names):
+    with pytest.raises(ValueError, match="each once"):
+        chat("ws://127.0.0.1:1/chatroom", *names)
+    assert _panels == []
+
+
+def test_a_server_that_was_never_started_has_no_address():
+    with pytest.raises(ValueError, match="give a running server"):
+        ChatPanel(Server("v1"), "Ann")
+
+
+# ---------------------------------------------------------------- talking
+
+
+@every_version
+@in_a_loop
+async def test_two_panels_talk_in_every_version(room):
+    server = await serve(room)
+    alice, bob = panels = chat(server, "Alice", "Bob")
+    await alice.say("hello")
+    await bob.heard("hello")
+    enter(bob.message, "hello, Alice")
+    await alice.heard("hello, Alice")
+    for panel in panels:
+        assert panel.state == "joined" and panel.lines[0] == f"You have joined as {panel.name}."
+        assert panel.lines[-2:] == ["Alice: hello", "Bob: hello, Alice"]
+    assert server.errors == []
+
+
+@in_a_loop
+async def test_the_panels_are_joined_in_the_order_given():
+    server = await serve("v3")
+    names = ["Cy", "Ann", "Bob", "Dan"]
+    panels = chat(server.url, *names)
+    await panels[0].say("all here?")
+    assert [panel.state for panel in panels] == 4 * ["joined"] and len(server.room.members()) == 4
+    assert len(panels) == 4 and [panel.name for panel in panels] == names
+    for panel in panels:
+        await panel.heard("all here?")
+    others = [f"{name} has joined." for name in names[1:]]
+    assert panels[0].lines == ["You have joined as Cy.", *others, "Cy: all here?"]
+
+
+def from_here(act):
+    act()
+
+
+def from_another_thread(act):
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+
+
+def from_the_background(act):
+    async def call():
+        act()
+
+    run(call())
+
+
+@pytest.mark.parametrize("do", [from_here, from_another_thread, from_the_background])
+@pytest.mark.real
+def test_the_widgets_work_from_any_thread(do):
+    async def wait(condition):
+        await until(condition)
+
+    server = run(serve("v3"))
+    alice, bob = run(joined(server, "Alice", "Bob"))
+    do(lambda: enter(alice.message, "hello"))
+    run(bob.heard("hello"))
+    do(lambda: alice.leave_button.click())
+    run(wait(lambda: alice.state == "left" and not alice.join_button.disabled))
+    do(lambda: alice.join_button.click())
+    run(wait(lambda: alice.state == "joined"))
+    do(lambda: (typed(alice.message, "again"), alice.send_button.click()))
+    run(bob.heard("again"))
+
+
+@in_a_loop
+async def test_the_coroutines_work_on_the_background_loop_too():
+    server = await serve("v3")
+
+    async def there():
+        alice, bob = chat(server, "Alice", "Bob")
+        await alice.say("hello")
+        await bob.heard("hello")
+        await bob.leave()
+        return await bob.join()
+
+    assert await hand_over(there())
+
+
+@in_a_loop
+async def test_what_was_not_heard_is_named():
+    alice = ChatPanel(await serve("v1"), "Alice")
+    with pytest.raises(TimeoutError, match="Alice has not heard 'hello' within 0.05 s"):
+        await alice.heard("hello", timeout=0.05)
+    assert alice.guest.listeners == []
+
+
+@in_a_loop
+async def test_a_long_text_is_shown_in_part_and_heard():
+    alice = ChatPanel(await serve("v1"), "Alice")
+    text = "x" * (2 * LINE_LENGTH)
+    await alice.say(text)
+    await alice.heard(text)
+    await alice.heard(text)  # and again, from the log
+    assert len(alice.lines[-1]) == len("Alice: ") + LINE_LENGTH
+
+
+@pytest.mark.parametrize("content", [None, b"hello", "half \ud83d"], ids=ascii)
+@in_a_loop
+async def test_what_is_no_text_is_not_sent(content):
+    alice = ChatPanel(await serve("v1"), "Alice")
+    with pytest.raises(ValueError, match="message"):
+        await alice.say(content)
+    assert alice.state == "joined"
+
+
+# ---------------------------------------------------------------- the field
+
+
+async def heard_by(panel, until_text: str) -> list[str]:
+    """What others have said so far, up to a last text that is said now."""
+    await panel.say(until_text)
+    await panel.heard(until_text)
+    return [line for line in panel.lines if line.startswith("Alice: ")]
+
+
+@in_a_loop
+async def test_the_text_comes_after_enter_and_may_come_twice():
+    alice, bob = await joined(await serve("v1"), "Alice", "Bob")
+    for _ in range(2):
+        enter(alice.message, "hello")
+        await until(lambda: alice.message.value == "")
+    assert await heard_by(bob, "end") == 2 * ["Alice: hello"]
+
+
+@in_a_loop
+async def test_losing_the_focus_sends_nothing_and_enter_later_does():
+    alice, bob = await joined(await serve("v1"), "Alice", "Bob")
+    typed(alice.message, "hel")
+    assert await heard_by(bob, "one") == []
+    enter(alice.message, "hello")  # not "hel"
+    await bob.heard("hello")
+    await until(lambda: alice.message.value == "")
+    typed(alice.message, "and this")
+    enter(alice.message)
+    await bob.heard("and this")
+    assert await heard_by(bob, "two") == ["Alice: hello", "Alice: and this"]
+
+
+@in_a_loop
+async def test_enter_on_nothing_sends_nothing():
+    alice, bob = await joined(await serve("v1"), "Alice", "Bob")
+    enter(alice.message)
+    await until(lambda: alice.message.timer)
+    await until(lambda: not alice.message.timer)  # it has waited for a text
+    typed(alice.message, "then typed, and the focus lost")
+    assert await heard_by(bob, "end") == []
+    enter(alice.message, "  ")
+    assert await heard_by(bob, "really") == [] and alice.state == "joined"
+
+
+@in_a_loop
+async def test_enter_and_send_pressed_twice_send_once():
+    alice, bob = await joined(await serve("v1"), "Alice", "Bob")
+    enter(alice.message, "one")
+    enter(alice.message)
+    await until(lambda: alice.message.value == "" and not alice.message.timer)
+    typed(alice.message, "two")
+    alice.send_button.click()
+    alice.send_button.click()
+    await until(lambda: alice.message.value == "" and not alice.message.timer)
+    assert await heard_by(bob, "end") == ["Alice: one", "Alice: two"]
+
+
+@in_a_loop
+async def test_who_is_not_in_keeps_the_text_and_is_told():
+    server = await serve("v1")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+    await alice.leave()
+    with pytest.raises(NotJoined, match="Alice is not in the room. Join first."):
+        await alice.say("hello")
+    enter(alice.message, "hello")
+    await is_drawn(alice, "“hello” was not sent. Alice is not in the room.")
+    assert alice.message.value == "hello"
+    await alice.join()
+    enter(alice.message)
+    await alice.heard("hello")
+    await until(lambda: alice.message.value == "")
+
+
+# ---------------------------------------------------------------- joining, leaving, losing
+
+
+@in_a_loop
+async def test_the_buttons_say_what_can_be_done():
+    server = await serve("v1")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+    await until(lambda: alice.join_button.disabled and not alice.leave_button.disabled)
+    assert await alice.join()  # once more does nothing
+    await alice.leave()
+    await until(lambda: alice.leave_button.disabled and not alice.join_button.disabled)
+    assert alice.join_button.description == "Join" and alice.status == "You have left."
+    await alice.leave()
+    assert alice.lines == ["You have joined as Alice.", "You have left."] and alice.state == "left"
+
+
+@in_a_loop
+async def test_the_name_field_changes_the_name_at_the_next_join():
+    alice, bob = await joined(await serve("v3"), "Alice", "Bob")
+    typed(alice.name_field, " Carol ")
+    await alice.say("still Alice")
+    await bob.heard("still Alice")
+    await alice.leave()
+    enter(alice.name_field)
+    await until(lambda: alice.state == "joined")
+    await alice.say("now Carol")
+    await bob.heard("now Carol")
+    said_so = [line for line in bob.lines if line.split()[0] in ("Alice", "Alice:", "Carol", "Carol:")]
+    assert said_so == ["Alice: still Alice", "Alice has left.", "Carol has joined.", "Carol: now Carol"]
+    await alice.leave()
+    typed(alice.name_field, "x" * 99)
+    alice.join_button.click()
+    await is_drawn(alice, "has 99 characters; take at most 40")
+    with pytest.raises(ValueError, match="99 characters"):
+        await alice.join()
+    assert alice.state == "left" and alice.name == "Carol"
+
+
+@in_a_loop
+async def test_a_server_that_stops_is_named_and_can_be_joined_again():
+    server = await serve("v1")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+    await server.stop()
+    await is_drawn(alice, "Connection lost: the server has stopped. Start it again, then join again.")
+    assert alice.state == "lost" and alice.join_button.description == "Join again"
+    assert not await alice.join()
+    assert alice.status.startswith(f"Could not join: nobody answers at 127.0.0.1:{server.port}. Start ")
+    await serve("v1", port=server.port)
+    await until(lambda: not alice.join_button.disabled)
+    alice.join_button.click()
+    await until(lambda: alice.state == "joined")
+    await alice.say("back")
+    await alice.heard("back")
+
+
+@in_a_loop
+async def test_a_reset_is_told():
+    server = await serve("v1")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+
+    async def cut():
+        reset(server.room.members()[0])
+
+    await hand_over(cut())
+    await is_drawn(alice, "Connection lost: it broke off. See if the server runs, then join again.")
+
+
+@in_a_loop
+async def test_leaving_while_joining_ends_it():
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and says nothing
+        alice = ChatPanel(f"ws://127.0.0.1:{silent.getsockname()[1]}/", "Alice")
+        await until(lambda: alice.guest.visit)
+        assert alice.state == "joining" and not alice.leave_button.disabled
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await alice.join()  # an interrupted cell interrupts only its waiting
+        assert alice.state == "joining"
+        await alice.leave()
+        assert alice.state == "left" and alice.lines == ["You have left."]
+
+
+@in_a_loop
+async def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr("chatroom_lib.guest.CONNECTING", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        alice = ChatPanel(f"ws://127.0.0.1:{silent.getsockname()[1]}/", "Alice")
+        assert not await alice.join()
+        assert "no answer from 127.0.0.1" in alice.status and alice.state == "lost"
+
+
+@in_a_loop
+async def test_a_wrong_path_no_host_and_no_chat_room_are_told(monkeypatch):
+    server = await serve("v1")
+    wrong = ChatPanel(server.url.replace("chatroom", "chat"), "Alice")
+    assert not await wrong.join()
+    assert "status 404. The chat page is at /, the room at /chatroom." in wrong.status
+
+    async def unknown(*_, **__):
+        raise socket.gaierror
+
+    monkeypatch.setattr(background_loop(), "getaddrinfo", unknown)
+    nowhere = ChatPanel("ws://nowhere.invalid/chatroom", "Alice")
+    assert not await nowhere.join()
+    assert nowhere.status.startswith("Could not join: there is no host nowhere.invalid. Check the address")
+
+
+# ---------------------------------------------------------------- rooms that behave badly
+
+
+class Scripted(v1.Room):
+    """Sends what it is told to, as it is, and closes."""
+
+    frames: list = []
+    close = 1000, ""
+
+    async def handle(self, connection):
+        self.connections.append(connection)
+        for frame in self.frames:
+            await connection.send(frame)
+        await connection.close(*self.close)
+
+
+@pytest.mark.parametrize(
+    "code, words",
+    [(1000, "the room has ended it"), (1007, "does not take what you have sent"), (3333, "with code 3333")],
+)
+@in_a_loop
+async def test_a_close_is_told_with_its_reason_escaped(code, words):
+    room = Scripted()
+    room.close = code, UNPLEASANT
+    alice = ChatPanel(await serve(room), "Alice")
+    await alice.join()
+    await is_drawn(alice, words)
+    await until(lambda: alice.state == "lost")
+    assert f"The server says: {UNPLEASANT}" in alice.status
+    assert "<img" not in drawn(alice) + alice._repr_mimebundle_()["text/html"]
+
+
+@in_a_loop
+async def test_what_is_no_message_is_told_and_does_no_harm():
+    room = Scripted()
+    half = r'{"token": "Ann", "content": "\ud800"}'
+    room.frames = ["hello", b"\x00", "[]", '{"token": "Ann"}', half, said("hello")]
+    alice = ChatPanel(await serve(room), "Alice")
+    await alice.heard("hello")
+    assert [line for line in alice.lines if "no message" in line][0].endswith("is no message: not JSON.")
+    assert sum("no message" in line for line in alice.lines) == 5
+
+
+@in_a_loop
+async def test_names_and_texts_are_escaped():
+    room = Scripted()
+    refusal = said(UNPLEASANT, token="chatroom", refused=UNPLEASANT)
+    room.frames = [said(UNPLEASANT, token=UNPLEASANT), refusal, said("end")]
+    alice, bob = chat(await serve(room), "Alice", UNPLEASANT)
+    await bob.heard("end")
+    await alice.heard("end")
+    await until(lambda: bob.log_html.value.count("</p>") >= 5 and bob.state == "lost")
+    for panel in (alice, bob):
+        for html in (drawn(panel), panel._repr_mimebundle_()["text/html"]):
+            assert "<img" not in html and "&lt;img src=x onerror=alert(1)&gt;&amp;&quot;&#x27;" in html
+        assert f"{UNPLEASANT}: {UNPLEASANT}" in panel.lines
+
+
+@in_a_loop
+async def test_names_from_elsewhere_stay_on_their_line_and_short():
+    room = Scripted()
+    names = {"one": "x" * 10_000, "two": "a\nb", "three": "", "end": "Ann"}
+    room.frames = [said(content, token=name) for content, name in names.items()]
+    alice = ChatPanel(await serve(room), "Alice")
+    await alice.heard("end")
+    shown = [line.partition(":")[0] for line in alice.lines if line.endswith((*names,))]
+    assert shown == ["x" * (NAME_LENGTH - 1) + "…", "a b", "somebody", "Ann"]
+
+
+class Counting(v1.Room):
+    def members(self):
+        raise ZeroDivisionError
+
+
+class Odd(v1.Room):
+    def members(self):
+        return [*super().members(), "me too"]
+
+
+@pytest.mark.parametrize("room, people", [(Counting, None), (Odd, 2)])
+@in_a_loop
+async def test_a_room_whose_members_are_broken_can_be_chatted_in(room, people):
+    server = await serve(room)
+    alice = ChatPanel(server, "Alice")
+    await alice.say("hello")
+    await alice.heard("hello")
+    assert alice.guest.people == people
+    await alice.leave()
+    server.room.members = lambda: []
+
+
+@in_a_loop
+async def test_a_refusal_is_told():
+    alice, bob = await joined(await serve(v3_2.Room), "Alice", "Bob")
+    enter(alice.message, "one")
+    await bob.heard("one")
+    enter(alice.message, "two")
+    await is_drawn(alice, "“two” was not sent. The room says: Not sent. Please wait 1 s.")
+    assert "Alice: one" in alice.lines and "Alice: two" not in alice.lines
+    assert not any("two" in line for line in bob.lines)
+
+
+# ---------------------------------------------------------------- who is there
+
+
+@in_a_loop
+async def test_the_people_are_counted_and_named():
+    server = await serve("v3")
+    alice, bob = await joined(server, "Alice", "Bob")
+    await is_drawn(alice, "You have joined as Alice. 2 people are in the room.")
+    async with joining(server.url):
+        await until(lambda: alice.guest.people == 3 and alice.lines[-1] == "somebody has joined.")
+    await until(lambda: alice.lines[-1] == "somebody has left.")
+    await bob.leave()
+    await until(lambda: alice.lines[-1] == "Bob has left.")
+    await is_drawn(alice, "You have joined as Alice. 1 person is in the room.")
+    assert "people" not in bob.status
+
+
+@in_a_loop
+async def test_in_v1_those_who_left_are_counted_on():
+    alice, bob = await joined(await serve("v1"), "Alice", "Bob")
+    await bob.leave()
+    await bob.join()
+    await until(lambda: alice.guest.people == 3)
+    assert "Bob has left." not in alice.lines
+
+
+@in_a_loop
+async def test_nobody_is_counted_at_a_server_elsewhere():
+    room = v3.Room()
+
+    async with room, serve_anything(room.handle, "127.0.0.1", 0, compression=None) as server:
+        alice, bob = chat(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", "Alice", "Bob")
+        await alice.say("hello")
+        await bob.heard("hello")
+        assert alice.status == "You have joined as Alice." and alice.lines[1:] == ["Alice: hello"]
+        await alice.leave()
+        await bob.leave()
+
+
+# ---------------------------------------------------------------- much at once
+
+
+@in_a_loop
+async def test_a_flood_is_drawn_now_and_then_and_in_the_end():
+    alice = ChatPanel(await serve("v3"), "Alice")
+    await alice.join()
+    drawings = []
+    alice.log_html.observe(drawings.append, "value")
+
+    async def flood():
+        for number in range(5000):
+            alice.guest.receive(said(f"message {number}", token="Ann"))
+            await asyncio.sleep(0)
+
+    await hand_over(flood())
+    await is_drawn(alice, "message 4999<")
+    assert len(drawings) < 500
+    assert len(alice.lines) == LINES and alice.lines[0] == f"Ann: message {5000 - LINES}"
+    assert alice.log_html.value.count("<p ") == LINES
+
+
+@in_a_loop
+async def test_others_get_their_turn_while_much_arrives():
+    server = await serve("v1")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+    turns = []
+
+    async def count():
+        while True:
+            turns.append(alice.lines[-1])
+            await asyncio.sleep(0)
+
+    counting = asyncio.run_coroutine_threadsafe(count(), background_loop())
+    async with joining(server.url, max_queue=None) as ann:
+        for number in range(1000):
+            await ann.send(said(f"message {number}"))
+        await alice.heard("message 999")
+    counting.cancel()
+    assert len(set(turns)) > 100
+
+
+# ---------------------------------------------------------------- running a cell again
+
+
+@in_a_loop
+async def test_a_new_panel_takes_over():
+    server = await serve("v3")
+    old, bob = await joined(server, "Alice", "Bob")
+    new = ChatPanel(server, "Alice")
+    assert await new.join()
+    assert old.state == "left" and old.lines[-1] == "A newer panel has taken over."
+    await until(lambda: old.join_button.disabled and old.leave_button.disabled and old.send_button.disabled)
+    assert old.message.disabled and old.name_field.disabled
+    assert not await old.join() and len(server.room.members()) == 2
+    with pytest.raises(NotJoined):
+        await old.say("hello")
+    await new.say("hello")
+    await bob.heard("hello")
+    assert bob.lines[-3:] == ["Alice has left.", "Alice has joined.", "Alice: hello"]
+
+
+@in_a_loop
+async def test_many_new_panels_at_once_leave_one():
+    server = await serve("v3")
+    panels = [ChatPanel(server, "Alice") for _ in range(5)]
+    assert await panels[-1].join()
+    assert [panel.state for panel in panels] == 4 * ["left"] + ["joined"]
+    assert len(server.room.members()) == 1 and _panels == panels[-1:]
+
+
+@in_a_loop
+async def test_leaving_before_the_visit_has_begun_is_leaving():
+    alice = ChatPanel(await serve("v1"), "Alice")
+    await alice.join()
+    await alice.leave()
+
+    async def at_once():
+        joining_again = asyncio.ensure_future(alice.join())
+        await asyncio.sleep(0)  # the visit is made, and has not run
+        await alice.leave()
+        return await joining_again
+
+    assert not await hand_over(at_once())
+    assert alice.state == "left" and await alice.join()
+
+
+@in_a_loop
+async def test_joining_while_leaving_joins_after_that():
+    server = await serve("v3")
+    alice, bob = await joined(server, "Alice", "Bob")
+    alice.leave_button.click()
+    alice.join_button.click()
+    await until(lambda: alice.lines[-2:] == ["You have left.", "You have joined as Alice."])
+    await alice.say("back")
+    await bob.heard("back")
+
+
+@in_a_loop
+async def test_a_panel_that_has_changed_its_name_is_found_by_both():
+    server = await serve("v3")
+    for name in ("Alice", "Carol"):
+        old = ChatPanel(server, "Alice")
+        await old.join()
+        await old.leave()
+        typed(old.name_field, "Carol")
+        assert await old.join() and old.name == "Carol"
+        new = ChatPanel(server, name)
+        assert await new.join() and old.state == "left"
+        assert len(server.room.members()) == 1
+        await new.leave()
+
+
+@in_a_loop
+async def test_a_closed_panel_leaves():
+    server = await serve("v3")
+    alice = ChatPanel(server, "Alice")
+    await alice.join()
+    alice.close()
+    await until(lambda: server.room.members() == [] and alice.state == "left" and _panels == [])
+
+
+# ---------------------------------------------------------------- what a notebook keeps
+
+
+@in_a_loop
+async def test_the_bundle_has_the_widget_and_the_log():
+    server = await serve("v3")
+    alice, bob = panels = await joined(server, "Alice", "Bob")
+    await alice.say("hello")
+    await bob.heard("hello")
+    kept = bob._repr_mimebundle_(include=None, exclude=None)
+    assert kept[VIEW]["model_id"] == bob.model_id
+    plain = f"Bob at {server.url}: joined\n  You have joined as Bob.\n  Alice: hello"
+    assert kept["text/plain"] == str(bob) == plain
+    assert HELLO in kept["text/html"] and ">Bob</div>" in kept["text/html"]
+    assert repr(bob) == f"<ChatPanel Bob at {server.url}: joined, 2 lines>"
+    both = panels._repr_mimebundle_()
+    assert both[VIEW]["model_id"] == panels.model_id and "flex-wrap:wrap" in both["text/html"]
+    assert bob.transcript_html() in both["text/html"] and alice.transcript_html() in both["text/html"]
+    assert both["text/plain"] == str(panels) == f"{alice}\n{bob}"
+
+
+def test_the_package_alone_does_not_import_ipywidgets():
+    code = "import sys, chatroom_lib; chatroom_lib.serve; sys.exit('ipywidgets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=AT_MOST).returncode == 0
+
+
+KERNEL_CELLS = [
+    "from chatroom_lib import chat, serve\nserver = await serve('v1')\nserver.url",
+    "alice, bob = panels = chat(server, 'Alice', 'Bob')\n"
+    "await alice.say('hello')\nawait alice.heard('hello')\nawait bob.heard('hello')\npanels",
+    "bob",
+]
+
+
+@pytest.mark.real
+def test_in_a_kernel_the_log_goes_on_while_no_cell_runs(capfd):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in KERNEL_CELLS])
+    client = NotebookClient(notebook, timeout=60, kernel_name="python3")
+    with client.setup_kernel():
+        for index in (0, 1):
+            client.execute_cell(notebook.cells[index], index)
+        url = notebook.cells[0].outputs[0]["data"]["text/plain"].strip("'")
+        kept = notebook.cells[1].outputs[0]["data"]
+        assert VIEW in kept and kept["text/html"].count(HELLO) == 2
+        asyncio.run(visits(url))
+        client.execute_cell(notebook.cells[2], 2)
+    capfd.readouterr()  # the kernel itself says that it does not encrypt
+    outside = "<b><bdi>Ann</bdi></b>: <bdi>from outside</bdi>"
+    assert outside in notebook.cells[2].outputs[0]["data"]["text/html"]
+    assert [len(cell.outputs) for cell in notebook.cells] == [1, 1, 1]  # and nothing else is printed
+
+
+async def visits(url: str) -> None:
+    """Say something; hearing it back twice over gives the panels the time to hear it."""
+    async with joining(url) as ann:
+        for text in ("from outside", "again"):
+            await ann.send(said(text))
+            assert await hears(ann, text)
+        await asyncio.sleep(A_MOMENT)
