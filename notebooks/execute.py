@@ -34,7 +34,7 @@ def chapters(numbers: list[str]) -> list[Path]:
 
 
 def execute(path: Path, after_cell=lambda: None) -> nbformat.NotebookNode:
-    """Run a chapter in a fresh kernel; returns it with its new outputs. Raises ChapterError."""
+    """Run a chapter in a fresh kernel; returns it with its new outputs. Raises ChapterError if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -49,7 +49,6 @@ def execute(path: Path, after_cell=lambda: None) -> nbformat.NotebookNode:
     except CellExecutionError as error:
         raise ChapterError(f"{path.name} fails:\n{error}") from None
     tidy(notebook)
-    check(path.name, notebook)
     return notebook
 
 
@@ -61,6 +60,9 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        for output in cell.get("outputs", []):
+            if "text/html" in output.get("data", {}):  # a panel's transcript; there is no panel without its kernel
+                output.data.pop("application/vnd.jupyter.widget-view+json", None)
 
 
 def check(name: str, notebook: nbformat.NotebookNode) -> None:
@@ -92,7 +94,9 @@ def main() -> None:
             for path in chapters(sys.argv[1:]):
                 cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
                 task = progress.add_task(path.stem, total=cells)
-                nbformat.write(execute(path, partial(progress.advance, task)), path)
+                notebook = execute(path, partial(progress.advance, task))
+                check(path.name, notebook)
+                nbformat.write(notebook, path)
             draw_front_page()
     except ChapterError as error:
         console.print(str(error), markup=False)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from functools import wraps
 
+from chatroom_lib import Trace
+
 
 class NotYet(Exception):
     """The exercise is not solved yet; the text says what was seen."""
@@ -25,3 +27,15 @@ def check(verify: Callable[[type], None]) -> Callable[[type], bool]:
         return True
 
     return checked
+
+
+def no_errors(trace: Trace) -> None:
+    if trace.errors:
+        error = trace.errors[0]
+        raise NotYet(f"with seed {trace.seed} the room raises {type(error).__name__}: {error}")
+
+
+def everyone_hears_everything(trace: Trace, names: tuple[str, ...], messages: int) -> None:
+    for name in names:
+        if sorted(set(trace.heard(name))) != sorted(trace.heard(name)) or len(trace.heard(name)) != messages:
+            raise NotYet(f"with seed {trace.seed} {name} hears {len(trace.heard(name))} messages of {messages}")

@@ -1,19 +1,7 @@
 """Checks for chapter 01. All run in the simulation, so that they judge the room and not the luck of the day."""
 
-from chatroom_lib import Scenario, Trace, frozen, leaving, listener, simulate, talker, vanishing
-from exercises import NotYet, check
-
-
-def no_errors(trace: Trace) -> None:
-    if trace.errors:
-        error = trace.errors[0]
-        raise NotYet(f"with seed {trace.seed} the room raises {type(error).__name__}: {error}")
-
-
-def everyone_hears_everything(trace: Trace, names: tuple[str, ...], messages: int) -> None:
-    for name in names:
-        if sorted(set(trace.heard(name))) != sorted(trace.heard(name)) or len(trace.heard(name)) != messages:
-            raise NotYet(f"with seed {trace.seed} {name} hears {len(trace.heard(name))} messages of {messages}")
+from chatroom_lib import Scenario, frozen, leaving, listener, simulate, talker, vanishing
+from exercises import NotYet, check, everyone_hears_everything, no_errors
 
 
 @check

@@ -1,0 +1,56 @@
+"""Checks for chapter 02. All run in the simulation, so that they judge the room and not the luck of the day."""
+
+from functools import partial
+
+from chatroom_lib import Scenario, frozen, late_joiner, listener, simulate, slow_reader, talker
+from exercises import NotYet, check, everyone_hears_everything, no_errors
+
+
+@check
+def check_newcomers_are_in_at_once(room: type) -> None:
+    people = [talker("Ann", says=10, every=0.1), slow_reader("Bob", 0.3), late_joiner("Eve", joins=0.75)]
+    for seed in range(20):
+        trace = simulate(room, Scenario(people, duration=200), seed)
+        no_errors(trace)
+        if (wait := trace.join_waits()["Eve"]) > 0.1:
+            raise NotYet(f"with seed {seed} Eve waits {wait:.1f} s at the door")
+        everyone_hears_everything(trace, ("Ann", "Bob"), 10)
+    crowd = [talker("Ann", says=20, every=0.03), frozen("Bob", vanishes=1), listener("Cy"), listener("Di")]
+    for seed in range(20):
+        trace = simulate(room, Scenario([*crowd[seed % 4 :], *crowd[: seed % 4]], duration=200), seed)
+        no_errors(trace)
+        if trace.evicted() or trace.disagreements():
+            raise NotYet(f"with seed {seed} somebody healthy is put out, or two people hear two orders")
+        everyone_hears_everything(trace, ("Ann", "Cy", "Di"), 20)
+
+
+@check
+def check_the_room_survives_a_death(room: type) -> None:
+    people = [talker("Ann", says=30, every=0.03), frozen("Bob", vanishes=1), listener("Cy"), listener("Di")]
+    for seed in range(20):
+        order = [*people[seed % 4 :], *people[: seed % 4], late_joiner("Eve", joins=20)]
+        trace = simulate(room, Scenario(order, duration=100), seed)
+        no_errors(trace)
+        if trace.stuck:
+            raise NotYet(f"with seed {seed} the room is stuck for good after Bob's death")
+        if trace.evicted() or not trace.of("removed", who="Bob"):
+            raise NotYet(f"with seed {seed} the room holds the wrong people after Bob's death")
+        everyone_hears_everything(trace, ("Ann", "Cy", "Di"), 30)
+        if not trace.of("entered", who="Eve"):
+            raise NotYet(f"with seed {seed} Eve, who comes later, is not let in")
+
+
+@check
+def check_nobody_waits_for_long(room: type) -> None:
+    people = [talker("Ann", says=60, every=0.05), frozen("Bob"), slow_reader("Cy", 0.1), listener("Di")]
+    for seed in range(20):
+        order = [*people[seed % 4 :], *people[: seed % 4], late_joiner("Eve", joins=30)]
+        trace = simulate(partial(room, delay=0), Scenario(order, duration=60), seed)
+        no_errors(trace)
+        if not trace.of("removed", who="Bob"):
+            raise NotYet(f"with seed {seed} the room still waits for Bob after {trace.duration:.0f} s")
+        if others := [event.who for event in trace.of("removed") if event.who != "Bob"]:
+            raise NotYet(f"with seed {seed} {' and '.join(others)} are put out, and they do read")
+        everyone_hears_everything(trace, ("Ann", "Cy", "Di"), 60)
+        if not trace.of("entered", who="Eve"):
+            raise NotYet(f"with seed {seed} Eve, who comes later, is not let in")

@@ -1,0 +1,54 @@
+"""Solutions to the exercises of chapter 02."""
+
+import asyncio
+
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib import MessageError, decode, encode, rooms
+
+
+class Room1(rooms.get("v2")):
+    """Let Eve in: she is appended without the lock. Nothing else runs meanwhile, and a broadcast that is under way
+    meets her at the end of its walk. Removals still need the lock, since they move everybody behind them."""
+
+    async def handle(self, connection):
+        self.connections.append(connection)
+        try:
+            async for frame in connection:
+                task = asyncio.create_task(self.broadcast(decode(frame)))
+                self.broadcasts.add(task)
+                task.add_done_callback(self.broadcasts.discard)
+        except MessageError as error:
+            await connection.close(1007, str(error))
+        except ConnectionClosed:
+            pass
+
+
+class Room2(rooms.get("v2-rw")):
+    """Mend the read-write lock: remember the dead, and take them out when this broadcast is no reader any more."""
+
+    async def broadcast(self, message):
+        dead = []
+        async with self.lock.read():
+            for connection in self.connections:
+                try:
+                    await connection.send(encode(message))
+                except ConnectionClosed:
+                    dead.append(connection)
+        async with self.lock.write():
+            self.connections = [connection for connection in self.connections if connection not in dead]
+
+
+class Room3(rooms.get("v2")):
+    """Patience has an end: a second for each send, and then the connection is cut. (`close()` would not do. It waits
+    for its turn behind all that the other end has not read.)"""
+
+    async def broadcast(self, message):
+        async with self.lock:
+            for connection in list(self.connections):
+                try:
+                    async with asyncio.timeout(1):
+                        await connection.send(encode(message))
+                except (ConnectionClosed, TimeoutError):
+                    connection.transport.abort()
+                    self.connections.remove(connection)
