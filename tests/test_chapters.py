@@ -1,6 +1,7 @@
 """Every chapter runs from top to bottom; every exercise's starter fails its check, and its solution passes."""
 
 import importlib.util
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -49,6 +50,14 @@ def test_cells_are_short(path):
         if cell.cell_type == "code":
             lines = [line for line in cell.source.splitlines() if line]
             assert len(lines) <= 15 and max(map(len, lines)) <= 100, cell.source
+
+
+@each_chapter
+def test_links_lead_somewhere(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\((?!http)([^)]+)\)", cell.source):
+                assert (FOLDER / target).exists(), target
 
 
 def exercises() -> list:
