@@ -23,9 +23,9 @@ from websockets.http11 import Request, Response
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
 from chatroom_lib.message import WIRE
-from chatroom_lib.observe import (
-    ObservedConnection, Tasks, name_of_client, observe_all, task_factory, visitor, watcher,
-)  # fmt: skip
+from chatroom_lib.observe import ObservedConnection, name_of_client
+from chatroom_lib.primitives import observe_all
+from chatroom_lib.tasks import Tasks, task_factory, visitor, watcher
 from chatroom_lib.trace import Trace
 
 # What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake

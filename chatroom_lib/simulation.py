@@ -21,8 +21,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatroom_lib import rooms
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
-from chatroom_lib.observe import ObservedConnection, Pool, task_factory
+from chatroom_lib.observe import ObservedConnection, Pool
 from chatroom_lib.server import Server, observed
+from chatroom_lib.tasks import task_factory
 from chatroom_lib.trace import Trace
 from chatroom_lib.waiting import waits
 

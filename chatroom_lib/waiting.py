@@ -18,7 +18,8 @@ from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import channels
-from chatroom_lib.observe import ObservedConnection, is_rooms_own, name_of_client
+from chatroom_lib.observe import ObservedConnection, name_of_client
+from chatroom_lib.primitives import is_rooms_own
 
 
 @dataclass(frozen=True)
