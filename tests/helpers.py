@@ -1,20 +1,50 @@
-"""What test_server.py and test_command_line.py share: clients on real sockets, and waiting without guessing."""
+"""What tests on real sockets share: clients, the versions without their delays, and waiting without guessing."""
 
 import asyncio
 import json
+import logging
 import socket
 from contextlib import asynccontextmanager, suppress
+from functools import partial, wraps
 from urllib.parse import urlsplit
 
+import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from chatroom_lib import rooms
 from chatroom_lib.clients import reset
+from chatroom_lib.rooms import v2, v2_rw, v3_2
 
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
 AT_MOST = 10  # seconds after which a test gives up; nothing here takes nearly as long
 TWO_SECONDS = 2.5  # what a stop may take, with half a second for a busy machine
 WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}
+PROMPT = {  # without the delay or the limit that would make a test wait
+    "v2": partial(v2.Room, delay=0),
+    "v2-rw": partial(v2_rw.Room, delay=0),
+    "v3.2": partial(v3_2.Room, limit=None),
+}
+every_version = pytest.mark.parametrize(
+    "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]
+)
+
+
+def in_a_loop(test):
+    """Run an async test in an event loop of its own on this thread, as a notebook's kernel would."""
+
+    @wraps(test)
+    def run_test(**arguments):
+        asyncio.run(asyncio.wait_for(test(**arguments), 3 * AT_MOST))
+
+    return pytest.mark.real(run_test)
+
+
+def assert_nothing_was_printed(capfd, caplog) -> None:
+    """No warning was logged, and nothing went to standard error, in a test that is over."""
+    records = [*caplog.get_records("call"), *caplog.records]
+    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
+    assert capfd.readouterr().err == ""
 
 
 def said(content: str, token: str = "Ann", **more) -> str:

@@ -1,12 +1,10 @@
 """The chat panel, without a browser: its widgets are driven by the messages that a front end sends."""
 
 import asyncio
-import logging
 import socket
 import subprocess
 import sys
 import threading
-from functools import wraps
 
 import nbformat
 import pytest
@@ -19,8 +17,9 @@ from chatroom_lib.clients import reset
 from chatroom_lib.guest import LINE_LENGTH, LINES, NAME_LENGTH, NotJoined
 from chatroom_lib.panel import _panels
 from chatroom_lib.rooms import v1, v3, v3_2
-from tests.helpers import A_MOMENT, AT_MOST, hears, joining, said, until
-from tests.test_server import every_version
+from tests.helpers import (
+    A_MOMENT, AT_MOST, assert_nothing_was_printed, every_version, hears, in_a_loop, joining, said, until,
+)  # fmt: skip
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 HELLO = "<b><bdi>Alice</bdi></b>: <bdi>hello</bdi>"
@@ -34,19 +33,7 @@ def all_leave_and_nothing_is_printed(capfd, caplog):
         run(panel.leave(), timeout=AT_MOST)
         panel.close()
     run(stop_all(), timeout=AT_MOST)
-    records = [*caplog.get_records("call"), *caplog.records]
-    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
-    assert capfd.readouterr().err == ""
-
-
-def in_a_loop(test):
-    """Run an async test in an event loop of its own on this thread, as a notebook's kernel would."""
-
-    @wraps(test)
-    def run_test(**arguments):
-        asyncio.run(asyncio.wait_for(test(**arguments), 3 * AT_MOST))
-
-    return pytest.mark.real(run_test)
+    assert_nothing_was_printed(capfd, caplog)
 
 
 # ---------------------------------------------------------------- what a front end sends

@@ -2,7 +2,6 @@
 
 import asyncio
 import http.client
-import logging
 import re
 import socket
 import struct
@@ -10,48 +9,28 @@ import sys
 import threading
 import time
 from contextlib import asynccontextmanager
-from functools import partial, wraps
+from functools import partial
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
-from chatroom_lib import Server, ServerError, rooms, run, serve, stop_all
+from chatroom_lib import Server, ServerError, run, serve, stop_all
 from chatroom_lib.background import hand_over
 from chatroom_lib.clients import reset
-from chatroom_lib.rooms import RoomError, v1, v2, v2_rw, v3, v3_2
+from chatroom_lib.rooms import RoomError, v1, v3
 from tests.helpers import (
-    A_MOMENT, AT_MOST, TWO_SECONDS, close_code, flooding, frozen, heard, hears, joining, said, silence, until,
+    A_MOMENT, AT_MOST, PROMPT, TWO_SECONDS, assert_nothing_was_printed, close_code, every_version, flooding, frozen,
+    heard, hears, in_a_loop, joining, said, silence, until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.real
-
-PROMPT = {  # without the delay or the limit that would make a test wait
-    "v2": partial(v2.Room, delay=0),
-    "v2-rw": partial(v2_rw.Room, delay=0),
-    "v3.2": partial(v3_2.Room, limit=None),
-}
-every_version = pytest.mark.parametrize(
-    "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]
-)
 
 
 @pytest.fixture(autouse=True)
 def servers_stop_and_nothing_is_printed(capfd, caplog):
     yield
     run(stop_all(), timeout=AT_MOST)
-    records = [*caplog.get_records("call"), *caplog.records]
-    assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
-    assert capfd.readouterr().err == ""
-
-
-def in_a_loop(test):
-    """Run an async test in an event loop of its own on this thread, as a notebook's kernel would."""
-
-    @wraps(test)
-    def run_test(**arguments):
-        asyncio.run(asyncio.wait_for(test(**arguments), 3 * AT_MOST))
-
-    return run_test
+    assert_nothing_was_printed(capfd, caplog)
 
 
 def refuses(server) -> bool:
