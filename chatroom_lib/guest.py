@@ -268,9 +268,9 @@ class Guest:
 def name_of(member) -> str:
     """What somebody in the pool calls itself. Browsers do not tell."""
     if not isinstance(member, ServerConnection):  # in a reader's own room
-        return "somebody"
+        return "Somebody"
     agent = member.request.headers.get("User-Agent", "")
-    return on_one_line(name_of_client(member)) if agent.startswith(AGENT) else "somebody"
+    return on_one_line(name_of_client(member)) if agent.startswith(AGENT) else "Somebody"
 
 
 def server_here(url: str) -> Server | None:

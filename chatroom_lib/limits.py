@@ -8,7 +8,7 @@ seconds. The answer is 0.0 if the message may pass, and then it counts; or else 
 class BelowZero:
     """The check in the article's repository: refuse if fewer than 0 whole seconds have passed.
 
-    It never refuses, since a clock does not run backwards. (The article's text says `< 1`.)
+    It refuses nothing, unless somebody sets the clock back. (The article's text says `< 1`.)
     """
 
     def __init__(self):

@@ -10,6 +10,7 @@ state, the log, and the drawing of it. So nothing here needs a lock.
 """
 
 import asyncio
+from collections.abc import Iterable
 from html import escape
 
 import ipywidgets
@@ -38,6 +39,7 @@ class Field(ipywidgets.Text):
         super().__init__(continuous_update=False, **options)
         self.entered = entered
         self.timer: asyncio.TimerHandle | None = None  # runs from Enter until its text is there
+        attend_at_once(self)
         self.on_msg(self.on_event)
         self.observe(self.on_text, "value")
 
@@ -66,6 +68,16 @@ class Field(ipywidgets.Text):
             self.entered(text)
 
 
+def attend_at_once(widget: ipywidgets.Widget) -> None:
+    """Let what the browser says to `widget` be heard while a cell computes, as JupyterLab means it to be.
+
+    ipykernel 7.4 keeps the first message for the thread of the cell that has made the widget, in case that thread
+    waits for an answer. We never do.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda data, subshell: subshell
+
+
 STYLE = """<style>
 .chatroom-log { border: 1px solid var(--jp-border-color1, #999); border-radius: 3px; padding: 3px;
   color: var(--jp-ui-font-color1, inherit); background: var(--jp-layout-color0, transparent); }
@@ -82,6 +94,13 @@ STYLE = """<style>
 .chatroom-status p { border-color: var(--jp-border-color1, #999); color: var(--jp-ui-font-color1, inherit); }
 .chatroom-status .joined { border-color: var(--jp-success-color1, #388e3c); }
 .chatroom-status .lost { border-color: var(--jp-error-color1, #d32f2f); }
+/* After a restart of the kernel JupyterLab marks each widget as disconnected. One sentence says it better. */
+.chatroom-panel.jupyter-widgets-disconnected::before,
+.chatroom-panel .jupyter-widgets-disconnected::before { display: none; }
+.chatroom-status.jupyter-widgets-disconnected p { display: none; }
+.chatroom-status.jupyter-widgets-disconnected::after { padding: 2px 6px;
+  border-left: 3px solid var(--jp-error-color1, #d32f2f); color: var(--jp-ui-font-color1, inherit);
+  content: "Not connected: the kernel that ran this panel has ended. Run the cell again."; }
 </style>"""
 
 _panels: list["ChatPanel"] = []  # those that no newer one has replaced; changed on the background loop only
@@ -90,12 +109,14 @@ _panels: list["ChatPanel"] = []  # those that no newer one has replaced; changed
 class ChatPanel(ipywidgets.VBox):
     """A panel to chat from as `name`, in the room of a `Server` or at a `ws://` address. It joins by itself.
 
-    A panel that you make for the same room and name replaces this one, so a cell can be run again.
+    A panel that you make for the same room and name replaces this one, so a cell can be run again. (`replaces`:
+    names of other panels that are to leave first, too.)
     Raises ValueError if the address or the name cannot be one.
     """
 
-    def __init__(self, url: "str | Server", name: str):
+    def __init__(self, url: "str | Server", name: str, *, replaces: Iterable[str] = ()):
         self.url, self.first_name = checked_url(url), checked_name(name)
+        self.replaces = {self.first_name, *replaces}
         self.guest = Guest(self.url, self.first_name, self.changed)
         self.started = asyncio.Event()  # it has joined for the first time, or failed to
         self.replaced = False
@@ -105,6 +126,7 @@ class ChatPanel(ipywidgets.VBox):
         self.may_draw = 0.0  # from when on, on the loop's clock
         layout = Layout(flex="1 1 300px", min_width="0", max_width="640px")
         super().__init__(self.make_widgets(), layout=layout)
+        self.add_class("chatroom-panel")
         self.draw_now()
         self.do(self.start())
 
@@ -185,6 +207,7 @@ class ChatPanel(ipywidgets.VBox):
 
     def button(self, words: str, clicked) -> ipywidgets.Button:
         button = ipywidgets.Button(description=words, layout=Layout(width="7.5em", flex="0 0 auto"))
+        attend_at_once(button)
         button.on_click(lambda _button: clicked())
         return button
 
@@ -243,12 +266,12 @@ class ChatPanel(ipywidgets.VBox):
     # ------------------------------------------------------------ on the background loop
 
     async def start(self) -> None:
-        """Join, after the panels of this room that were made earlier. One with our name leaves for us."""
+        """Join, after the panels of this room that were made earlier. Those that we replace leave for us."""
         earlier = [panel for panel in _panels if panel.url == self.url]
         _panels.append(self)
         try:
             for panel in earlier:
-                if self.first_name in (panel.first_name, panel.name):
+                if self.replaces & {panel.first_name, panel.name}:
                     await panel.retire()
                 await panel.started.wait()
             if self.state == "joining":  # nobody has pressed Leave meanwhile
@@ -341,6 +364,7 @@ class ChatPanels(ipywidgets.HBox):
     def __init__(self, panels: list[ChatPanel]):
         layout = Layout(flex_flow="row wrap", grid_gap="12px", align_items="flex-start")
         super().__init__(panels, layout=layout)
+        self.add_class("chatroom-panel")
 
     def __iter__(self):
         return iter(self.children)
@@ -371,4 +395,5 @@ def chat(target: "str | Server", *names: str) -> ChatPanels:
     url, names = checked_url(target), [checked_name(name) for name in names]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"give one name or more, each once, as in chat(server, 'Alice', 'Bob'), not {names}")
-    return ChatPanels([ChatPanel(url, name) for name in names])
+    first = ChatPanel(url, names[0], replaces=names)
+    return ChatPanels([first, *(ChatPanel(url, name) for name in names[1:])])

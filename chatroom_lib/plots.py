@@ -165,14 +165,14 @@ def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"
     ax.annotate(text, (x, y), color=colour, va=va, **place)
 
 
-def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None):
-    """A line with dots through each room's (x, y) points, with its name at the end: for sweeps over many runs.
+def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None, room: str | None = None):
+    """A line with dots through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
 
-    A name is a room's ("v3"), or that and what else sets the line apart ("v3, 10 s").
+    The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
     """
     ax = axes(ax)
     for name, places in points.items():
-        colour = COLOURS.get(name.partition(",")[0], OTHER)
+        colour = COLOURS.get(room or name, OTHER)
         ax.plot(*zip(*places), "o-", color=colour, markersize=4, linewidth=2, clip_on=False)
         end_label(ax, *places[-1], name, colour, va="bottom")
     ax.set(xlabel=xlabel, ylabel=ylabel)

@@ -26,7 +26,7 @@ class Readable(Style):
     }
 
 
-FORMAT = HtmlFormatter(style=Readable, noclasses=True, nobackground=True, prestyles="font-family: monospace")
+FORMAT = HtmlFormatter(style=Readable, noclasses=True, nobackground=True, prestyles="font-family: monospace; white-space: pre; overflow-x: auto")
 
 
 class Code:

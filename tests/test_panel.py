@@ -336,7 +336,7 @@ async def test_a_server_that_stops_is_named_and_can_be_joined_again():
     assert alice.state == "lost" and alice.join_button.description == "Join again"
     assert not await alice.join()
     assert alice.status.startswith(f"Could not join: nobody answers at 127.0.0.1:{server.port}. Start ")
-    await serve("v1", port=server.port)
+    await serve("v1")  # as the same cell does when it is run again: on the same port
     await until(lambda: not alice.join_button.disabled)
     alice.join_button.click()
     await until(lambda: alice.state == "joined")
@@ -507,8 +507,8 @@ async def test_the_people_are_counted_and_named():
     alice, bob = await joined(server, "Alice", "Bob")
     await is_drawn(alice, "You have joined as Alice. 2 people are in the room.")
     async with joining(server.url):
-        await until(lambda: alice.guest.people == 3 and alice.lines[-1] == "somebody has joined.")
-    await until(lambda: alice.lines[-1] == "somebody has left.")
+        await until(lambda: alice.guest.people == 3 and alice.lines[-1] == "Somebody has joined.")
+    await until(lambda: alice.lines[-1] == "Somebody has left.")
     await bob.leave()
     await until(lambda: alice.lines[-1] == "Bob has left.")
     await is_drawn(alice, "You have joined as Alice. 1 person is in the room.")
@@ -598,6 +598,17 @@ async def test_a_new_panel_takes_over():
     await new.say("hello")
     await bob.heard("hello")
     assert bob.lines[-3:] == ["Alice has left.", "Alice has joined.", "Alice: hello"]
+
+
+@in_a_loop
+async def test_panels_made_together_again_do_not_see_the_old_ones_go():
+    server = await serve("v3")
+    for _ in range(2):
+        alice, bob = chat(server, "Alice", "Bob")
+        assert await bob.join()
+        await bob.say("hello")
+        await alice.heard("hello")
+        assert alice.lines == ["You have joined as Alice.", "Bob has joined.", "Bob: hello"]
 
 
 @in_a_loop
@@ -691,6 +702,8 @@ KERNEL_CELLS = [
     "alice, bob = panels = chat(server, 'Alice', 'Bob')\n"
     "await alice.say('hello')\nawait alice.heard('hello')\nawait bob.heard('hello')\npanels",
     "bob",
+    # Both what JupyterLab sends first from a widget's own thread, and what it sends later, is heard on that thread.
+    "[widget.comm._reply_subshell_for({}, 'its own') for widget in (bob.message, bob.leave_button)]",
 ]
 
 
@@ -706,10 +719,12 @@ def test_in_a_kernel_the_log_goes_on_while_no_cell_runs(capfd):
         assert VIEW in kept and kept["text/html"].count(HELLO) == 2
         asyncio.run(visits(url))
         client.execute_cell(notebook.cells[2], 2)
+        client.execute_cell(notebook.cells[3], 3)
     capfd.readouterr()  # the kernel itself says that it does not encrypt
     outside = "<b><bdi>Ann</bdi></b>: <bdi>from outside</bdi>"
     assert outside in notebook.cells[2].outputs[0]["data"]["text/html"]
-    assert [len(cell.outputs) for cell in notebook.cells] == [1, 1, 1]  # and nothing else is printed
+    assert [len(cell.outputs) for cell in notebook.cells] == [1, 1, 1, 1]  # and nothing else is printed
+    assert notebook.cells[3].outputs[0]["data"]["text/plain"] == "['its own', 'its own']"
 
 
 async def visits(url: str) -> None:

@@ -114,11 +114,16 @@ async def test_a_cell_that_serves_on_a_fixed_port_can_be_run_again():
 
 
 @in_a_loop
-async def test_the_same_name_moves_from_a_fixed_port_to_another():
-    first = await serve("v1")
-    first = await serve("v1", port=first.port)
-    second = await serve("v1", port=0)
-    assert not first.running and second.running
+async def test_the_same_name_gets_the_same_port_again_while_it_is_free():
+    first = await serve("v1", name="the same")
+    second = await serve("v1", name="the same")
+    assert second.port == first.port and not first.running and await echoes(second)
+    await second.stop()
+    with socket.create_server(("127.0.0.1", second.port)):
+        third = await serve("v1", name="the same")
+        assert third.port != second.port and await echoes(third)
+    other = await serve("v1", name="another")
+    assert other.port not in (second.port, third.port)
 
 
 @in_a_loop
