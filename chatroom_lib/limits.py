@@ -6,9 +6,9 @@ seconds. The answer is 0.0 if the message may pass, and then it counts; or else 
 
 
 class BelowZero:
-    """The check in the article's repository: refuse if fewer than 0 whole seconds have passed.
+    """The check in the article's repository: refuse within less than 0 whole seconds.
 
-    It refuses nothing, unless somebody sets the clock back. (The article's text says `< 1`.)
+    It refuses nothing, unless somebody sets the clock back. (The text says `< 1`.)
     """
 
     def __init__(self):
@@ -22,7 +22,7 @@ class BelowZero:
 
 
 class WholeSeconds:
-    """The check in the article's text: one message in each second of the clock on the wall.
+    """The check in the article's text: one message in each second of the wall clock.
 
     Two messages a millisecond apart may pass, if the clock strikes between them.
     """
@@ -38,7 +38,7 @@ class WholeSeconds:
 
 
 class FixedInterval:
-    """The next message 1 / `limit` seconds after the last that passed. (v3.2 does this.)"""
+    """The next message 1 / `limit` seconds after the last one. (v3.2 does this.)"""
 
     def __init__(self, limit: float = 1.0):
         self.pause = 1 / limit
@@ -52,7 +52,7 @@ class FixedInterval:
 
 
 class TokenBucket:
-    """A message costs a token. The bucket holds up to `burst`, and gains `limit` a second.
+    """A message costs a token. The bucket holds `burst`, and gains `limit` a second.
 
     So a client may say some things at once after a silence, and `limit` a second in the
     long run. (It is the leaky bucket of J. Turner, "New directions in communications",

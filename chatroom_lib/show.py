@@ -26,7 +26,8 @@ class Readable(Style):
     }
 
 
-FORMAT = HtmlFormatter(style=Readable, noclasses=True, nobackground=True, prestyles="font-family: monospace; white-space: pre; overflow-x: auto")
+WRAPPED = "font-family: monospace; white-space: pre-wrap; word-break: normal; overflow-wrap: break-word"
+FORMAT = HtmlFormatter(style=Readable, noclasses=True, nobackground=True, prestyles=WRAPPED)
 
 
 class Code:

@@ -55,7 +55,7 @@ def execute(path: Path, after_cell=lambda: None) -> nbformat.NotebookNode:
 def tidy(notebook: nbformat.NotebookNode) -> None:
     """Leave nothing in the file that differs from run to run or machine to machine without a meaning."""
     notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
