@@ -103,6 +103,8 @@ def typist(name: str, *lines: str, speed: float = 4.3, **changes) -> Client:
     The default is the mean speed of 168,000 volunteers, 52 words of 5 characters a minute. (Dhakal, Feit, Kristensson
     and Oulasvirta, "Observations on Typing from 136 Million Keystrokes", CHI 2018.)
     """
+    if not speed > 0:
+        raise ValueError(f"{name}: the speed of typing must be more than 0 characters a second, not {speed!r}")
     at = tuple(itertools.accumulate((len(line) + 1) / speed for line in lines))
     return Client(name, at=at, **{"size": 20, **changes})
 

@@ -41,7 +41,7 @@ class FixedInterval:
     """The next message 1 / `limit` seconds after the last one. (v3.2 does this.)"""
 
     def __init__(self, limit: float = 1.0):
-        self.pause = 1 / limit
+        self.pause = 1 / positive(limit)
         self.free = 0.0  # from when on the client may speak
 
     def wait(self, now: float) -> float:
@@ -60,7 +60,7 @@ class TokenBucket:
     """
 
     def __init__(self, limit: float = 1.0, burst: int = 5):
-        self.limit, self.burst = limit, burst
+        self.limit, self.burst = positive(limit), burst
         self.tokens = float(burst)
         self.counted = 0.0  # when `tokens` was right
 
@@ -71,3 +71,9 @@ class TokenBucket:
             return (1 - self.tokens) / self.limit
         self.tokens -= 1
         return 0.0
+
+
+def positive(limit: float) -> float:
+    if not limit > 0:
+        raise ValueError(f"a limit must be more than 0 messages a second, not {limit!r}")
+    return limit

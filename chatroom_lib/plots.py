@@ -51,16 +51,22 @@ def rows(trace: Trace, ax, title: str):
     """`ax` with a row for each client, the first on top, and a thin line for as long as it was connected."""
     ax = axes(ax, height=0.9 + 0.4 * len(trace.clients))
     places = {name: -index for index, name in enumerate(trace.names)}
-    ax.set_yticks(list(places.values()), [row_label(client) for client in trace.clients])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set(xlabel="seconds", xlim=(0, trace.duration * 1.02), ylim=(0.5 - len(places), 0.5))
+    label_rows(ax, dict(enumerate(map(row_label, trace.clients))), len(places))
+    ax.set_xlim(0, trace.duration * 1.02)
     ax.set_title(f"{trace.room}: {title}", loc="left", fontsize=10)
     gone = trace.gone()
     for event in trace.of("joined"):
         ax.hlines(places[event.who], event.time, gone.get(event.who, trace.duration), QUIET, linewidth=1)
     mark(ax, places, [(event.who, event.time) for event in trace.of("vanished")], "x")
     return ax, places
+
+
+def label_rows(ax, labels: dict[int, str], count: int) -> None:
+    """`count` rows, the first (0) on top, over time."""
+    ax.set_yticks([-row for row in labels], list(labels.values()))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel="seconds", ylim=(0.5 - count, 0.5))
 
 
 def row_label(client: Client) -> str:
@@ -97,7 +103,7 @@ def pool(trace: Trace, ax=None):
 
 
 def passed(traces: dict[str, Trace], who: str, ax=None):
-    """What became of what `who` said, a row for each run: a dot for what was passed on, a cross for what was refused."""
+    """What became of what `who` said, a row for each run: a dot for what was passed on, a cross for what was not."""
     ax = axes(ax, height=0.9 + 0.3 * len(traces))
     for row, trace in enumerate(traces.values()):
         refused = {event.message for event in trace.of("refused", who=who)}
@@ -105,10 +111,7 @@ def passed(traces: dict[str, Trace], who: str, ax=None):
         dots = [time for message, time in times.items() if message not in refused]
         ax.plot([times[message] for message in refused], [-row] * len(refused), "x", color=ALARM, markersize=5)
         ax.plot(dots, [-row] * len(dots), "o", color=colour_of(trace), markersize=5)
-    ax.set_yticks([-row for row in range(len(traces))], list(traces))
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set(xlabel="seconds", ylim=(0.5 - len(traces), 0.5))
+    label_rows(ax, dict(enumerate(traces)), len(traces))
     ax.set_title(f"What becomes of what {who} says", loc="left", fontsize=10)
     return ax
 
@@ -141,8 +144,8 @@ def failed_sends(trace: Trace, ax=None):
 
 def depth(*traces: Trace, what: str, ax=None):
     """How many messages are in a queue ("Bob's outbox"), or how many tasks wait for a lock or a channel, over time."""
-    is_queue = any(what in trace.depths for trace in traces)
-    return lines(traces, lambda trace: trace.depth(what), f"{'messages in' if is_queue else 'tasks waiting for'} {what}", ax)
+    counted = "messages in" if any(what in trace.depths for trace in traces) else "tasks waiting for"
+    return lines(traces, lambda trace: trace.depth(what), f"{counted} {what}", ax)
 
 
 def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
@@ -208,20 +211,18 @@ def seconds(value: float) -> str:
 
 def lock(trace: Trace, what: str = "lock", ax=None):
     """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
-    uses = trace.uses_of(what)
+    uses, colour = trace.uses_of(what), colour_of(trace)
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
-    usual = Counter(use.doing for use in uses).most_common(1)[0][0]
     for row, use in enumerate(uses):
         waited_until = next((end for end in (use.got, use.given_up) if end is not None), trace.duration)
         released = trace.duration if use.released is None else use.released
-        ax.barh(-row, waited_until - use.asked, left=use.asked, height=0.7, color=pale(colour_of(trace)))
+        ax.barh(-row, waited_until - use.asked, left=use.asked, height=0.7, color=pale(colour))
         if use.got is not None:
-            ax.barh(-row, released - use.got, left=use.got, height=0.7, color=colour_of(trace), edgecolor=colour_of(trace))
+            ax.barh(-row, released - use.got, left=use.got, height=0.7, color=colour, edgecolor=colour)
+    usual = Counter(use.doing for use in uses).most_common(1)[0][0]
     named = [row for row, use in enumerate(uses) if len(uses) <= 16 or use.doing != usual]
-    ax.set_yticks([-row for row in named], [name_of(uses[row].who, uses[row].doing) for row in named])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    ax.set(xlabel="seconds", xlim=(0, trace.duration * 1.02), ylim=(0.6 - len(uses), 0.6))
+    label_rows(ax, {row: name_of(uses[row].who, uses[row].doing) for row in named}, len(uses))
+    ax.set_xlim(0, trace.duration * 1.02)
     ax.set_title(f"{trace.room}: who waits for the {what}, and who holds it", loc="left", fontsize=10)
     return ax
 

@@ -21,6 +21,7 @@ from chatroom_lib.channels import Channel, RWLock
 from chatroom_lib.tasks import visitor
 from chatroom_lib.trace import Trace, Use
 
+
 def observe(primitive, name: str, trace: Trace) -> None:
     """Note in `trace` from now on what the room's tasks do with this lock, queue or channel.
 

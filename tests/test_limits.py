@@ -73,6 +73,13 @@ def test_a_token_bucket_allows_a_burst_after_a_silence_and_no_more():
     assert len(passes(bucket, flood(10, start=1000.4))) == 20
 
 
+@pytest.mark.parametrize("limiter", [limits.FixedInterval, limits.TokenBucket])
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_a_limit_that_is_none_is_one_clear_line(limiter, limit):
+    with pytest.raises(ValueError, match="a limit must be more than 0 messages a second"):
+        limiter(limit)
+
+
 # ---------------------------------------------------------------- people who type
 
 
@@ -90,6 +97,8 @@ def test_times_given_one_by_one_go_before_a_steady_pace():
     assert talker("Ann", says=2, starts=1, every=0.5).moments == [1, 1.5]
     with pytest.raises(ValueError, match="Ann: times"):
         talker("Ann", at=(1, -1))
+    with pytest.raises(ValueError, match="Ann: the speed of typing"):
+        typist("Ann", "hi", speed=0)
 
 
 class Limited(rooms.get("v3.2")):
@@ -128,7 +137,8 @@ def test_passed_shows_a_dot_or_a_cross_for_each_message():
     flo = Scenario([flooder("Flo", says=30, every=0.1)], duration=60)
     ax = plots.passed({"ours": simulate("v3.2", flo), "none": simulate("v3.1", flo)}, "Flo")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["ours", "none"]
-    counts = {(line.get_marker(), line.get_ydata()[0]): len(line.get_xdata()) for line in ax.lines if len(line.get_xdata())}
+    drawn = [line for line in ax.lines if len(line.get_xdata())]
+    counts = {(line.get_marker(), line.get_ydata()[0]): len(line.get_xdata()) for line in drawn}
     assert counts == {("x", 0): 27, ("o", 0): 3, ("o", -1): 30}
     plt.close("all")
 

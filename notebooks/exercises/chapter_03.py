@@ -1,5 +1,5 @@
-"""Checks for chapter 03. The first runs in the simulation; the others talk to a room on real sockets, since no simulated
-person sends nonsense or opens two connections."""
+"""Checks for chapter 03. The first runs in the simulation. The others talk to a room on real sockets, since no
+simulated person sends nonsense or opens two connections."""
 
 import asyncio
 import json
