@@ -214,10 +214,14 @@ def reset(connection: ClientConnection) -> None:
     connection.transport.abort()
 
 
+def dial_options(name: str) -> dict:
+    """For `websockets.connect`: the client's name, no compression, no pings, no proxy, and a quick goodbye."""
+    return {**WIRE, "user_agent_header": user_agent(name), "proxy": None, "close_timeout": 1}
+
+
 def connect_options(client: Client) -> dict:
-    """For `websockets.connect`: the client's name, no compression, no pings; and whoever reads late reads no more
-    than one message ahead."""
-    options = {**WIRE, "user_agent_header": user_agent(client.name), "proxy": None, "close_timeout": 1}
+    """The same for a simulated client: whoever reads late reads no more than one message ahead."""
+    options = dial_options(client.name)
     if not client.prompt:
         options["max_queue"] = 1
     return options

@@ -13,8 +13,9 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from chatroom_lib.message import WIRE, Message, MessageError, decode_reply, encode
-from chatroom_lib.observe import AGENT, name_of_client, user_agent
+from chatroom_lib.clients import dial_options
+from chatroom_lib.message import Message, MessageError, decode_reply, encode, whole
+from chatroom_lib.observe import stated_name
 from chatroom_lib.server import QUIET, Server, serving
 
 NAME_LENGTH = 40  # characters, as on the chat page
@@ -137,7 +138,8 @@ class Guest:
     async def attend(self) -> None:
         """One visit."""
         try:
-            async with connect(self.url, **connect_options(self.name)) as self.connection:
+            options = dial_options(self.name)
+            async with connect(self.url, open_timeout=CONNECTING, logger=QUIET, **options) as self.connection:
                 await self.stay()
         except Exception as error:
             before = self.state == "joining"
@@ -267,20 +269,13 @@ class Guest:
 
 def name_of(member) -> str:
     """What somebody in the pool calls itself. Browsers do not tell."""
-    if not isinstance(member, ServerConnection):  # in a reader's own room
-        return "Somebody"
-    agent = member.request.headers.get("User-Agent", "")
-    return on_one_line(name_of_client(member)) if agent.startswith(AGENT) else "Somebody"
+    name = stated_name(member) if isinstance(member, ServerConnection) else None  # else in a reader's own room
+    return "Somebody" if name is None else on_one_line(name)
 
 
 def server_here(url: str) -> Server | None:
     """The server of this process that serves `url`."""
     return next((server for server in serving if server.running and server.url == url), None)
-
-
-def connect_options(name: str) -> dict:
-    options = {"user_agent_header": user_agent(name), "proxy": None, "close_timeout": CLOSING}
-    return {**WIRE, **options, "open_timeout": CONNECTING, "logger": QUIET}
 
 
 # ---------------------------------------------------------------- words for what goes wrong
@@ -345,8 +340,4 @@ def checked_name(name: str) -> str:
 def checked_text(content: str) -> str:
     if not isinstance(content, str):
         raise ValueError(f"a message is text, not {type(content).__name__}")
-    try:
-        content.encode()
-    except UnicodeEncodeError:
-        raise ValueError("the message holds half a character") from None
-    return content
+    return whole(content, "the message")

@@ -28,9 +28,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
 
-from chatroom_lib.clients import reset
-from chatroom_lib.message import WIRE, Message, decode_reply, encode
-from chatroom_lib.observe import user_agent
+from chatroom_lib.clients import dial_options, reset
+from chatroom_lib.message import Message, decode_reply, encode
 from chatroom_lib.trace import percentile
 
 TIME_TO_JOIN = 5.0  # seconds, for all clients together
@@ -42,7 +41,6 @@ QUEUE_SIZE = 100  # messages that are due and wait for one client's connection
 CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
 LATENCIES_KEPT = 1_000_000
 SEND_BUFFER = 4096  # bytes; Linux would hold 40,000 messages for each client, and we would call them sent
-OPTIONS = {**WIRE, "proxy": None, "close_timeout": 1, "write_limit": SEND_BUFFER}
 EXAMPLE = "ws://127.0.0.1:8081/chatroom"
 MEANINGS = {  # the rows of the table
     "sent": "messages that a connection took",
@@ -179,10 +177,10 @@ class Load:
         connection = await connect(
             self.url,
             host=urlsplit(self.url).hostname,  # with a host of our own, no redirect leads to another machine
-            user_agent_header=user_agent(f"load-{client}"),
             open_timeout=TIME_TO_JOIN,
             max_queue=1 if self.deaf else 16,
-            **OPTIONS,
+            write_limit=SEND_BUFFER,
+            **dial_options(f"load-{client}"),
         )
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         return connection

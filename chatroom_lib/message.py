@@ -65,6 +65,11 @@ def text_field(fields: dict, name: str) -> str:
     text = fields[name]
     if not isinstance(text, str):
         raise MessageError(f"{name} must be text")
+    return whole(text, name)
+
+
+def whole(text: str, name: str) -> str:
+    """`text`, if it can be sent. Raises MessageError, which calls it `name`."""
     try:
         text.encode()
     except UnicodeEncodeError:  # JSON can spell half of a surrogate pair, UTF-8 cannot

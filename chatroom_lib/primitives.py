@@ -71,7 +71,8 @@ class Usage:
             self.takers = [*(taker for taker in self.takers if not taker.done()), task]
 
     def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
-        """The tasks any of which could end the wait of this one in the line."""
+        """The tasks that the wait of this one in the line hangs on: any who takes from a queue or channel; all who hold
+        a lock."""
         how = next((use.how for waiting, use in self.line if waiting is task), None)
         if how == "put":
             return self.takers
@@ -173,6 +174,7 @@ OBSERVED = {
     asyncio.Queue: ObservedQueue,
     Channel: ObservedChannel,
 }
+KINDS = tuple(OBSERVED)
 
 NOT_ROOMS = (
     *(str(Path(module.__file__).parent) + os.sep for module in (asyncio, websockets)),
@@ -210,7 +212,7 @@ def observe_all(room, trace: Trace) -> None:
 def primitives(room) -> Iterator[tuple[str, object]]:
     """("lock", the lock), ("Bob's outbox", the queue), and so on."""
     for name, value in attributes(room):
-        if isinstance(value, tuple(OBSERVED)):
+        if isinstance(value, KINDS):
             yield name, value
         elif isinstance(value, dict):
             for key, item in value.items():
@@ -224,7 +226,7 @@ def of_client(key, *parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
     connections = [part for part in (key, *(part for _, part in parts)) if isinstance(part, ServerConnection)]
     owner = connections[0].name if connections else key if isinstance(key, str) else "somebody"
     for name, part in parts:
-        if isinstance(part, tuple(OBSERVED)):
+        if isinstance(part, KINDS):
             yield f"{owner}'s {name}", part
 
 

@@ -80,17 +80,20 @@ IDLE = {
 
 def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
     """Where each suspended task stands; `tasks` maps it to its visitor, as `Tasks.visitors` does."""
-    found = {task: wait for task, name in tasks.items() if not task.done() and (wait := where(task, name))}
+    found = {}  # task -> where it stands, and the tasks that its wait hangs on
+    for task, name in tasks.items():
+        frames, end = suspended(task)
+        if not task.done() and (wait := where(frames, end, name)):
+            found[task] = wait, awaited(task, frames)
     places = {task: place for place, task in enumerate(found)}
     return [
-        replace(wait, needs=tuple(places[needed] for needed in awaited(task) if needed in places))
-        for task, wait in found.items()
+        replace(wait, needs=tuple(places[other] for other in others if other in places))
+        for wait, others in found.values()
     ]
 
 
-def where(task: asyncio.Task, name: str | None) -> Wait | None:
-    """None for a task of the server's or of `websockets`' own."""
-    frames, end = suspended(task)
+def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
+    """Where a task stands that is suspended so. None for a task of the server's or of `websockets`' own."""
     known = operation_in(frames)
     if known:
         operation = OPERATIONS[known.f_code]
@@ -111,9 +114,9 @@ def where(task: asyncio.Task, name: str | None) -> Wait | None:
     return None
 
 
-def awaited(task: asyncio.Task) -> list[asyncio.Task]:
-    """The tasks any of which could end the wait of this one, as far as an observed lock, queue or channel knows."""
-    known = operation_in(suspended(task)[0])
+def awaited(task: asyncio.Task, frames: list[FrameType]) -> list[asyncio.Task]:
+    """The tasks that the wait of this one hangs on, as far as an observed lock, queue or channel knows."""
+    known = operation_in(frames)
     usage = getattr(known.f_locals.get("self"), "usage", None) if known else None
     return usage.awaited_by(task) if usage else []
 
