@@ -3,6 +3,7 @@
     trace = simulate("v1.1", Scenario([talker("Ann"), frozen("Bob", vanishes=1), listener("Cy")]), seed=1)
     trace = await live("v1.1", the_same_scenario)     # on real sockets
     server = await serve("v1.1")                      # to chat in, at server.page
+    check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
 The names below are what most people need. Each is loaded when it is first used, so that importing this package
 loads neither matplotlib nor Jupyter.
@@ -20,9 +21,13 @@ _HOMES = {
         *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
         *("frozen", "vanishing", "leaving", "flooder", "typist"),
     ),
+    "gauntlet": ("check",),
+    "guarantees": (),
     "realtime": ("live",),
     "message": ("Message", "MessageError", "decode", "encode"),
     "panel": ("ChatPanel", "chat"),
+    "scenarios": (),
+    "scorecard": ("Score", "Scorecard"),
     "server": ("Server", "ServerError", "serve", "stop_all"),
     "simulation": ("simulate",),
     "trace": ("Event", "Trace", "Use"),

@@ -1,4 +1,4 @@
-"""The command line: `chatroom serve | load`, the same as `python -m chatroom_lib`."""
+"""The command line: `chatroom serve | load | check`, the same as `python -m chatroom_lib`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ import sys
 
 from chatroom_lib import load, rooms
 from chatroom_lib.background import run
+from chatroom_lib.gauntlet import check
 from chatroom_lib.server import LOOPBACK, ServerError, serve
 
 TIME_TO_STOP = 1.8  # seconds
@@ -53,12 +54,24 @@ def make_parser() -> Parser:
     command.add_argument("--seconds", type=float, default=5.0, help="how long they talk (default: %(default)s)")
     command.add_argument("--deaf", action="store_true", help="the clients never read, like those of the article")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    command = commands.add_parser("check", help="try a room in every scenario, and judge what it guarantees")
+    command.set_defaults(run=run_check)
+    command.add_argument("room", metavar="ROOM", help=f"{versions}, or your own: path/to/file.py:Class")
+    command.add_argument("--seeds", type=seeds, default=200, metavar="N", help="default: %(default)s")
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
 
 def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port, a number from 0 to 65535")
+    return int(text)
+
+
+def seeds(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seeds, 1 or more")
     return int(text)
 
 
@@ -99,6 +112,16 @@ def run_load(options) -> None:
         from rich.console import Console
 
         Console().print(result.table())
+
+
+def run_check(options) -> None:
+    card = check(options.room, options.seeds, progress=not options.json)
+    if options.json:
+        print(json.dumps(card.as_dict()))
+    else:
+        from rich.console import Console
+
+        Console().print(card)
 
 
 if __name__ == "__main__":

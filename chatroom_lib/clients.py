@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from chatroom_lib.message import WIRE, Message, decode_reply, encode
+from chatroom_lib.message import WIRE, Message, MessageError, decode_reply, encode
 from chatroom_lib.observe import user_agent
 from chatroom_lib.trace import Trace, label
 
@@ -83,7 +83,8 @@ def frozen(name: str, **changes) -> Client:
 
 
 def vanishing(name: str, vanishes: float, **changes) -> Client:
-    """Reads promptly until it resets its connection, at second `vanishes` of the run."""
+    """Reads promptly until it resets its connection, at second `vanishes` of the run; in the middle of the handshake, if
+    it is still joining then."""
     return Client(name, vanishes=vanishes, **changes)
 
 
@@ -124,6 +125,11 @@ class Scenario:
         if not 0 < self.duration < NEVER:
             raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
 
+    @property
+    def all_prompt(self) -> bool:
+        """Does everybody read whatever comes at once?"""
+        return all(client.prompt for client in self.clients)
+
     def lasting(self, duration: float) -> "Scenario":
         return replace(self, duration=duration)
 
@@ -148,9 +154,10 @@ async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event,
     """One client's visit, from joining to its end. `before` is set when the client before it is in, `done` by it."""
     await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
     try:
-        connection = await dial(client)
+        async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
+            connection = await dial(client)
     except (OSError, InvalidHandshake, TimeoutError):
-        trace.record("shut out", client.name)
+        trace.record("shut out" if trace.now() < client.vanishes else "vanished", client.name)
         return
     finally:
         done.set()
@@ -185,7 +192,11 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
 async def read(client: Client, connection: ClientConnection, trace: Trace) -> None:
     try:
         async for frame in connection:
-            message = decode_reply(frame)
+            try:
+                message = decode_reply(frame)
+            except MessageError:
+                trace.record("garbled", client.name)
+                continue
             if message.refused is None:
                 trace.record("heard", client.name, label(message))
             else:

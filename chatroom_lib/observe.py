@@ -95,9 +95,12 @@ class Pool:
         observe_all(room, trace)
 
     def look(self) -> None:
-        members = self.room.members()
+        members = list(self.room.members())
         if members == self.seen:
             return
+        for member in members:
+            if not isinstance(member, ServerConnection):
+                raise TypeError(f"members() must list connections, and one of its items is {member!r:.80}")
         for connection in self.seen:
             if connection not in members:
                 self.trace.record("removed", connection.name)

@@ -83,8 +83,10 @@ class Usage:
 
 def current_task() -> asyncio.Task | None:
     """None also where no loop runs, as after a run."""
-    with contextlib.suppress(RuntimeError):
+    try:
         return asyncio.current_task()
+    except RuntimeError:
+        return None
 
 
 class Asking:

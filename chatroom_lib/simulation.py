@@ -10,6 +10,7 @@ If nothing is ready and no timer is set, nothing will ever happen again: the run
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 import random
@@ -20,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib import rooms
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
+from chatroom_lib.holdings import Scale
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
 from chatroom_lib.observe import ObservedConnection, Pool
 from chatroom_lib.server import Server, observed
@@ -28,6 +30,7 @@ from chatroom_lib.trace import Trace
 from chatroom_lib.waiting import waits
 
 MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
+MOST_TURNS_AT_ONCE = 50_000  # the same, for turns in which no time passes
 
 
 def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
@@ -52,15 +55,18 @@ def run(room, scenario: Scenario, seed: int) -> Trace:
     loop.set_exception_handler(lambda loop, context: server.record_error(problem(context)))
     try:
         starting = loop.create_task(server.start())
-        starting.add_done_callback(lambda _: loop.stop())
+        starting.add_done_callback(lambda _: loop.end("started"))
         loop.run_until_rest(scenario.duration)
         if not starting.done():
             raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
         starting.result()
         trace.start_clock(loop)
-        loop.after_turn = Pool(server.room, trace).look
+        pool, scale = Pool(server.room, trace), Scale(server, trace)
+        loop.after_turn = pool.look if scenario.all_prompt else lambda: (pool.look(), scale.look())
         playing = loop.create_task(play(scenario, partial(connect_to, server), trace))
         ending = loop.run_until_rest(scenario.duration)
+        if not scenario.all_prompt:
+            scale.weigh()
         trace.finish(ending, waits(server.tasks.visitors), server.errors)
         if playing.done():
             playing.result()  # raises if a client did what no client should
@@ -91,7 +97,8 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.now = 0.0  # virtual seconds
         self.deadline = float("inf")
         self.ending = None
-        self.turns = 0
+        self.turns = 0  # of the event loop, in all
+        self.turns_now = 0  # since the clock last moved
         self.after_turn = lambda: None
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
@@ -108,6 +115,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
             self.end("at rest")
         elif timeout > 0:
             self.now = min(self._scheduled[0].when(), self.deadline)
+            self.turns_now = 0
             if self.now == self.deadline:
                 self.end("time is up")
         return []
@@ -119,15 +127,22 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def run_until_rest(self, duration: float) -> str:
         """Run for `duration` virtual seconds at most; returns how it ended."""
         self.deadline = self.now + duration
-        self.run_forever()
+        self.ending = None
+        while self.ending is None:
+            self.keep_running()
         return self.ending
+
+    def keep_running(self) -> None:
+        with contextlib.suppress(SystemExit):  # a room that calls sys.exit() ends the task that does, and no more
+            self.run_forever()
 
     def _run_once(self):
         self.shuffle()
         super()._run_once()
         self.after_turn()
         self.turns += 1
-        if self.turns == MOST_TURNS:
+        self.turns_now += 1
+        if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
             self.end("never rests")
 
     def shuffle(self) -> None:
@@ -164,7 +179,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
             for task in tasks:
                 task.cancel()
             self.call_soon(self.stop)
-            self.run_forever()
+            self.keep_running()
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
 

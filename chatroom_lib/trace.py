@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from chatroom_lib.message import Message
 
@@ -15,6 +16,7 @@ KINDS = {
     "said": "it begins to send a message",
     "heard": "it has received a message",
     "refused": "the room told it that its message will not be passed on",
+    "garbled": "it has received a frame that is no message",
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
     "lost": "its connection ended without its doing",
@@ -32,8 +34,7 @@ KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     time: float  # seconds since the run began
     kind: str  # one of KINDS
     who: str  # the name of the client it happens to
@@ -85,11 +86,14 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
     depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
+    holdings: list = field(default_factory=list)  # what the room held every now and then (holdings.Holding); simulated
     waits: list = field(default_factory=list)  # where the room's tasks stood at the end (waiting.Wait)
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
-    ending: str = ""  # "time is up", or for a simulated run "at rest" or "never rests"
+    ending: str = ""  # "time is up", or for a simulated run "at rest", "never rests" or "never yields"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
+    by_kind: dict[str, list[Event]] = field(default_factory=dict, repr=False)  # the events, sorted by `of`
+    sorted: int = 0  # how many of them
 
     def start_clock(self, loop) -> None:
         start = loop.time()
@@ -120,7 +124,12 @@ class Trace:
 
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
-        return [event for event in self.events if event.kind in kinds and who in (None, event.who)]
+        if self.sorted != len(self.events):  # there are new ones
+            self.sorted, self.by_kind = len(self.events), {}
+            for event in self.events:
+                self.by_kind.setdefault(event.kind, []).append(event)
+        found = self.by_kind.get(kinds[0], []) if len(kinds) == 1 else self.events
+        return [event for event in found if event.kind in kinds and who in (None, event.who)]
 
     @property
     def names(self) -> list[str]:
@@ -151,6 +160,11 @@ class Trace:
             else:
                 spans.append((event.who, since.pop(event.who), event.time))
         return spans + [(name, start, self.duration) for name, start in since.items()]
+
+    def in_pool(self) -> list[str]:
+        """Who is in the pool at the end."""
+        last = {event.who: event.kind for event in self.of("entered", "removed")}
+        return [name for name, kind in last.items() if kind == "entered"]
 
     def sends_under_way(self) -> list[tuple[float, int]]:
         """(time, sends that have begun and not returned) at the start and after each change."""
@@ -208,8 +222,11 @@ class Trace:
         }
 
     def orders(self) -> dict[str, list[str]]:
-        """For each client that heard anything, what it heard, in its order."""
-        return {name: heard for name in self.names if (heard := self.heard(name))}
+        """For each client that heard anything, which messages of the others and its own it heard, in the order in which
+        it first heard them. (What a room says by itself is not among them.)"""
+        said = {event.message for event in self.of("said")}
+        orders = {name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names}
+        return {name: order for name, order in orders.items() if order}
 
     def disagreements(self) -> list[tuple[str, str, str, str]]:
         """(one, other, a, b): `one` heard message a before b, and `other` heard b before a."""

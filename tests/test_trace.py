@@ -50,10 +50,12 @@ def test_sends_under_way_rise_and_fall():
 
 def test_disagreements_name_who_heard_what_first():
     trace = trace_of(
-        (1, "heard", "Ann", "Ann 1"), (2, "heard", "Ann", "Ann 2"),
-        (1, "heard", "Bob", "Ann 2"), (2, "heard", "Bob", "Ann 1"),
+        (0, "said", "Ann", "Ann 1"), (0, "said", "Ann", "Ann 2"),
+        (1, "heard", "Ann", "Ann 1"), (2, "heard", "Ann", "Ann 2"), (3, "heard", "Ann", "chatroom hello"),
+        (1, "heard", "Bob", "chatroom hello"), (1, "heard", "Bob", "Ann 2"), (2, "heard", "Bob", "Ann 1"),
+        (3, "heard", "Bob", "Ann 2"),
     )  # fmt: skip
-    assert trace.disagreements() == [("Ann", "Bob", "Ann 1", "Ann 2")]
+    assert trace.disagreements() == [("Ann", "Bob", "Ann 1", "Ann 2")]  # neither the room's own words nor an echo count
 
 
 JOINED = [(0, "joined", "Ann"), (0, "joined", "Bob"), (0, "entered", "Ann"), (0, "entered", "Bob")]

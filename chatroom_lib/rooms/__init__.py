@@ -66,10 +66,14 @@ def load(path: Path, class_name: str) -> Callable[[], Room]:
     room = getattr(module, class_name, None)
     if not callable(room):
         raise RoomError(f"no class {class_name!r} in {path}")
-    missing = [method for method in ("__aenter__", "__aexit__", "handle", "members") if not hasattr(room, method)]
-    if missing:
-        raise RoomError(f"{class_name} in {path} is not a room: it lacks {', '.join(missing)}")
+    require_room(room, f"{class_name} in {path}")
     return room
+
+
+def require_room(thing, name: str) -> None:
+    """Raises RoomError if `thing`, a class or an object, lacks what every room has."""
+    if missing := [method for method in ("__aenter__", "__aexit__", "handle", "members") if not hasattr(thing, method)]:
+        raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
 
 
 def make(name: str, unlimited: bool = False) -> Room:
@@ -91,4 +95,12 @@ def new(room: "str | Callable[[], Room] | Room") -> Room:
 
 def name_of(room: Room) -> str:
     """What to call a room: its version, or else its class's own name."""
-    return next((name for name, version in VERSIONS.items() if type(room) is version), type(room).__name__)
+    return called(type(room))
+
+
+def called(room: "str | Callable[[], Room]") -> str:
+    """What to call the rooms that this makes."""
+    if isinstance(room, str):
+        return room
+    room = getattr(room, "func", room)  # of a functools.partial
+    return next((name for name, version in VERSIONS.items() if room is version), getattr(room, "__name__", "a room"))

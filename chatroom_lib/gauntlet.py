@@ -1,0 +1,108 @@
+"""Put a room through everything: `check(Room)` tries each scenario with each seed, and judges each guarantee.
+
+    card = check("v1.1")                       # a table; in a notebook as the last line of a cell
+    card.broken                                # {"delivery": Score(tested=200, kept=81, broken=119, ...), ...}
+    trace = card.replay("no-false-eviction")   # the first run that broke it, to look at
+    trace = card.shortest("no-false-eviction") # the smallest one that can be found
+
+The runs take place in processes of their own, one for each core, so that no room can do harm (see worker.py).
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from chatroom_lib import rooms
+from chatroom_lib.clients import Scenario
+from chatroom_lib.progress import progress_bar
+from chatroom_lib.scenarios import SCENARIOS, Maker
+from chatroom_lib.scorecard import Scorecard
+from chatroom_lib.worker import Outcome, Worker, pack
+
+
+def check(
+    room, seeds: int = 200, *, scenarios: Mapping[str, Scenario | Maker] | None = None,
+    processes: int | None = None, progress: bool = True,
+) -> Scorecard:  # fmt: skip
+    """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
+    room, or "path/to/file.py:Class".
+
+    `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
+    random.Random. `processes`: as many as there are cores. `progress`: show how far it is.
+    Raises RoomError if there is no such room, and ValueError if there is nothing to do.
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
+    require_maker(room)
+    chosen = {name: maker(scenario) for name, scenario in (SCENARIOS if scenarios is None else scenarios).items()}
+    if not chosen:
+        raise ValueError("there is no scenario to try the room in")
+    trials = Trials(pack(room, chosen), seeds, list(chosen))
+    outcomes = trials.run(processes or cores(), rooms.called(room) if progress else None)
+    return Scorecard.of(room, chosen, seeds, outcomes)
+
+
+def require_maker(room) -> None:
+    if isinstance(room, str):
+        rooms.get(room)  # raises RoomError if there is none
+    elif isinstance(room, type):
+        rooms.require_room(room, room.__name__)
+    elif hasattr(room, "handle") or not callable(room):
+        raise rooms.RoomError(
+            f"{room!r:.80} cannot be tried: each run needs a new room, so name the class, or a function that makes one"
+        )
+
+
+def maker(scenario: Scenario | Maker) -> Maker:
+    return (lambda chance: scenario) if isinstance(scenario, Scenario) else scenario
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Trials:
+    """All runs of one check. Once a run has failed outright, its scenario is not tried with later seeds."""
+
+    def __init__(self, packed: bytes, seeds: int, scenarios: list[str]):
+        self.packed, self.total = packed, seeds * len(scenarios)
+        self.runs: Iterator[tuple[str, int]] = ((name, seed) for seed in range(seeds) for name in scenarios)
+        self.outcomes: dict[tuple[str, int], Outcome] = {}
+        self.failed: dict[str, int] = {}  # scenario -> the first seed with which a run failed
+        self.handed_out = 0
+        self.lock = threading.Lock()  # held while a run is handed out or comes back
+
+    def run(self, processes: int, title: str | None) -> dict[tuple[str, int], Outcome]:
+        """(scenario, seed) -> Outcome. `title`: what the progress bar says; None: there is none."""
+        workers = [Worker(self.packed) for _ in range(min(processes, self.total))]
+        with ThreadPoolExecutor(len(workers)) as threads, progress_bar(title, self.total) as show:
+            running = [threads.submit(self.serve, worker) for worker in workers]
+            try:
+                while wait(running, timeout=0.2).not_done:
+                    show(self.handed_out)
+            finally:
+                self.runs = iter(())  # if we are interrupted, no run follows
+                for worker in workers:
+                    worker.end()
+            for each in running:
+                each.result()
+        return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}
+
+    def serve(self, worker: Worker) -> None:
+        while run := self.next_run():
+            outcome = worker.ask(*run)
+            with self.lock:
+                self.outcomes[run] = outcome
+                if outcome.failed:
+                    scenario, seed = run
+                    self.failed[scenario] = min(seed, self.failed.get(scenario, seed))
+
+    def next_run(self) -> tuple[str, int] | None:
+        with self.lock:
+            for scenario, seed in self.runs:
+                self.handed_out += 1
+                if seed < self.failed.get(scenario, seed + 1):
+                    return scenario, seed
+        return None

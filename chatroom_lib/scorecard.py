@@ -1,0 +1,193 @@
+"""What came of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from html import escape
+from io import StringIO
+from random import Random
+from textwrap import fill
+
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from chatroom_lib import rooms
+from chatroom_lib.guarantees import GUARANTEES
+from chatroom_lib.scenarios import Maker
+from chatroom_lib.shrink import shrink
+from chatroom_lib.simulation import simulate
+from chatroom_lib.trace import Trace
+from chatroom_lib.worker import Outcome
+
+NOT_TESTED, KEPT = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
+KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.2)", "rgba(214, 0, 110, 0.25)"  # on light pages and on dark ones
+
+@dataclass
+class Score:
+    """How often a guarantee was tested, in one scenario or in all."""
+
+    tested: int = 0  # seeds with which it could be judged
+    kept: int = 0
+    broken: int = 0
+    first_seed: int | None = None  # the first with which it was broken
+    scenario: str | None = None  # in which one
+    evidence: str | None = None  # who, what and when
+
+    @property
+    def mark(self) -> str:
+        return (str(self.broken) if self.broken else KEPT) if self.tested else NOT_TESTED
+
+    @property
+    def style(self) -> str:
+        return ("bold red" if self.broken else "green") if self.tested else "dim"
+
+    def add(self, kept: bool, seed: int, scenario: str | None, evidence: str | None) -> None:
+        """One more seed; they come in order."""
+        self.tested += 1
+        self.kept += kept
+        self.broken += not kept
+        if not kept and self.first_seed is None:
+            self.first_seed, self.scenario, self.evidence = seed, scenario, evidence
+
+
+@dataclass
+class Scorecard:
+    """What a room keeps of what it owes its users. `repr` is a table for a terminal, and a notebook shows one, too."""
+
+    room: str
+    seeds: int
+    scores: dict[str, Score]  # guarantee -> over all scenarios; a seed breaks it if any scenario does
+    cells: dict[tuple[str, str], Score]  # (guarantee, scenario) -> in this one
+    failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
+    made_by: object = field(repr=False, compare=False)  # what makes the room
+    scenarios: dict[str, Maker] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, room, scenarios: dict[str, Maker], seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
+        """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
+        scores = {guarantee: Score() for guarantee in GUARANTEES}
+        cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}
+        for seed in range(seeds):
+            tried = {name: outcomes[name, seed].verdicts for name in scenarios if (name, seed) in outcomes}
+            for guarantee, score in scores.items():
+                verdicts = [(verdicts[guarantee], name) for name, verdicts in tried.items()]
+                verdicts = [(verdict, name) for verdict, name in verdicts if verdict.kept is not None]
+                for verdict, name in verdicts:
+                    cells[guarantee, name].add(verdict.kept, seed, name, verdict.evidence)
+                if verdicts:
+                    worst, name = min(verdicts, key=lambda verdict: verdict[0].kept)
+                    score.add(worst.kept, seed, name, worst.evidence)
+        failed = {name: seed for (name, seed), outcome in sorted(outcomes.items(), reverse=True) if outcome.failed}
+        names = [outcome.room for outcome in outcomes.values() if outcome.room and not isinstance(room, str)]
+        called = rooms.called(room)
+        return cls(min(names, default=called) if called == "<lambda>" else called, seeds, scores, cells, failed, room, scenarios)
+
+    @property
+    def broken(self) -> dict[str, Score]:
+        return {name: score for name, score in self.scores.items() if score.broken}
+
+    @property
+    def kept(self) -> list[str]:
+        """The guarantees that were tested and never broken."""
+        return [name for name, score in self.scores.items() if score.tested and not score.broken]
+
+    @property
+    def untested(self) -> list[str]:
+        return [name for name, score in self.scores.items() if not score.tested]
+
+    def as_dict(self) -> dict:
+        """For JSON. Equal for equal rooms and seeds, in every process."""
+        return {
+            "room": self.room,
+            "seeds": self.seeds,
+            "guarantees": {name: asdict(score) for name, score in self.scores.items()},
+            "failed": self.failed,
+        }
+
+    # ------------------------------------------------------------ the runs behind it
+
+    def replay(self, guarantee: str, scenario: str | None = None) -> Trace:
+        """The first run that broke a guarantee, in any scenario or in this one.
+
+        Raises ValueError if it was never broken, or if the run fails when nobody watches over it.
+        """
+        score = self.score_of(guarantee, scenario)
+        self.require_end(score)
+        return simulate(self.made_by, self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed)
+
+    def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
+        """The smallest run that can be found which breaks a guarantee: with the fewest people, and then the fewest
+        messages. It is looked for by leaving out people and messages of a run that broke it.
+        """
+        score = self.score_of(guarantee, scenario)
+        self.require_end(score)
+        return shrink(self.made_by, self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed, guarantee)
+
+    def score_of(self, guarantee: str, scenario: str | None) -> Score:
+        if guarantee not in self.scores:
+            raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
+        if scenario is not None and scenario not in self.scenarios:
+            raise ValueError(f"no scenario {scenario!r}: there are {', '.join(self.scenarios)}")
+        score = self.scores[guarantee] if scenario is None else self.cells[guarantee, scenario]
+        if score.first_seed is None:
+            where = f" in {scenario!r}" if scenario else ""
+            why = f"was kept with all {score.tested} seeds" if score.tested else "could not be tested"
+            raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
+        return score
+
+    def require_end(self, score: Score) -> None:
+        if self.failed.get(score.scenario) == score.first_seed:
+            raise ValueError(f"this run would do here what it did there: {score.evidence}")
+
+    # ------------------------------------------------------------ as a table
+
+    def rows(self) -> list[tuple[str, list[Score]]]:
+        """For each guarantee its score over all scenarios, and then in each."""
+        return [
+            (guarantee, [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)])
+            for guarantee, score in self.scores.items()
+        ]
+
+    @property
+    def legend(self) -> str:
+        return f"{KEPT} kept, {NOT_TESTED} not tested, a number: the seeds, of {self.seeds}, with which it was broken"
+
+    @property
+    def remarks(self) -> list[tuple[str, str]]:
+        """(what, why) for each guarantee that was broken, and for each scenario that was not tried to the end."""
+        broken = [(name, f"{score.evidence} (seed {score.first_seed}, {score.scenario})") for name, score in self.broken.items()]
+        return broken + [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
+
+    def __rich_console__(self, _, options) -> Iterator:
+        """For rich, which asks how wide the terminal is: in 80 columns the names take more than one line."""
+        widest = 12 if options.max_width < 100 else 24
+        heads = [Column(name.replace(" ", "\n"), justify="center") for name in ("any", *self.scenarios)]
+        table = Table("", *heads, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if options.max_width < 100 else (0, 1, 0, 0))
+        for guarantee, scores in self.rows():
+            table.add_row(fill(guarantee, widest), *(Text(score.mark, score.style) for score in scores))
+        yield Text(f"{self.room}, {self.seeds} seeds\n", "bold")
+        yield table
+        yield Text(f"\n{self.legend}\n", "dim")
+        for what, why in self.remarks:
+            yield Text.assemble((what, "bold"), f": {why}")
+
+    def __repr__(self):
+        console = Console(file=StringIO(), width=110)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+    def _repr_html_(self):
+        def cell(score: Score) -> str:
+            colour = BROKEN_COLOUR if score.broken else KEPT_COLOUR if score.tested else "transparent"
+            return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
+
+        heads = "".join(f"<th>{escape(name)}</th>" for name in ("", "any", *self.scenarios))
+        rows = "".join(
+            f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>' for name, scores in self.rows()
+        )
+        remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
+        return (
+            f"<table><caption>{escape(self.room)}, {self.seeds} seeds</caption>"
+            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
+        )
