@@ -27,7 +27,7 @@ _HOMES = {
     "message": ("Message", "MessageError", "decode", "encode"),
     "panel": ("ChatPanel", "chat"),
     "scenarios": (),
-    "scorecard": ("Score", "Scorecard"),
+    "scorecard": ("Scorecard", "compare"),
     "server": ("Server", "ServerError", "serve", "stop_all"),
     "simulation": ("simulate",),
     "trace": ("Event", "Trace", "Use"),

@@ -8,6 +8,7 @@
 The runs take place in processes of their own, one for each core, so that no room can do harm (see worker.py).
 """
 
+import inspect
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -45,9 +46,13 @@ def check(
 
 def require_maker(room) -> None:
     if isinstance(room, str):
-        rooms.get(room)  # raises RoomError if there is none
-    elif isinstance(room, type):
+        room = rooms.get(room)
+    if isinstance(room, type):
         rooms.require_room(room, room.__name__)
+        try:
+            inspect.signature(room).bind()
+        except TypeError as error:
+            raise rooms.RoomError(f"cannot make a {room.__name__}: {error}; try a function that makes one") from None
     elif hasattr(room, "handle") or not callable(room):
         raise rooms.RoomError(
             f"{room!r:.80} cannot be tried: each run needs a new room, so name the class, or a function that makes one"

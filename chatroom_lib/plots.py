@@ -11,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib.clients import NEVER, Client
+from chatroom_lib.story import Story, Way
 from chatroom_lib.trace import Trace, percentile
 from chatroom_lib.waiting import Graph, name_of
 
@@ -116,6 +117,60 @@ def passed(traces: dict[str, Trace], who: str, ax=None):
     return ax
 
 
+def space_time(trace: Trace, ax=None):
+    """Every message on its way: a line for each client and one, in the middle, for the room; slanted lines from who says
+    it to the room, and from there to who hears it. Time runs to the right, and not to scale: each moment at which
+    something happens has a place of its own. For up to 6 clients and 20 messages.
+
+    The thick bar: in the pool. A stub that ends in a cross: the room has read this message while this client was in its
+    pool, and has never begun to send it. A broken line: sent, and never heard. In the colour of alarm: overtaken by a
+    message that the room read later. A large cross: the connection is reset. A circle: put out.
+    """
+    story = Story(trace)
+    above = (len(trace.names) + 1) // 2
+    heights = {name: above - index - (index >= above) for index, name in enumerate(trace.names)}
+    ax = axes(ax, height=1.2 + 0.55 * (len(heights) + 1))
+    colour, end = colour_of(trace), len(story.moments)
+    for name, start, stop in trace.memberships():
+        span = story.place(start), story.place(stop) if stop < trace.duration else end
+        ax.hlines(heights[name], *span, pale(colour), linewidth=7, zorder=1)
+    gone = trace.gone()
+    for name, time in trace.first("joined").items():
+        ax.hlines(heights[name], story.place(time), story.place(gone[name]) if name in gone else end, QUIET, linewidth=1)
+    ax.hlines(0, 0, end, QUIET, linewidth=3)
+    for way in story.spoken:
+        slant(ax, way, (heights[way.who], 0), colour)
+    for way in story.passed_on:
+        slant(ax, way, (0, heights[way.who]), ALARM if way in story.overtaken else colour)
+    for way in story.withheld:
+        stub = 0.3 if heights[way.who] > 0 else -0.3
+        ax.plot([way.start] * 2, [0, stub], "-x", color=ALARM, linewidth=1, markersize=4, markevery=[1])
+    for event in trace.of("said"):
+        number, up = event.message.partition(" ")[2], 1 if heights[event.who] > 0 else -1
+        place = (story.place(event.time), heights[event.who]), (0, 6 * up)
+        ax.annotate(number, *place, textcoords="offset points", fontsize=7, ha="center", va="bottom" if up > 0 else "top")
+    bad = [("x", [(event.who, event.time) for event in trace.of("vanished")]), ("o", list(trace.evicted().items()))]
+    for marker, moments in bad:
+        mark(ax, heights, [(name, story.place(time)) for name, time in moments], marker)
+    ax.set_yticks([0, *heights.values()], ["the room", *map(row_label, trace.clients)])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    places = range(0, end, max(1, end // 6))
+    ax.set_xticks(places, [f"{story.moments[place]:.3f}" for place in places])
+    ax.set(xlabel="seconds, not to scale", xlim=(-1, end + 1), ylim=(min(heights.values()) - 0.6, above + 0.6))
+    ax.set_title(f"{trace.room}: every message on its way", loc="left", fontsize=10)
+    return ax
+
+
+def slant(ax, way: Way, heights: tuple[float, float], colour: str) -> None:
+    """From the line of the one who sends to that of the one who receives; if it never arrives, half of the way."""
+    start, end = heights
+    if way.stop is None:
+        ax.plot((way.start, way.start + 1), (start, (start + end) / 2), ":", color=colour, linewidth=0.9, zorder=3)
+    else:
+        ax.plot((way.start, way.stop), (start, end), "-o", color=colour, linewidth=0.9, markersize=2.5, markevery=[1])
+
+
 # ---------------------------------------------------------------- a line for each run
 
 
@@ -180,6 +235,18 @@ def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: st
         end_label(ax, *places[-1], name, colour, va="bottom")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
+    return ax
+
+
+def shares(percents: dict[str, float], xlabel: str, ax=None):
+    """A bar for each room, with its number at the end: the percentage of something."""
+    ax = axes(ax, height=0.9 + 0.3 * len(percents))
+    for row, (name, percent) in enumerate(percents.items()):
+        colour = COLOURS.get(name, OTHER)
+        ax.barh(-row, percent, height=0.7, color=colour)
+        ax.annotate(f"{percent:.1f} %", (percent, -row), (4, 0), textcoords="offset points", color=colour, va="center")
+    label_rows(ax, dict(enumerate(percents)), len(percents))
+    ax.set(xlabel=xlabel, xlim=(0, 100))
     return ax
 
 

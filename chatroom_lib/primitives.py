@@ -67,7 +67,10 @@ class Usage:
             self.holders.remove(last)
 
     def takes(self) -> None:
-        if (task := current_task()) and task not in self.takers:
+        task = current_task()
+        if self.takers and self.takers[-1] is task:
+            return
+        if task and task not in self.takers:
             self.takers = [*(taker for taker in self.takers if not taker.done()), task]
 
     def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
@@ -90,6 +93,8 @@ def current_task() -> asyncio.Task | None:
 
 
 class Asking:
+    __slots__ = ("usage", "use", "free", "entry")
+
     def __init__(self, usage: Usage, use: Use, free: bool):
         self.usage, self.use, self.free = usage, use, free
 

@@ -72,7 +72,7 @@ def frozen_then_dies(chance: Random) -> Scenario:
 @scenario
 def slow_reader_(chance: Random) -> Scenario:
     """Bob reads, but slower than the others talk."""
-    talk = [speaks(name, 120) for name in ("Ann", "Cy")]
+    talk = [speaks(name, 170) for name in ("Ann", "Cy")]
     return company(chance, *talk, slow_reader("Bob", pause=5), listener("Di"))
 
 

@@ -1,5 +1,6 @@
 """What came of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from html import escape
@@ -142,31 +143,56 @@ class Scorecard:
 
     # ------------------------------------------------------------ as a table
 
-    def rows(self) -> list[tuple[str, list[Score]]]:
-        """For each guarantee its score over all scenarios, and then in each."""
-        return [
-            (guarantee, [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)])
+    def grid(self) -> "Grid":
+        rows = {
+            guarantee: [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)]
             for guarantee, score in self.scores.items()
-        ]
+        }
+        remarks = [(name, f"{score.evidence} (seed {score.first_seed}, {score.scenario})") for name, score in self.broken.items()]
+        remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
+        return Grid(self.room, self.seeds, ["any", *self.scenarios], rows, remarks)
+
+    def __rich__(self):
+        return self.grid()
+
+    def __repr__(self):
+        return repr(self.grid())
+
+    def _repr_html_(self):
+        return self.grid()._repr_html_()
+
+
+def compare(*cards: Scorecard) -> "Grid":
+    """The cards of several rooms, checked with the same number of seeds, side by side: a column for each."""
+    if len({card.seeds for card in cards}) > 1:
+        raise ValueError(f"cards can be compared that have the same number of seeds: {[card.seeds for card in cards]}")
+    rows = {guarantee: [card.scores[guarantee] for card in cards] for guarantee in GUARANTEES}
+    return Grid(f"{len(cards)} rooms", cards[0].seeds, [card.room for card in cards], rows)
+
+
+@dataclass
+class Grid:
+    """Scores in rows and columns: for a terminal, as text, and for a notebook."""
+
+    title: str
+    seeds: int
+    columns: list[str]
+    rows: dict[str, list[Score]]
+    remarks: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
 
     @property
     def legend(self) -> str:
         return f"{KEPT} kept, {NOT_TESTED} not tested, a number: the seeds, of {self.seeds}, with which it was broken"
 
-    @property
-    def remarks(self) -> list[tuple[str, str]]:
-        """(what, why) for each guarantee that was broken, and for each scenario that was not tried to the end."""
-        broken = [(name, f"{score.evidence} (seed {score.first_seed}, {score.scenario})") for name, score in self.broken.items()]
-        return broken + [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
-
     def __rich_console__(self, _, options) -> Iterator:
-        """For rich, which asks how wide the terminal is: in 80 columns the names take more than one line."""
-        widest = 12 if options.max_width < 100 else 24
-        heads = [Column(name.replace(" ", "\n"), justify="center") for name in ("any", *self.scenarios)]
-        table = Table("", *heads, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if options.max_width < 100 else (0, 1, 0, 0))
-        for guarantee, scores in self.rows():
-            table.add_row(fill(guarantee, widest), *(Text(score.mark, score.style) for score in scores))
-        yield Text(f"{self.room}, {self.seeds} seeds\n", "bold")
+        """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line."""
+        narrow = options.max_width < 100
+        heads = [Column(words(name), justify="center") for name in self.columns]
+        look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if narrow else (0, 1, 0, 0))
+        table = Table("", *heads, **look)
+        for name, scores in self.rows.items():
+            table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
+        yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
         yield table
         yield Text(f"\n{self.legend}\n", "dim")
         for what, why in self.remarks:
@@ -182,12 +208,18 @@ class Scorecard:
             colour = BROKEN_COLOUR if score.broken else KEPT_COLOUR if score.tested else "transparent"
             return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
 
-        heads = "".join(f"<th>{escape(name)}</th>" for name in ("", "any", *self.scenarios))
+        heads = "".join(f'<th style="text-align: center">{escape(words(name))}</th>' for name in ["", *self.columns])
         rows = "".join(
-            f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>' for name, scores in self.rows()
+            f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>'
+            for name, scores in self.rows.items()
         )
         remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
         return (
-            f"<table><caption>{escape(self.room)}, {self.seeds} seeds</caption>"
+            f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
             f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
         )
+
+
+def words(name: str) -> str:
+    """A name for the head of a column, with a line for each of its words: "frozen reader", "UnboundedQueues"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])| ", "\n", name)

@@ -103,22 +103,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
         self.set_task_factory(partial(task_factory, task_class=Task))
-        self._selector = self  # asyncio's loop asks its selector to wait: see select()
-        self._clock_resolution = 1e-9
 
     def time(self) -> float:
         return self.now
-
-    def select(self, timeout: float | None) -> list:
-        """Where a real loop waits for the network or the next timer, this one moves its clock."""
-        if timeout is None:
-            self.end("at rest")
-        elif timeout > 0:
-            self.now = min(self._scheduled[0].when(), self.deadline)
-            self.turns_now = 0
-            if self.now == self.deadline:
-                self.end("time is up")
-        return []
 
     def end(self, ending: str) -> None:
         self.ending = ending
@@ -137,13 +124,34 @@ class SimulationLoop(asyncio.BaseEventLoop):
             self.run_forever()
 
     def _run_once(self):
+        """One turn, which asyncio's loop takes again and again: all who are ready go one step."""
         self.shuffle()
-        super()._run_once()
+        ready, timers = self._ready, self._scheduled
+        while timers and timers[0]._cancelled:
+            heapq.heappop(timers)
+        if not ready and not self._stopping:
+            self.move_clock()
+        while timers and timers[0]._when <= self.now:
+            ready.append(heapq.heappop(timers))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
         self.after_turn()
         self.turns += 1
         self.turns_now += 1
         if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
             self.end("never rests")
+
+    def move_clock(self) -> None:
+        """Where a real loop waits for the network or the next timer, this one moves its clock."""
+        if not self._scheduled:
+            self.end("at rest")
+        elif self._scheduled[0]._when > self.now:
+            self.now = min(self._scheduled[0]._when, self.deadline)
+            self.turns_now = 0
+            if self.now == self.deadline:
+                self.end("time is up")
 
     def shuffle(self) -> None:
         """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order, which transports
@@ -164,7 +172,6 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def call_at(self, when, callback, *args, context=None):
         timer = Timer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
-        timer._scheduled = True
         return timer
 
     def clean_up(self) -> None:
@@ -182,9 +189,6 @@ class SimulationLoop(asyncio.BaseEventLoop):
             self.keep_running()
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
-
-    def _process_events(self, events):
-        pass
 
     def _write_to_self(self):
         pass

@@ -6,6 +6,7 @@ Outcome for each run all the same.
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import pickle
@@ -29,8 +30,8 @@ from chatroom_lib.simulation import simulate
 TICK = 1.0  # seconds from one look at a run to the next
 PATIENCE = 3  # looks at one and the same turn of the event loop, after which it is broken off
 STUBBORN = 3  # times that a room may catch that and go on
-LONGEST_RUN = 120.0  # seconds; a run that lasts longer is ended with its process
-MEMORY = 4 << 30  # bytes that a worker may take
+LONGEST_RUN = 30.0  # seconds; a run that lasts longer is ended with its process
+MEMORY = 1 << 30  # bytes that a worker may take
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.worker import main; main()"
 
 
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
 
     verdicts: dict[str, Verdict]
     room: str = ""  # what its Trace calls the room
-    failed: bool = False  # the room did not start, or the run did not end by itself
+    failed: bool = False  # the room did not start, filled the memory, or the run did not end by itself
 
 
 def failure(why: str) -> Outcome:
@@ -140,6 +141,8 @@ def main() -> None:
     for number in range(3):  # what a room prints is none of our business
         os.dup2(nowhere, number)
     limit_memory()
+    gc.freeze()  # what is loaded by now stays
+    gc.set_threshold(20_000)  # each run leaves much, and all of it at once
     watch = Watch()
     with contextlib.suppress(EOFError):  # the end of the questions
         for answer in answers_to(questions, watch):
@@ -170,7 +173,8 @@ def attempt(room, scenario: Maker, seed: int) -> Outcome:
         trace = simulate(room, company, seed)
     except BaseException as error:  # that of a room which does not start, or whatever it throws at us
         return failure(described(error))
-    return Outcome(judge(trace), trace.room, failed=trace.ending in ("never rests", "never yields"))
+    failed = trace.ending in ("never rests", "never yields") or any(isinstance(e, MemoryError) for e in trace.errors)
+    return Outcome(judge(trace), trace.room, failed)
 
 
 def limit_memory() -> None:
@@ -214,6 +218,7 @@ class Watch:
         error = NeverYields(f"the room does not give up its turn{place(frame)}")
         if loop:
             loop.call_exception_handler({"exception": error})
+            loop.after_turn = lambda: None  # what the room does about the exception is our doing, not its own
             loop.end("never yields")
         raise error
 

@@ -1,0 +1,37 @@
+"""`broadcast()` of the `websockets` library (its documentation: "Broadcasting messages").
+
+One call writes the message to all connections and waits for none of them. What a client does not read stays in the
+buffer of its connection. The library trusts its keepalive to end such a connection in time; as everywhere in this
+project, there is no keepalive here.
+"""
+
+from websockets.asyncio.server import broadcast
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib.message import MessageError, decode, encode
+
+
+class LibraryBroadcast:
+    def __init__(self):
+        self.connections = {}  # connection -> None: a set in the order of joining
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc):
+        pass
+
+    async def handle(self, connection):
+        self.connections[connection] = None
+        try:
+            async for frame in connection:
+                broadcast(self.connections, encode(decode(frame)))
+        except MessageError as error:
+            await connection.close(1007, str(error))
+        except ConnectionClosed:
+            pass
+        finally:
+            del self.connections[connection]
+
+    def members(self):
+        return list(self.connections)
