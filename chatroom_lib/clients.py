@@ -83,8 +83,8 @@ def frozen(name: str, **changes) -> Client:
 
 
 def vanishing(name: str, vanishes: float, **changes) -> Client:
-    """Reads promptly until it resets its connection, at second `vanishes` of the run; in the middle of the handshake, if
-    it is still joining then."""
+    """Reads promptly until it resets its connection, at second `vanishes` of the run: in the middle of the handshake,
+    if it is still joining then."""
     return Client(name, vanishes=vanishes, **changes)
 
 

@@ -48,8 +48,8 @@ class Scale:
     def weigh(self) -> None:
         tasks = list(self.server.tasks.visitors)
         messages = count_messages([self.server.room, *(task.get_coro() for task in tasks)])
-        transports = [connection.transport for connection in self.server.connections if hasattr(connection, "transport")]
-        buffered = sum(transport.get_write_buffer_size() for transport in transports)
+        joined = [connection for connection in self.server.connections if hasattr(connection, "transport")]
+        buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)
         accepted = len(self.trace.of("accepted"))
         self.trace.holdings.append(Holding(self.trace.clock(), accepted, messages, len(tasks), buffered))
 

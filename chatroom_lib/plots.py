@@ -118,8 +118,8 @@ def passed(traces: dict[str, Trace], who: str, ax=None):
 
 
 def space_time(trace: Trace, ax=None):
-    """Every message on its way: a line for each client and one, in the middle, for the room; slanted lines from who says
-    it to the room, and from there to who hears it. Time runs to the right, and not to scale: each moment at which
+    """Every message on its way: a line for each client and one, in the middle, for the room; slanted lines from who
+    says it to the room, and from there to who hears it. Time runs to the right, and not to scale: each moment at which
     something happens has a place of its own. For up to 6 clients and 20 messages.
 
     The thick bar: in the pool. A stub that ends in a cross: the room has read this message while this client was in its
@@ -136,7 +136,8 @@ def space_time(trace: Trace, ax=None):
         ax.hlines(heights[name], *span, pale(colour), linewidth=7, zorder=1)
     gone = trace.gone()
     for name, time in trace.first("joined").items():
-        ax.hlines(heights[name], story.place(time), story.place(gone[name]) if name in gone else end, QUIET, linewidth=1)
+        until = story.place(gone[name]) if name in gone else end
+        ax.hlines(heights[name], story.place(time), until, QUIET, linewidth=1)
     ax.hlines(0, 0, end, QUIET, linewidth=3)
     for way in story.spoken:
         slant(ax, way, (heights[way.who], 0), colour)
@@ -146,9 +147,9 @@ def space_time(trace: Trace, ax=None):
         stub = 0.3 if heights[way.who] > 0 else -0.3
         ax.plot([way.start] * 2, [0, stub], "-x", color=ALARM, linewidth=1, markersize=4, markevery=[1])
     for event in trace.of("said"):
-        number, up = event.message.partition(" ")[2], 1 if heights[event.who] > 0 else -1
-        place = (story.place(event.time), heights[event.who]), (0, 6 * up)
-        ax.annotate(number, *place, textcoords="offset points", fontsize=7, ha="center", va="bottom" if up > 0 else "top")
+        place, number = (story.place(event.time), heights[event.who]), event.message.partition(" ")[2]
+        side = dict(xytext=(0, 6), va="bottom") if heights[event.who] > 0 else dict(xytext=(0, -6), va="top")
+        ax.annotate(number, place, textcoords="offset points", fontsize=7, ha="center", **side)
     bad = [("x", [(event.who, event.time) for event in trace.of("vanished")]), ("o", list(trace.evicted().items()))]
     for marker, moments in bad:
         mark(ax, heights, [(name, story.place(time)) for name, time in moments], marker)

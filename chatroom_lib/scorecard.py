@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from chatroom_lib import rooms
+from chatroom_lib.clients import Scenario
 from chatroom_lib.guarantees import GUARANTEES
 from chatroom_lib.scenarios import Maker
 from chatroom_lib.shrink import shrink
@@ -23,6 +24,7 @@ from chatroom_lib.worker import Outcome
 
 NOT_TESTED, KEPT = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
 KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.2)", "rgba(214, 0, 110, 0.25)"  # on light pages and on dark ones
+
 
 @dataclass
 class Score:
@@ -79,10 +81,10 @@ class Scorecard:
                 if verdicts:
                     worst, name = min(verdicts, key=lambda verdict: verdict[0].kept)
                     score.add(worst.kept, seed, name, worst.evidence)
-        failed = {name: seed for (name, seed), outcome in sorted(outcomes.items(), reverse=True) if outcome.failed}
-        names = [outcome.room for outcome in outcomes.values() if outcome.room and not isinstance(room, str)]
-        called = rooms.called(room)
-        return cls(min(names, default=called) if called == "<lambda>" else called, seeds, scores, cells, failed, room, scenarios)
+        failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
+        names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
+        name = names[0] if names and not isinstance(room, str) else rooms.called(room)
+        return cls(name, seeds, scores, cells, failed, room, scenarios)
 
     @property
     def broken(self) -> dict[str, Score]:
@@ -113,19 +115,16 @@ class Scorecard:
 
         Raises ValueError if it was never broken, or if the run fails when nobody watches over it.
         """
-        score = self.score_of(guarantee, scenario)
-        self.require_end(score)
-        return simulate(self.made_by, self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed)
+        return simulate(self.made_by, *self.first_broken(guarantee, scenario))
 
     def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
         """The smallest run that can be found which breaks a guarantee: with the fewest people, and then the fewest
         messages. It is looked for by leaving out people and messages of a run that broke it.
         """
-        score = self.score_of(guarantee, scenario)
-        self.require_end(score)
-        return shrink(self.made_by, self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed, guarantee)
+        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee)
 
-    def score_of(self, guarantee: str, scenario: str | None) -> Score:
+    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario, int]:
+        """The scenario and the seed of the first run that broke it."""
         if guarantee not in self.scores:
             raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
         if scenario is not None and scenario not in self.scenarios:
@@ -135,11 +134,9 @@ class Scorecard:
             where = f" in {scenario!r}" if scenario else ""
             why = f"was kept with all {score.tested} seeds" if score.tested else "could not be tested"
             raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
-        return score
-
-    def require_end(self, score: Score) -> None:
         if self.failed.get(score.scenario) == score.first_seed:
             raise ValueError(f"this run would do here what it did there: {score.evidence}")
+        return self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed
 
     # ------------------------------------------------------------ as a table
 
@@ -148,7 +145,7 @@ class Scorecard:
             guarantee: [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)]
             for guarantee, score in self.scores.items()
         }
-        remarks = [(name, f"{score.evidence} (seed {score.first_seed}, {score.scenario})") for name, score in self.broken.items()]
+        remarks = [(name, f"{s.evidence} (seed {s.first_seed}, {s.scenario})") for name, s in self.broken.items()]
         remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
         return Grid(self.room, self.seeds, ["any", *self.scenarios], rows, remarks)
 
@@ -160,6 +157,10 @@ class Scorecard:
 
     def _repr_html_(self):
         return self.grid()._repr_html_()
+
+
+def is_failure(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.failed
 
 
 def compare(*cards: Scorecard) -> "Grid":

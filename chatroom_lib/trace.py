@@ -225,7 +225,9 @@ class Trace:
         """For each client that heard anything, which messages of the others and its own it heard, in the order in which
         it first heard them. (What a room says by itself is not among them.)"""
         said = {event.message for event in self.of("said")}
-        orders = {name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names}
+        orders = {
+            name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names
+        }
         return {name: order for name, order in orders.items() if order}
 
     def disagreements(self) -> list[tuple[str, str, str, str]]:

@@ -63,7 +63,7 @@ def pack(room, scenarios: dict[str, Maker]) -> bytes:
     except Exception as error:  # whatever the objects that the room refers to may raise
         raise rooms.RoomError(
             f"{rooms.called(room)} cannot be sent to another process, where it would be tried: {described(error)}. "
-            "Let it refer to nothing that is running or open, or put it into a file and name that: path/to/file.py:Class"
+            "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:Class"
         ) from error
 
 
