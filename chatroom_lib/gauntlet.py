@@ -11,19 +11,18 @@ The runs take place in processes of their own, one for each core, so that no roo
 import inspect
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from chatroom_lib import rooms
-from chatroom_lib.clients import Scenario
 from chatroom_lib.progress import progress_bar
-from chatroom_lib.scenarios import SCENARIOS, Maker
+from chatroom_lib.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.scorecard import Scorecard
 from chatroom_lib.worker import Outcome, Worker, pack
 
 
 def check(
-    room, seeds: int = 200, *, scenarios: Mapping[str, Scenario | Maker] | None = None,
+    room, seeds: int = 200, *, scenarios: Scenarios | None = None,
     processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
@@ -36,7 +35,7 @@ def check(
     if seeds < 1:
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     require_maker(room)
-    chosen = {name: maker(scenario) for name, scenario in (SCENARIOS if scenarios is None else scenarios).items()}
+    chosen = SCENARIOS if scenarios is None else dict(scenarios)
     if not chosen:
         raise ValueError("there is no scenario to try the room in")
     trials = Trials(pack(room, chosen), seeds, list(chosen))
@@ -57,10 +56,6 @@ def require_maker(room) -> None:
         raise rooms.RoomError(
             f"{room!r:.80} cannot be tried: each run needs a new room, so name the class, or a function that makes one"
         )
-
-
-def maker(scenario: Scenario | Maker) -> Maker:
-    return (lambda chance: scenario) if isinstance(scenario, Scenario) else scenario
 
 
 def cores() -> int:

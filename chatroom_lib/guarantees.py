@@ -99,7 +99,7 @@ def total_order(trace: Trace) -> Verdict:
 @guarantee
 def no_false_eviction(trace: Trace) -> Verdict:
     """Nobody who is well is put out, loses the connection, or goes deaf while the others hear on."""
-    people = [client.name for client in trace.clients if well(client) and trace.of("joined", who=client.name)]
+    people = [client.name for client in trace.clients if well(client) and client.name in trace.first("entered")]
     evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
     for name in people:
         if name in evicted or name in lost:
@@ -110,7 +110,7 @@ def no_false_eviction(trace: Trace) -> Verdict:
         for name in people:
             if name not in trace.gone() and (last := deaf_to(name, trace)):
                 return broken(f"{name}, who was well, went deaf: the others heard {', '.join(last)}")
-    return KEPT if people else untested("nobody who is well has come")
+    return KEPT if people else untested("nobody who is well has come in")
 
 
 @guarantee
@@ -196,7 +196,7 @@ def bounded_memory(trace: Trace) -> Verdict:
     messages a bound of 300 or less is seen to be one. A room that stops reading holds no more.
     """
     planned = sum(len(client.moments) for client in trace.clients)
-    if planned < MANY or not late_readers(trace):
+    if planned < MANY or all(reads(client) for client in trace.clients):
         return untested(f"fewer than {MANY} messages, or nobody who does not read")
     if not trace.holdings:
         return untested("what the room holds is weighed in simulated runs only")
@@ -228,9 +228,11 @@ def rate_limit(trace: Trace) -> Verdict:
     flooders = [client.name for client in trace.clients if floods(client) and trace.of("said", who=client.name)]
     if not flooders:
         return untested("nobody floods the room")
+    heard_anything = False
     for client in trace.clients:
         for flooder in flooders:
             if client.prompt and client.name != flooder:
+                heard_anything = heard_anything or bool(trace.heard(client.name))
                 times = [event.time for event in trace.of("heard", who=client.name) if speaker(event) == flooder]
                 most = most_within(times, WINDOW)
                 if most > FLOOD * WINDOW:
@@ -238,7 +240,7 @@ def rate_limit(trace: Trace) -> Verdict:
     for client in trace.clients:
         if types(client) and (refused := trace.of("refused", who=client.name)):
             return broken(f"{client.name} types, and was refused {the([event.message for event in refused])}")
-    return KEPT
+    return KEPT if heard_anything else untested("nobody but who floods the room heard anything")
 
 
 # ---------------------------------------------------------------- who is who

@@ -5,7 +5,7 @@ room which limits them lets them speak; minutes of virtual time cost nothing. No
 to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 from chatroom_lib.clients import (
@@ -16,6 +16,7 @@ PACE = 1.5  # seconds between two messages of one person
 LONG_ENOUGH = 3000.0  # seconds; a run ends as soon as nothing can happen any more
 
 Maker = Callable[[Random], Scenario]
+Scenarios = Mapping[str, Scenario | Maker]  # by their names
 SCENARIOS: dict[str, Maker] = {}
 
 

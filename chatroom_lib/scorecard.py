@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from html import escape
 from io import StringIO
-from random import Random
 from textwrap import fill
 
 from rich import box
@@ -16,7 +15,7 @@ from rich.text import Text
 from chatroom_lib import rooms
 from chatroom_lib.clients import Scenario
 from chatroom_lib.guarantees import GUARANTEES
-from chatroom_lib.scenarios import Maker
+from chatroom_lib.scenarios import Maker, Scenarios
 from chatroom_lib.shrink import shrink
 from chatroom_lib.simulation import simulate
 from chatroom_lib.trace import Trace
@@ -64,10 +63,10 @@ class Scorecard:
     cells: dict[tuple[str, str], Score]  # (guarantee, scenario) -> in this one
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: object = field(repr=False, compare=False)  # what makes the room
-    scenarios: dict[str, Maker] = field(repr=False, compare=False)
+    scenarios: Scenarios = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, room, scenarios: dict[str, Maker], seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
+    def of(cls, room, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
         cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}
@@ -123,7 +122,7 @@ class Scorecard:
         """
         return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee)
 
-    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario, int]:
+    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
         """The scenario and the seed of the first run that broke it."""
         if guarantee not in self.scores:
             raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
@@ -136,7 +135,7 @@ class Scorecard:
             raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
         if self.failed.get(score.scenario) == score.first_seed:
             raise ValueError(f"this run would do here what it did there: {score.evidence}")
-        return self.scenarios[score.scenario](Random(score.first_seed)), score.first_seed
+        return self.scenarios[score.scenario], score.first_seed
 
     # ------------------------------------------------------------ as a table
 
@@ -200,7 +199,7 @@ class Grid:
             yield Text.assemble((what, "bold"), f": {why}")
 
     def __repr__(self):
-        console = Console(file=StringIO(), width=110)
+        console = Console(file=StringIO(), width=110, color_system=None, force_terminal=False, force_jupyter=False)
         console.print(self)
         return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from random import Random
 
 from chatroom_lib.clients import Client, Scenario
 from chatroom_lib.guarantees import GUARANTEES
+from chatroom_lib.scenarios import Maker
 from chatroom_lib.simulation import simulate
 from chatroom_lib.trace import Trace
 
 TRIES = 10  # seeds with which a smaller scenario is tried before it counts as one that keeps the guarantee
 
 
-def shrink(room, scenario: Scenario, seed: int, guarantee: str) -> Trace:
+def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace:
     """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
+    if not isinstance(scenario, Scenario):
+        scenario = scenario(Random(seed))
     smallest = simulate(room, scenario, seed)
     while smaller := next(failing_runs(room, scenario, guarantee), None):
         scenario, smallest = smaller

@@ -14,6 +14,7 @@ import contextlib
 import heapq
 import itertools
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -33,13 +34,16 @@ MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never 
 MOST_TURNS_AT_ONCE = 50_000  # the same, for turns in which no time passes
 
 
-def simulate(room, scenario: Scenario, seed: int = 0) -> Trace:
+def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], seed: int = 0) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
-    Returns the Trace. The run ends when it is at rest, or after `scenario.duration` virtual seconds.
-    Works anywhere, cells included. Raises RuntimeError if the room does not even start.
+    A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
+    The run ends when it is at rest, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
+    Raises RuntimeError if the room does not even start.
     """
     room = rooms.new(room)
+    if not isinstance(scenario, Scenario):
+        scenario = scenario(random.Random(seed))
     try:
         asyncio.get_running_loop()
     except RuntimeError:

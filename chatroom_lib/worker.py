@@ -14,8 +14,6 @@ import signal
 import subprocess
 import sys
 import threading
-from importlib.machinery import PathFinder
-from random import Random
 from types import FrameType
 from typing import NamedTuple
 
@@ -24,7 +22,7 @@ import cloudpickle
 from chatroom_lib import rooms
 from chatroom_lib.guarantees import GUARANTEES, Verdict, broken, described, judge, untested
 from chatroom_lib.primitives import is_rooms_own
-from chatroom_lib.scenarios import Maker
+from chatroom_lib.scenarios import Scenarios
 from chatroom_lib.simulation import simulate
 
 TICK = 1.0  # seconds from one look at a run to the next
@@ -52,7 +50,7 @@ def failure(why: str) -> Outcome:
 # ---------------------------------------------------------------- here, where the question is asked
 
 
-def pack(room, scenarios: dict[str, Maker]) -> bytes:
+def pack(room, scenarios: Scenarios) -> bytes:
     """A room (a name, a class, or a function that makes one) and scenarios, ready for another process.
 
     Raises RoomError if they cannot go there.
@@ -71,7 +69,7 @@ def pack(room, scenarios: dict[str, Maker]) -> bytes:
 def everything_by_value(*things):
     """Send along the code of modules that another process could not import by their name."""
     names = {getattr(thing, "__module__", None) for thing in things} - {None, "__main__"}
-    sent = [sys.modules[name] for name in names if name in sys.modules and not PathFinder.find_spec(name.split(".")[0])]
+    sent = [sys.modules[name] for name in names if name in sys.modules and not importable(name.partition(".")[0])]
     for module in sent:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -79,6 +77,11 @@ def everything_by_value(*things):
     finally:
         for module in sent:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def importable(name: str) -> bool:
+    """Would `import` find this module, if it were not loaded yet?"""
+    return any(finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
 
 
 class Worker:
@@ -167,10 +170,9 @@ def answers_to(questions, watch: "Watch"):
         watch.pause()
 
 
-def attempt(room, scenario: Maker, seed: int) -> Outcome:
-    company = scenario(Random(seed))
+def attempt(room, scenario, seed: int) -> Outcome:
     try:
-        trace = simulate(room, company, seed)
+        trace = simulate(room, scenario, seed)
     except BaseException as error:  # that of a room which does not start, or whatever it throws at us
         return failure(described(error))
     failed = trace.ending in ("never rests", "never yields") or any(isinstance(e, MemoryError) for e in trace.errors)

@@ -1,0 +1,27 @@
+"""Checks for chapter 04: a small gauntlet each."""
+
+from chatroom_lib import check as gauntlet
+from exercises import NotYet, check
+
+SEEDS = 5
+MENDED = ("no-false-eviction", "recovery", "no-leak", "no-crash", "at-most-once", "prompt-join")
+
+
+@check
+def check_everything_is_kept(room: type) -> None:
+    card = gauntlet(room, SEEDS, progress=False)
+    for name, score in card.broken.items():
+        raise NotYet(f"{len(card.kept)} of {len(card.scores)} kept. {name}: {score.evidence} ({score.scenario})")
+    if card.untested:
+        raise NotYet(f"nothing is broken, but {' and '.join(card.untested)} could not be tested")
+
+
+@check
+def check_nobody_else_is_put_out(room: type) -> None:
+    card = gauntlet(room, SEEDS, progress=False)
+    for name in MENDED:
+        if name not in card.kept:
+            score = card.scores[name]
+            raise NotYet(f"{name}: {score.evidence} ({score.scenario})" if score.broken else f"{name} was not tested")
+    if card.cells["delivery", "churn"].broken:
+        raise NotYet(f"delivery: {card.cells['delivery', 'churn'].evidence} (churn)")

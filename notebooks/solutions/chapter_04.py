@@ -1,0 +1,45 @@
+"""Solutions for the exercises of chapter 04."""
+
+import asyncio
+
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib import MessageError, decode, encode, limits, rooms
+from chatroom_lib.contestants import FastAPIManager
+
+
+class Room1(rooms.get("v3.2")):
+    """Who does not keep up is put out, and who types may type."""
+
+    async def read(self, client):
+        limiter, clock = limits.TokenBucket(limit=1, burst=5), asyncio.get_running_loop().time
+        try:
+            async for frame in client.connection:
+                message = decode(frame)
+                if wait := limiter.wait(clock()):
+                    self.refuse(client, message, wait)
+                else:
+                    await self.saying.put(message)
+        except MessageError as error:
+            await client.connection.close(1007, str(error))
+        except ConnectionClosed:
+            pass
+        await self.leaving.put(client)
+
+    def deliver(self, client, message):
+        try:
+            client.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            client.connection.transport.abort()  # its reader then tells the hub
+
+
+class Room2(FastAPIManager):
+    """A send that fails is the end of the visit of the one it was meant for, and of nobody else's."""
+
+    async def broadcast(self, message):
+        frame = encode(message)
+        for connection in list(self.active):
+            try:
+                await connection.send(frame)
+            except ConnectionClosed:
+                pass  # its own visit takes it out of the list
