@@ -66,6 +66,8 @@ def count_messages(roots: Iterable) -> int:
             texts += len(thing) >= LONG
         elif isinstance(thing, FunctionType):
             ahead += [*(thing.__closure__ or ()), *(thing.__defaults__ or ())]
+        elif isinstance(thing, dict):  # its keys are no business of the garbage collector's, if they are texts
+            ahead += [*thing.keys(), *thing.values()]
         elif not isinstance(thing, NOT_HELD):
             ahead += gc.get_referents(thing)
     return texts

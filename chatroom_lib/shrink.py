@@ -1,6 +1,6 @@
 """The shortest run that breaks a guarantee: leave out people and messages for as long as it still does."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
@@ -18,33 +18,41 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace
     if not isinstance(scenario, Scenario):
         scenario = scenario(Random(seed))
     smallest = simulate(room, scenario, seed)
-    while smaller := next(failing_runs(room, scenario, guarantee), None):
-        scenario, smallest = smaller
+    for smaller_ones in (with_fewer_people, with_fewer_messages):
+        while found := first_failing(room, smaller_ones(scenario), guarantee):
+            scenario, smallest = found
     return smallest
 
 
-def failing_runs(room, scenario: Scenario, guarantee: str) -> Iterator[tuple[Scenario, Trace]]:
-    """Of all scenarios a step smaller, those that break the guarantee with one of the first seeds."""
-    for candidate in smaller_ones(scenario):
+def first_failing(room, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, Trace] | None:
+    """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that run."""
+    for scenario in scenarios:
         for seed in range(TRIES):
-            trace = simulate(room, candidate, seed)
-            if GUARANTEES[guarantee](trace).kept is False:
-                yield candidate, trace
+            trace = simulate(room, scenario, seed)
+            kept = GUARANTEES[guarantee](trace).kept
+            if kept is False:
+                return scenario, trace
+            if kept is None:  # nothing to break it is left, and no other seed brings it back
                 break
+    return None
 
 
-def smaller_ones(scenario: Scenario) -> Iterator[Scenario]:
-    """Without one of the people; and then with fewer messages of one of them."""
+def with_fewer_people(scenario: Scenario) -> Iterator[Scenario]:
+    """Without one of them."""
     people = scenario.clients
     for index in range(len(people)):
         if len(people) > 1:
             yield replace(scenario, clients=people[:index] + people[index + 1 :])
-    for share in (0.5, 0.8, 1):
-        for index, client in enumerate(people):
-            count = len(client.moments)
-            fewer = min(int(count * share), count - 1)
-            if fewer >= 0:
-                yield replace(scenario, clients=(*people[:index], saying(client, fewer), *people[index + 1 :]))
+
+
+def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
+    """Without all, half, a quarter ... of what one of them says, down to one message."""
+    people = scenario.clients
+    for index, client in enumerate(people):
+        count = less = len(client.moments)
+        while less:
+            yield replace(scenario, clients=(*people[:index], saying(client, count - less), *people[index + 1 :]))
+            less //= 2
 
 
 def saying(client: Client, messages: int) -> Client:

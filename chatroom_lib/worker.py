@@ -27,7 +27,7 @@ from chatroom_lib.simulation import simulate
 
 TICK = 1.0  # seconds from one look at a run to the next
 PATIENCE = 3  # looks at one and the same turn of the event loop, after which it is broken off
-STUBBORN = 3  # times that a room may catch that and go on
+STUBBORN = 1  # times that a room may catch that and go on
 LONGEST_RUN = 30.0  # seconds; a run that lasts longer is ended with its process
 MEMORY = 1 << 30  # bytes that a worker may take
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.worker import main; main()"
@@ -96,9 +96,14 @@ class Worker:
         try:
             if not self.process:
                 self.start()
-            return self.question((scenario, seed))
+            outcome = self.question((scenario, seed))
+        except TimeoutError:
+            outcome = failure(f"the room does not give up its turn, and the run did not end in {LONGEST_RUN:.0f} s")
         except (EOFError, OSError, pickle.UnpicklingError):
-            return failure(f"the room ended its process ({self.end()})")
+            outcome = failure(f"the room ended its process ({self.end()})")
+        if outcome.failed:
+            self.end()  # who knows what else it has done there
+        return outcome
 
     def start(self) -> None:
         command = [sys.executable, "-c", START, json.dumps(sys.path)]
@@ -109,13 +114,18 @@ class Worker:
             raise rooms.RoomError(problem)
 
     def question(self, question):
-        """Ask the process something, and return its answer; it is killed if it takes too long."""
-        watchdog = threading.Timer(LONGEST_RUN, self.process.kill)
+        """Ask the process something, and return its answer. If it takes too long, it is killed: TimeoutError."""
+        expired = threading.Event()
+        watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), self.process.kill()))
         watchdog.start()
         try:
             pickle.dump(question, self.process.stdin)
             self.process.stdin.flush()
             return pickle.load(self.process.stdout)
+        except EOFError:
+            if expired.is_set():
+                raise TimeoutError from None
+            raise
         finally:
             watchdog.cancel()
 
@@ -146,12 +156,16 @@ def main() -> None:
     limit_memory()
     gc.freeze()  # what is loaded by now stays
     gc.set_threshold(20_000)  # each run leaves much, and all of it at once
-    watch = Watch()
+    watch = Watch(answers)
     with contextlib.suppress(EOFError):  # the end of the questions
         for answer in answers_to(questions, watch):
-            pickle.dump(answer, answers)
-            answers.flush()
+            tell(answer, answers)
     os._exit(0)  # at once, whatever threads a room has left behind
+
+
+def tell(answer, answers) -> None:
+    pickle.dump(answer, answers)
+    answers.flush()
 
 
 def answers_to(questions, watch: "Watch"):
@@ -193,7 +207,8 @@ class NeverYields(BaseException):
 class Watch:
     """Looks at the run every now and then, and breaks off a turn of the event loop that does not end."""
 
-    def __init__(self):
+    def __init__(self, answers):
+        self.answers = answers
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self.look)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -215,9 +230,10 @@ class Watch:
         if self.looks < PATIENCE:
             return
         self.looks, self.broken_off = 0, self.broken_off + 1
-        if self.broken_off > STUBBORN:
-            os._exit(1)
         error = NeverYields(f"the room does not give up its turn{place(frame)}")
+        if self.broken_off > STUBBORN:
+            tell(failure(str(error)), self.answers)
+            os._exit(1)
         if loop:
             loop.call_exception_handler({"exception": error})
             loop.after_turn = lambda: None  # what the room does about the exception is our doing, not its own

@@ -1,0 +1,542 @@
+"""check(): every room is judged, none is suffered, and the same seeds give the same scorecard everywhere."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib import Scenario, check, compare, frozen, listener, rooms, simulate, talker
+from chatroom_lib.contestants import CONTESTANTS
+from chatroom_lib.gauntlet import cores
+from chatroom_lib.guarantees import GUARANTEES, judge
+from chatroom_lib.rooms import v1, v3
+from chatroom_lib.scenarios import SCENARIOS
+
+two = {"two": Scenario([talker("Ann", says=3), listener("Bob")], duration=30)}
+quiet = partial(check, progress=False)
+
+
+@pytest.fixture(scope="module")
+def v1_1():
+    return quiet("v1.1", seeds=12)
+
+
+# ---------------------------------------------------------------- what each version breaks
+
+BROKEN = {
+    "v1": {"delivery", "total-order", "no-head-of-line-blocking", "no-leak", "rate-limit"},
+    "v1.1": {*GUARANTEES} - {"at-most-once", "no-crash"},
+    "v2": {"delivery", "prompt-join", "no-head-of-line-blocking", "bounded-memory"},  # its delay keeps a flood away
+    "v2-rw": {*GUARANTEES} - {"at-most-once", "no-false-eviction", "no-crash"},
+    "v3": {"delivery", "prompt-join", "no-head-of-line-blocking", "recovery", "no-leak", "rate-limit"},
+    "v3.1": {"delivery", "rate-limit"},
+    "v3.2": {"delivery", "rate-limit"},
+    "FastAPIManager": {
+        *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "recovery", "rate-limit"),
+    },
+    "LibraryBroadcast": {"bounded-memory", "rate-limit"},
+    "UnboundedQueues": {"bounded-memory", "rate-limit"},
+    "EvictingHub": {"rate-limit"},
+}
+
+
+@pytest.mark.parametrize("room", [*rooms.VERSIONS, *CONTESTANTS])
+def test_every_room_breaks_what_its_docstring_says_and_nothing_else(room, v1_1):
+    card = v1_1 if room == "v1.1" else quiet(CONTESTANTS.get(room, room), seeds=8)
+    assert set(card.broken) == BROKEN[room]
+    assert card.untested == [] and set(card.kept) == {*GUARANTEES} - BROKEN[room] and card.failed == {}
+
+
+def test_each_scenario_is_as_long_as_it_needs_to_be():
+    for name, scenario in SCENARIOS.items():
+        for room in ("v2", "v3.1"):  # the slowest of all, and one in which nobody waits
+            assert simulate(room, scenario, seed=1).ending == "at rest", (room, name)
+
+
+# ---------------------------------------------------------------- the same seeds, the same scorecard
+
+SET_ROOM = """
+from websockets.exceptions import ConnectionClosed
+
+class SetRoom:
+    def __init__(self):
+        self.people = set()
+    async def __aenter__(self):
+        return self
+    async def __aexit__(self, *exc):
+        pass
+    async def handle(self, connection):
+        self.people.add(connection)
+        try:
+            async for frame in connection:
+                for other in self.people.copy():
+                    await other.send(frame)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.people.discard(connection)
+    def members(self):
+        return self.people
+"""
+
+
+@pytest.mark.parametrize("room", ["v1.1", "set_room.py:SetRoom"])
+def test_two_processes_with_different_hash_seeds_agree(room, tmp_path):
+    (tmp_path / "set_room.py").write_text(SET_ROOM)
+
+    def card(hash_seed: str) -> str:
+        command = [sys.executable, "-m", "chatroom_lib", "check", room, "--seeds", "3", "--json"]
+        options = dict(env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=tmp_path, timeout=100)
+        return subprocess.run(command, capture_output=True, text=True, check=True, **options).stdout
+
+    first, second = card("1"), card("4711")
+    assert first == second and json.loads(first)["room"] == room
+
+
+def test_more_seeds_change_nothing_about_the_first_ones_nor_do_more_processes(v1_1):
+    fewer = quiet("v1.1", seeds=3, processes=1)
+    for key, score in fewer.cells.items():
+        assert score.first_seed == (v1_1.cells[key].first_seed if (v1_1.cells[key].first_seed or 0) < 3 else None)
+    assert fewer == quiet("v1.1", seeds=3, processes=3)
+
+
+# ---------------------------------------------------------------- the scorecard
+
+
+def test_the_counts_add_up(v1_1):
+    for (_, scenario), score in [*v1_1.cells.items(), *(((name, None), score) for name, score in v1_1.scores.items())]:
+        assert score.kept + score.broken == score.tested <= 12
+        assert (score.first_seed is None) == (score.evidence is None) == (score.broken == 0)
+        assert scenario is None or score.scenario in (None, scenario)
+    for guarantee, score in v1_1.scores.items():
+        cells = [v1_1.cells[guarantee, scenario] for scenario in SCENARIOS]
+        assert max(cell.broken for cell in cells) <= score.broken <= sum(cell.broken for cell in cells)
+
+
+def test_as_a_dictionary_it_is_json_with_what_the_contract_names(v1_1):
+    document = json.loads(json.dumps(v1_1.as_dict()))
+    assert document["room"] == "v1.1" and document["seeds"] == 12
+    assert list(document["guarantees"]) == list(GUARANTEES)
+    assert {"tested", "kept", "broken", "first_seed", "scenario"} <= set(document["guarantees"]["delivery"])
+
+
+@pytest.mark.parametrize("guarantee", ["delivery", "total-order", "no-false-eviction", "no-leak", "rate-limit"])
+def test_replay_shows_the_run_that_the_evidence_is_from(v1_1, guarantee):
+    trace = v1_1.replay(guarantee)
+    score = v1_1.scores[guarantee]
+    assert trace.seed == score.first_seed and judge(trace)[guarantee].evidence == score.evidence
+
+
+def test_replay_takes_a_scenario(v1_1):
+    trace = v1_1.replay("no-head-of-line-blocking", "slow reader")
+    assert judge(trace)["no-head-of-line-blocking"].evidence == (
+        v1_1.cells["no-head-of-line-blocking", "slow reader"].evidence
+    )
+
+
+@pytest.mark.parametrize(
+    "guarantee, scenario, problem",
+    [
+        ("at-most-once", None, "was kept with all 12 seeds"),
+        ("recovery", "healthy", "could not be tested"),
+        ("no-such-thing", None, "no guarantee 'no-such-thing': there are delivery"),
+        ("delivery", "no such day", "no scenario 'no such day': there are healthy"),
+    ],
+)
+def test_a_run_that_is_not_there_is_said_to_be_so(v1_1, guarantee, scenario, problem):
+    with pytest.raises(ValueError, match=problem):
+        v1_1.replay(guarantee, scenario)
+
+
+def test_the_shortest_run_cannot_be_made_shorter(v1_1):
+    trace = v1_1.shortest("no-false-eviction")
+    assert judge(trace)["no-false-eviction"].kept is False
+    assert trace.names == ["Bob", "Cy"] and len(trace.of("said")) == 6  # 4 fill the buffers, and 2 wait
+    fewer = [talker("Cy", says=5, every=1.5, size=4000), next(c for c in trace.clients if c.name == "Bob")]
+    for seed in range(30):
+        runs = [simulate("v1.1", Scenario(people, 300), seed) for people in (fewer, fewer[::-1])]
+        assert all(judge(run)["no-false-eviction"].kept for run in runs)
+
+
+def test_a_shortest_run_may_be_that_of_people_who_type():
+    card = quiet("v3.2", seeds=1)
+    trace = card.shortest("rate-limit")
+    assert len(trace.clients) <= 2 and len(trace.of("refused", who="Pat")) >= 1
+
+
+def test_the_tables_name_every_guarantee_and_say_why(v1_1):
+    text, html = repr(v1_1), v1_1._repr_html_()
+    for name in GUARANTEES:
+        assert name in text and f">{name}</th>" in html
+    assert v1_1.scores["delivery"].evidence in " ".join(text.split())
+    assert "\x1b" not in text and max(map(len, text.splitlines())) <= 110
+
+
+def test_a_room_cannot_put_html_into_the_table():
+    class Vandal(v1.Room):
+        async def handle(self, connection):
+            raise ValueError("<img src=x onerror=alert(1)>")
+
+    Vandal.__name__ = "<script>"
+    html = quiet(Vandal, seeds=1, scenarios=two)._repr_html_()
+    assert "<script" not in html and "<img" not in html and "&lt;img" in html
+
+
+def test_cards_stand_side_by_side(v1_1):
+    other = quiet("v3.1", seeds=12, scenarios={"healthy": SCENARIOS["healthy"]})
+    grid = compare(v1_1, other)
+    assert grid.columns == ["v1.1", "v3.1"] and [score.mark for score in grid.rows["delivery"]] == ["12", "\u2713"]
+    assert "v3.1" in repr(grid) and "v3.1" in grid._repr_html_()
+    with pytest.raises(ValueError, match="same number of seeds"):
+        compare(v1_1, quiet("v1", seeds=1, scenarios=two))
+
+
+# ---------------------------------------------------------------- rooms that the project has not seen
+
+
+class Simple(v1.Room):
+    """A plain and correct room for those who read."""
+
+    async def handle(self, connection):
+        self.connections.append(connection)
+        try:
+            async for frame in connection:
+                await self.pass_on(frame)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.connections.remove(connection)
+
+    async def pass_on(self, frame):
+        for connection in list(self.connections):
+            with contextlib.suppress(ConnectionClosed):
+                await connection.send(frame)
+
+
+def test_a_room_with_notices_a_welcome_and_a_heartbeat_is_not_blamed_for_them():
+    class Talkative(Simple):
+        async def handle(self, connection):
+            await connection.send('{"token": "chatroom", "content": "welcome"}')
+            await self.pass_on('{"token": "chatroom", "content": "somebody has come"}')
+            beat = asyncio.create_task(self.beat(connection))
+            try:
+                await super().handle(connection)
+            finally:
+                beat.cancel()
+
+        async def beat(self, connection):
+            while True:
+                await asyncio.sleep(5)
+                with contextlib.suppress(ConnectionClosed):
+                    await connection.send('{"token": "chatroom", "content": "still here"}')
+
+    healthy = {name: SCENARIOS[name] for name in ("healthy", "churn", "late joiner", "stillborn", "mass leave")}
+    assert quiet(Talkative, seeds=4, scenarios=healthy).broken == {}
+
+
+def test_a_room_that_gives_up_on_the_slow_after_a_time():
+    class Impatient(Simple):
+        async def pass_on(self, frame):
+            await asyncio.gather(*(self.send(connection, frame) for connection in list(self.connections)))
+
+        async def send(self, connection, frame):
+            try:
+                async with asyncio.timeout(0.5):
+                    await connection.send(frame)
+            except TimeoutError:
+                connection.transport.abort()
+            except ConnectionClosed:
+                pass
+
+    assert set(quiet(Impatient, seeds=3).broken) <= {"rate-limit", "total-order"}
+
+
+def test_frames_that_are_no_messages_are_nothing_heard():
+    class Babbles(Simple):
+        async def pass_on(self, frame):
+            await super().pass_on("hello")
+
+    card = quiet(Babbles, seeds=1, scenarios=two)
+    assert "what it got was no message" in card.scores["delivery"].evidence and not card.scores["at-most-once"].tested
+
+
+# ---------------------------------------------------------------- rooms that are judged, not suffered
+
+
+class Raises(Simple):
+    async def pass_on(self, frame):
+        raise LookupError("on purpose")
+
+
+class Exits(Simple):
+    async def pass_on(self, frame):
+        sys.exit(3)
+
+
+class Interrupts(Simple):
+    async def pass_on(self, frame):
+        raise KeyboardInterrupt
+
+
+class Hangs(Simple):
+    async def pass_on(self, frame):
+        await asyncio.get_running_loop().create_future()
+
+
+class NeverStarts(Simple):
+    async def __aenter__(self):
+        await asyncio.get_running_loop().create_future()
+
+
+class NeverRests(Simple):
+    async def handle(self, connection):
+        while True:
+            await asyncio.sleep(0)
+
+
+class NeverYields(Simple):
+    async def pass_on(self, frame):
+        while True:
+            pass
+
+
+class SleepsForReal(Simple):
+    async def pass_on(self, frame):
+        time.sleep(3600)
+
+
+class NeverEndsItsOwnMaking(Simple):
+    def __init__(self):
+        super().__init__()
+        while True:
+            pass
+
+
+class CannotBeStopped(Simple):
+    async def pass_on(self, frame):
+        while True:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                pass
+
+
+class EndsItsProcess(Simple):
+    async def pass_on(self, frame):
+        os._exit(3)
+
+
+class KillsItsProcess(Simple):
+    async def pass_on(self, frame):
+        os.kill(os.getpid(), 9)
+
+
+class FillsTheMemory(Simple):
+    async def pass_on(self, frame):
+        self.much = bytearray(1 << 40)
+
+
+class ListsNames(Simple):
+    def members(self):
+        return ["Ann"]
+
+
+class CannotList(Simple):
+    def members(self):
+        raise LookupError("no list")
+
+
+JUDGED = {
+    Raises: "LookupError: on purpose",
+    Exits: "SystemExit: 3",
+    Interrupts: "KeyboardInterrupt",
+    NeverStarts: "the room does not start: NeverStarts.__aenter__ does not return",
+    NeverRests: "the room never rests",
+    NeverYields: "the room does not give up its turn: NeverYields.pass_on, line",
+    SleepsForReal: "the room does not give up its turn: SleepsForReal.pass_on, line",
+    NeverEndsItsOwnMaking: "the room does not give up its turn: NeverEndsItsOwnMaking.__init__, line",
+    CannotBeStopped: "the room does not give up its turn: CannotBeStopped.pass_on, line",
+    EndsItsProcess: "the room ended its process (exit code 3)",
+    KillsItsProcess: "the room ended its process (SIGKILL)",
+    FillsTheMemory: "MemoryError",
+    ListsNames: "members() must list connections, and one of its items is 'Ann'",
+    CannotList: "LookupError: no list",
+}
+
+
+@pytest.mark.parametrize("room", JUDGED, ids=lambda room: room.__name__)
+def test_a_room_that_does_its_worst_is_judged(room):
+    card = quiet(room, seeds=2, scenarios=two)
+    assert JUDGED[room] in card.scores["no-crash"].evidence
+    assert not card.scores["at-most-once"].tested or room in (CannotList, ListsNames)
+
+
+def test_a_run_that_hears_no_signal_is_ended_with_its_process(monkeypatch):
+    monkeypatch.setattr("chatroom_lib.worker.LONGEST_RUN", 3.0)
+
+    class Deep(Simple):
+        async def pass_on(self, frame):
+            sum(itertools.repeat(0))  # no Python code runs in there
+
+    assert "the run did not end in 3 s" in quiet(Deep, seeds=1, scenarios=two).scores["no-crash"].evidence
+
+
+def test_a_room_that_waits_for_ever_delivers_nothing():
+    card = quiet(Hangs, seeds=2, scenarios=two)
+    assert card.scores["delivery"].broken == 2 and card.kept == ["no-false-eviction", "no-crash"]
+
+
+def test_a_scenario_is_tried_no_further_once_a_run_has_failed_and_the_others_are():
+    def hazard(chance):
+        name = "Bomb" if chance.random() < 0.3 else "Ann"
+        return Scenario([talker(name, says=1), listener("Bob")], duration=30)
+
+    class Explodes(Simple):
+        async def pass_on(self, frame):
+            if "Bomb" in frame:
+                os._exit(7)
+            await super().pass_on(frame)
+
+    first = next(seed for seed in range(99) if random.Random(seed).random() < 0.3)
+    card = quiet(Explodes, seeds=first + 20, scenarios={"hazard": hazard, **two}, processes=2)
+    assert card.failed == {"hazard": first}
+    assert card.cells["delivery", "hazard"].kept == first and card.cells["delivery", "two"].kept == first + 20
+    assert card.cells["no-crash", "hazard"].first_seed == first
+    with pytest.raises(ValueError, match="would do here what it did there"):
+        card.replay("no-crash")
+
+
+def test_a_room_may_print_and_leave_threads_and_processes_behind(capfd, tmp_path):
+    class Untidy(Simple):
+        async def pass_on(self, frame):
+            print("x" * 100_000, flush=True)
+            os.write(1, b"y" * 1000)
+            child = subprocess.Popen(["sleep", "600"])
+            with open(tmp_path / "children", "a") as children:
+                children.write(f"{child.pid}\n")
+            await super().pass_on(frame)
+
+    assert quiet(Untidy, seeds=1, scenarios=two).broken == {}
+    assert capfd.readouterr() == ("", "")
+    for pid in map(int, (tmp_path / "children").read_text().split()):
+        for _ in range(50):
+            if not runs(pid):
+                break
+            time.sleep(0.1)
+        assert not runs(pid)
+
+
+def runs(pid: int) -> bool:
+    """Is there such a process, and is it no corpse that waits for its parent?"""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_no_process_is_left_behind_when_a_check_is_interrupted(monkeypatch):
+    from chatroom_lib import gauntlet, worker
+
+    started = []
+    start = worker.Worker.start
+
+    def noted_start(self):
+        start(self)
+        started.append(self.process.pid)
+
+    def interrupted(running, timeout):
+        while not started:
+            time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker.Worker, "start", noted_start)
+    monkeypatch.setattr(gauntlet, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quiet("v1", seeds=1000)
+    assert not any(runs(pid) for pid in started)
+
+
+# ---------------------------------------------------------------- how a room gets there
+
+
+def test_a_room_may_be_a_version_a_class_a_function_a_partial_or_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text(SET_ROOM)
+    path = f"{tmp_path}/mine.py:SetRoom"
+    small = 2
+    makers = {
+        "v3": "v3",
+        "Room": type("Room", (v3.Room,), {}),
+        "v3.1": lambda: rooms.get("v3.1")(outbox_size=small),
+        "v3.2": partial(rooms.get("v3.2"), outbox_size=2),
+        path: path,
+        "SetRoom": rooms.get(path),
+    }
+    for name, maker in makers.items():
+        card = quiet(maker, seeds=1, scenarios=two)
+        assert card.room == name and card.broken == {}, name
+
+
+@pytest.mark.parametrize(
+    "room, problem",
+    [
+        ("v9", "no room 'v9'"),
+        ("nowhere.py:Room", "no file nowhere.py"),
+        (v1.Room(), "each run needs a new room"),
+        (42, "each run needs a new room"),
+        (dict, "dict is not a room: it lacks"),
+        (type("Sized", (v1.Room,), {"__init__": lambda self, size: None}), "missing a required argument: 'size'"),
+    ],
+)
+def test_what_is_no_room_is_said_to_be_none(room, problem):
+    with pytest.raises(rooms.RoomError, match=problem):
+        quiet(room, seeds=1)
+
+
+def test_a_room_that_holds_what_cannot_be_sent_is_told_so():
+    lock = threading.Lock()
+
+    class Holds(v1.Room):
+        def members(self):
+            with lock:
+                return super().members()
+
+    with pytest.raises(rooms.RoomError, match="Holds cannot be sent to another process"):
+        quiet(Holds, seeds=1)
+
+
+@pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(scenarios={})])
+def test_nothing_to_do_is_an_error(wrong):
+    with pytest.raises(ValueError):
+        quiet("v1", **wrong)
+
+
+def test_it_uses_the_cores_that_it_may_use():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_it_works_in_a_cell_and_shows_how_far_it_is_and_nothing_of_it_remains(tmp_path):
+    import nbformat
+    from nbclient import NotebookClient
+
+    source = 'from chatroom_lib import check\ncheck("v3.1", seeds=1)'
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=100, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    bar, card = notebook.cells[0].outputs
+    assert bar.data["text/html"] == "" and "no-head-of-line-blocking" in card.data["text/html"]
+
+
+def test_frozen_people_and_their_deaths_are_in_the_scenarios():
+    people = [client for scenario in SCENARIOS.values() for client in scenario(random.Random(0)).clients]
+    assert any(client == frozen("Bob") for client in people) and len(SCENARIOS) == 9

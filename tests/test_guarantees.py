@@ -1,0 +1,358 @@
+"""Each guarantee is kept by a good room, broken by one spoilt on purpose, and not tested where nothing tests it."""
+
+import asyncio
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from chatroom_lib import Scenario, decode, flooder, frozen, late_joiner, leaving, limits, listener
+from chatroom_lib import live, run, simulate, slow_reader, talker, vanishing
+from chatroom_lib.clients import Client
+from chatroom_lib.guarantees import GUARANTEES, described, judge, most_within
+from chatroom_lib.rooms import v1
+from chatroom_lib.scenarios import SCENARIOS
+from chatroom_lib.trace import Event, Trace
+from chatroom_lib.waiting import Wait
+
+SEEDS = range(3)
+SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions" / "chapter_04.py"
+spec = importlib.util.spec_from_file_location("solutions_04", SOLUTIONS)
+solutions = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(solutions)
+Good = solutions.Room1
+
+
+def verdicts(room, scenario, seeds=SEEDS):
+    """(scenario, seed) -> guarantee -> verdict."""
+    return {seed: judge(simulate(room, scenario, seed)) for seed in seeds}
+
+
+# ---------------------------------------------------------------- a good room, and the same room spoilt
+
+
+@pytest.fixture(scope="module")
+def good():
+    return {name: verdicts(Good, scenario) for name, scenario in SCENARIOS.items()}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_good_room_breaks_nothing(good, scenario):
+    broken = {name: v.evidence for seed in SEEDS for name, v in good[scenario][seed].items() if v.kept is False}
+    assert broken == {}
+
+
+class Drops(Good):
+    """Every fifth message is not for Cy."""
+
+    count = 0
+
+    async def broadcast(self, message):
+        self.count += 1
+        for client in self.clients[:-1] if self.count % 5 == 0 else self.clients:
+            self.deliver(client, message)
+
+
+class Duplicates(Good):
+    async def broadcast(self, message):
+        for _ in range(2):
+            await super().broadcast(message)
+
+
+class Reorders(Good):
+    """The first in the list hears Ann a little later than the others do."""
+
+    async def broadcast(self, message):
+        loop = asyncio.get_running_loop()
+        for client in self.clients:
+            delay = 1.6 if client is self.clients[0] and message.token == "Ann" else 0
+            loop.call_later(delay, self.deliver, client, message)
+
+
+class Evicts(Good):
+    async def broadcast(self, message):
+        await super().broadcast(message)
+        if message.content.startswith("5 "):
+            self.clients.pop()
+
+
+class Disconnects(Good):
+    async def broadcast(self, message):
+        await super().broadcast(message)
+        if message.content.startswith("5 "):
+            await self.clients[-1].connection.close()
+
+
+class Deafens(Good):
+    """From the fifth message on the last in the list hears nothing, and stays in it."""
+
+    async def broadcast(self, message):
+        for client in self.clients if int(message.content.split()[0]) < 5 else self.clients[:-1]:
+            self.deliver(client, message)
+
+
+class LetsWait(Good):
+    async def handle(self, connection):
+        if self.clients:
+            await asyncio.sleep(4)
+        await super().handle(connection)
+
+
+class WaitsForTheSlow(Good):
+    async def broadcast(self, message):
+        for client in self.clients:
+            await client.outbox.put(message)
+
+
+class DiesWithTheDead(Good):
+    async def write(self, client):
+        await super().write(client)  # returns if sending fails
+        self.hub.cancel()
+
+
+class NeverForgets(Good):
+    async def run_hub(self):
+        while True:
+            self.leaving.putters.clear()
+            await asyncio.sleep(0.5)
+            for channel in (self.joining, self.saying):
+                while channel.ready():
+                    value = channel.take()
+                    self.clients.append(value) if channel is self.joining else await self.broadcast(value)
+
+
+class LeavesTasksBehind(Good):
+    async def handle(self, connection):
+        self.later = [*getattr(self, "later", ()), asyncio.create_task(self.wait_for_ever())]
+        await super().handle(connection)
+
+    async def wait_for_ever(self):
+        await asyncio.get_running_loop().create_future()
+
+
+class WithoutBound(Good):
+    def __init__(self):
+        super().__init__(outbox_size=0)
+
+
+class KeepsHistory(Good):
+    def __init__(self):
+        super().__init__()
+        self.history = {}
+
+    async def broadcast(self, message):
+        self.history[len(self.history)] = (message,)
+        await super().broadcast(message)
+
+
+class PilesUpTasks(Good):
+    async def broadcast(self, message):
+        self.tasks = [*getattr(self, "tasks", ()), asyncio.create_task(asyncio.sleep(10_000))]
+        await super().broadcast(message)
+
+
+class HidesItInClosures(Good):
+    async def broadcast(self, message):
+        asyncio.get_running_loop().call_later(1, lambda: message)
+        self.closures = [*getattr(self, "closures", ()), lambda: message]
+        await super().broadcast(message)
+
+
+class Raises(Good):
+    async def broadcast(self, message):
+        await super().broadcast(message)
+        self.task = asyncio.create_task(self.fail())
+
+    async def fail(self):
+        raise LookupError("on purpose")
+
+
+class NoLimit(Good):
+    def refuse(self, client, message, wait):
+        self.saying.putters.append((message, asyncio.get_running_loop().create_future()))
+        for getter in self.saying.getters:
+            if not getter.done():
+                getter.set_result(None)
+
+
+class RefusesPeople(Good):
+    async def read(self, client):
+        limiter, clock = limits.FixedInterval(1), asyncio.get_running_loop().time
+        async for frame in client.connection:
+            message = decode(frame)
+            if wait := limiter.wait(clock()):
+                self.refuse(client, message, wait)
+            else:
+                await self.saying.put(message)
+        await self.leaving.put(client)
+
+
+class SwallowsTheFlood(Good):
+    """Limits without a word."""
+
+    def refuse(self, client, message, wait):
+        pass
+
+
+MUTANTS = [
+    (Drops, "delivery", "healthy"),
+    (SwallowsTheFlood, "delivery", "flood"),
+    (Duplicates, "at-most-once", "healthy"),
+    (Reorders, "total-order", "healthy"),
+    (Evicts, "no-false-eviction", "healthy"),
+    (Disconnects, "no-false-eviction", "healthy"),
+    (Deafens, "no-false-eviction", "healthy"),
+    (LetsWait, "prompt-join", "late joiner"),
+    (WaitsForTheSlow, "no-head-of-line-blocking", "slow reader"),
+    (WaitsForTheSlow, "no-head-of-line-blocking", "frozen reader"),
+    (DiesWithTheDead, "recovery", "frozen then dies"),
+    (WaitsForTheSlow, "recovery", "frozen then dies"),
+    (NeverForgets, "no-leak", "mass leave"),
+    (NeverForgets, "no-leak", "stillborn"),
+    (LeavesTasksBehind, "no-leak", "churn"),
+    (WithoutBound, "bounded-memory", "frozen reader"),
+    (KeepsHistory, "bounded-memory", "frozen reader"),
+    (PilesUpTasks, "bounded-memory", "frozen reader"),
+    (HidesItInClosures, "bounded-memory", "frozen reader"),
+    (Raises, "no-crash", "healthy"),
+    (NoLimit, "rate-limit", "flood"),
+    (RefusesPeople, "rate-limit", "flood"),
+]
+
+
+@pytest.mark.parametrize("mutant, guarantee, scenario", MUTANTS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_spoilt_room_is_found_out(good, mutant, guarantee, scenario):
+    assert all(good[scenario][seed][guarantee].kept for seed in SEEDS)
+    spoilt = verdicts(mutant, SCENARIOS[scenario])
+    assert [spoilt[seed][guarantee].kept for seed in SEEDS] == [False] * len(SEEDS), spoilt[0]
+    assert all(spoilt[seed][guarantee].evidence for seed in SEEDS)
+
+
+def test_every_guarantee_is_spoilt_at_least_once():
+    assert {guarantee for _, guarantee, _ in MUTANTS} == set(GUARANTEES)
+
+
+# ---------------------------------------------------------------- never kept for want of a test
+
+
+class Silent(v1.Room):
+    """Lets nobody in, reads nothing, says nothing."""
+
+    async def handle(self, connection):
+        await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_room_that_does_nothing_is_not_praised_for_it(scenario):
+    kept = {name for name, verdict in verdicts(Silent, SCENARIOS[scenario])[0].items() if verdict.kept}
+    assert kept <= {"no-crash", "bounded-memory"}  # it really holds nothing
+
+
+def test_an_empty_day_tests_nothing():
+    found = judge(simulate("v1", Scenario([listener("Ann")])))
+    assert {name for name, verdict in found.items() if verdict.kept} == {"no-false-eviction", "no-crash"}
+    assert all(verdict.evidence for verdict in found.values() if verdict.kept is None)
+
+
+@pytest.mark.parametrize(
+    "guarantee, people",
+    [
+        ("prompt-join", [talker("Ann", says=3), listener("Bob")]),  # nobody comes late
+        ("prompt-join", [talker("Ann", says=3), late_joiner("Bob", 9)]),  # nothing is said after that
+        ("prompt-join", [talker("Ann", says=30), leaving("Bob", joins=1, leaves=1.5)]),  # gone before a second is over
+        ("no-head-of-line-blocking", [talker("Ann", says=3), listener("Bob")]),
+        ("recovery", [talker("Ann", says=3), frozen("Bob")]),
+        ("recovery", [talker("Ann", says=3), frozen("Bob", vanishes=9)]),  # nothing is said after that
+        ("recovery", [talker("Ann", says=30), vanishing("Bob", vanishes=1)]),  # who died was well
+        ("no-leak", [talker("Ann", says=3), listener("Bob")]),
+        ("bounded-memory", [talker("Ann", says=299, every=0.01), frozen("Bob")]),
+        ("bounded-memory", [talker("Ann", says=300, every=0.01), slow_reader("Bob", 0.1)]),
+        ("rate-limit", [talker("Ann", says=30), listener("Bob")]),
+        ("rate-limit", [flooder("Ann", says=300)]),  # nobody else is there to hear it
+    ],
+)
+def test_what_a_run_cannot_tell_is_not_tested(guarantee, people):
+    verdict = judge(simulate("v1.1", Scenario(people, duration=60)))[guarantee]
+    assert verdict.kept is None and verdict.evidence
+
+
+def test_memory_is_not_judged_in_a_live_run():
+    people = [talker("Ann", says=300, every=0.001), frozen("Bob", joins=0)]
+    assert judge(run(live("v3.1", Scenario(people, duration=0.5))))["bounded-memory"].kept is None
+
+
+# ---------------------------------------------------------------- the small print, on traces made by hand
+
+
+def trace_of(*events, clients=("Ann", "Bob", "Cy"), **fields) -> Trace:
+    people = tuple(client if isinstance(client, Client) else Client(client, joins=0) for client in clients)
+    come = [Event(0, kind, client.name) for client in people for kind in ("joined", "entered")]
+    fields = {"duration": 100, "ending": "at rest", **fields}
+    return Trace("a room", people, seed=0, events=come + [Event(*event) for event in events], **fields)
+
+
+def said_and_heard(time, message, *listeners, late=0.1):
+    speaker = message.split()[0]
+    heard = [(time + late, "heard", name, message) for name in listeners]
+    return [(time, "said", speaker, message), (time, "accepted", speaker, message), *heard]
+
+
+ALL = ("Ann", "Bob", "Cy")
+
+
+def test_what_the_room_refuses_or_never_read_of_somebody_gone_need_not_arrive():
+    refused = [*said_and_heard(1, "Ann 1", *ALL), (2, "said", "Ann", "Ann 2"), (2, "refused", "Ann", "Ann 2")]
+    unread = [*said_and_heard(1, "Ann 1", *ALL), (2, "said", "Bob", "Bob 1"), (2, "vanished", "Bob")]
+    lost = [*said_and_heard(1, "Ann 1", *ALL), (2, "said", "Bob", "Bob 1")]
+    assert [judge(trace_of(*events))["delivery"].kept for events in (refused, unread, lost)] == [True, True, False]
+
+
+def test_a_room_may_say_something_itself():
+    notices = [(3, "heard", name, "chatroom hello") for name in ALL * 2]
+    found = judge(trace_of(*said_and_heard(1, "Ann 1", *ALL), *notices))
+    assert found["at-most-once"].kept and found["delivery"].kept
+
+
+def test_who_is_blocked_on_is_not_called_deaf():
+    messages = [event for n in range(1, 5) for event in said_and_heard(n, f"Ann {n}", "Ann", "Bob")]
+    stalled = Wait("Room.handle", "Room.broadcast", "Ann", "to send to", "Cy", None, "")
+    assert judge(trace_of(*messages))["no-false-eviction"].evidence.startswith("Cy, who was well, went deaf")
+    assert judge(trace_of(*messages, waits=[stalled]))["no-false-eviction"].kept
+
+
+@pytest.mark.parametrize("late, kept", [(0.99, True), (1.01, False)])
+def test_a_second_is_the_limit(late, kept):
+    before, after = said_and_heard(1, "Ann 1", *ALL), said_and_heard(3, "Ann 2", "Ann", "Bob", "Di", late=late)
+    newcomer = [(2, "joined", "Di"), (2, "entered", "Di")]
+    trace = trace_of(*before, *newcomer, *after)
+    trace.clients += (late_joiner("Di", 2), frozen("Eve"))
+    trace.events.insert(0, Event(0, "joined", "Eve"))
+    found = judge(trace)
+    assert found["prompt-join"].kept is kept and found["no-head-of-line-blocking"].kept is False  # Cy never hears it
+
+
+def test_who_left_a_moment_ago_is_not_a_leak_yet():
+    events = [(1, "left", "Ann"), (99.5, "left", "Bob")]
+    assert judge(trace_of(*events, ending="time is up"))["no-leak"].evidence.startswith("Ann ")
+    assert judge(trace_of(*events, (2, "removed", "Ann"), ending="time is up"))["no-leak"].kept
+
+
+@pytest.mark.parametrize("ending", ["never rests", "never yields"])
+def test_a_room_that_lets_no_time_pass_has_crashed(ending):
+    assert judge(trace_of(ending=ending))["no-crash"].kept is False
+
+
+def test_the_most_within_a_window():
+    assert most_within([], 10) == 0
+    assert most_within([0, 1, 2, 9.9, 10, 19], 10) == 4
+    assert most_within([0, 0, 0, 50], 10) == 3
+
+
+def test_an_error_is_told_in_one_line():
+    group = BaseExceptionGroup("many", [ExceptionGroup("some", [ValueError("a\nb")])])
+    assert described(group) == "ValueError: a b" and described(KeyError()) == "KeyError"
+    assert len(described(ValueError("x" * 9999))) == 200
+
+
+def test_every_guarantee_says_what_it_promises():
+    assert len(GUARANTEES) == 11 and all(function.__doc__ for function in GUARANTEES.values())

@@ -1,0 +1,79 @@
+"""What a room holds is found wherever it keeps it."""
+
+import asyncio
+from collections import deque
+from functools import partial
+
+import pytest
+
+from chatroom_lib import Message, Scenario, frozen, listener, simulate, talker
+from chatroom_lib.holdings import LONG, count_messages
+
+
+def long_text(number: int) -> str:
+    return f"{number} ".ljust(LONG, ".")
+
+
+def in_a_closure(text):
+    return lambda: text
+
+
+async def waiting_with(text):
+    await asyncio.sleep(0)
+    return text
+
+
+@pytest.mark.parametrize(
+    "keep",
+    [
+        list, tuple, set, frozenset, deque, dict.fromkeys, iter, enumerate,
+        lambda texts: [Message("Ann", text) for text in texts],
+        lambda texts: {number: {"text": text} for number, text in enumerate(texts)},
+        lambda texts: [text.encode() for text in texts],
+        lambda texts: [bytearray(text.encode()) for text in texts],
+        lambda texts: [partial(print, text) for text in texts],
+        lambda texts: [in_a_closure(text) for text in texts],
+        lambda texts: [lambda text=text: text for text in texts],
+        lambda texts: (text for text in texts),
+    ],
+    ids=range(16),
+)  # fmt: skip
+def test_texts_are_found_in(keep):
+    assert count_messages([keep([long_text(number) for number in range(7)])]) == 7
+
+
+def test_texts_are_found_in_tasks_that_stand_still_and_in_queues():
+    async def main():
+        queue = asyncio.Queue()
+        for number in range(3):
+            queue.put_nowait(long_text(number))
+        tasks = [asyncio.ensure_future(waiting_with(long_text(number))) for number in range(3, 5)]
+        found = count_messages([queue, *(task.get_coro() for task in tasks)])
+        await asyncio.gather(*tasks)
+        return found
+
+    assert asyncio.run(main()) == 5
+
+
+def test_a_text_that_is_kept_twice_counts_once_and_short_ones_do_not_count():
+    text = long_text(1)
+    assert count_messages([[text, text], {"again": text}, "x" * (LONG - 1)]) == 1
+
+
+def test_a_circle_has_an_end():
+    circle = [long_text(1)]
+    circle.append(circle)
+    assert count_messages([circle]) == 1
+
+
+def test_what_is_loaded_is_not_held():
+    assert count_messages([asyncio, Message, count_messages, asyncio.Queue.put]) == 0
+
+
+def test_a_run_in_which_somebody_does_not_read_is_weighed():
+    people = [talker("Ann", says=60, every=0.1, size=2000), listener("Cy"), frozen("Bob")]
+    trace = simulate("v1.1", Scenario(people, duration=60))
+    last = trace.holdings[-1]
+    assert last.accepted == 60 and last.time == trace.duration
+    assert last.messages > 50 and last.tasks > 50 and last.buffered >= 2000
+    assert not simulate("v1.1", Scenario(people[:2])).holdings
