@@ -124,7 +124,7 @@ def space_time(trace: Trace, ax=None):
 
     The thick bar: in the pool. A stub that ends in a cross: the room has read this message while this client was in its
     pool, and has never begun to send it. A broken line: sent, and never heard. In the colour of alarm: overtaken by a
-    message that the room read later. A large cross: the connection is reset. A circle: put out.
+    message that the room read later. Grey: refused. A large cross: the connection is reset. A circle: put out.
     """
     story = Story(trace)
     above = (len(trace.names) + 1) // 2
@@ -140,7 +140,7 @@ def space_time(trace: Trace, ax=None):
         ax.hlines(heights[name], story.place(time), until, QUIET, linewidth=1)
     ax.hlines(0, 0, end, QUIET, linewidth=3)
     for way in story.spoken:
-        slant(ax, way, (heights[way.who], 0), colour)
+        slant(ax, way, (heights[way.who], 0), QUIET if way.message in story.refused else colour)
     for way in story.passed_on:
         slant(ax, way, (0, heights[way.who]), ALARM if way in story.overtaken else colour)
     for way in story.withheld:

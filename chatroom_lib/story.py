@@ -21,11 +21,12 @@ class Way(NamedTuple):
 
 class Story:
     """The ways to the room (`spoken`), from it (`passed_on`), those of the latter that a later message has `overtaken`,
-    and what the room has read while a client was in its pool and never begun to send to it (`withheld`)."""
+    what the room has read while a client was in its pool and never begun to send to it (`withheld`), and which messages
+    it has `refused`."""
 
     def __init__(self, trace: Trace):
         self.moments = sorted({event.time for event in trace.of(*KINDS)})
-        said, refused = trace.of("said"), {event.message for event in trace.of("refused")}
+        said, self.refused = trace.of("said"), {event.message for event in trace.of("refused")}
         accepted = {event.message: self.place(event.time) for event in reversed(trace.of("accepted"))}
         sent, heard = self.firsts(trace.of("sending", "overlap")), self.firsts(trace.of("heard"))
         ours = [event.message for event in said if event.message in accepted]
@@ -33,12 +34,13 @@ class Story:
 
         self.spoken = [Way(e.who, e.message, self.place(e.time), accepted.get(e.message)) for e in said]
         self.passed_on = [Way(*way, sent.get(way, accepted[way[1]]), heard.get(way)) for way in ways]
+        self.passed_on.sort(key=lambda way: way.start)
         self.withheld = [
             Way(who, message, accepted[message])
             for who, start, stop in trace.memberships()
             for message in ours
             if self.place(start) <= accepted[message] < self.place(stop)
-            and message not in refused
+            and message not in self.refused
             and (who, message) not in ways
         ]
         self.overtaken = []

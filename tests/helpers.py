@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial, wraps
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
@@ -127,6 +128,14 @@ async def silence(flooder) -> None:
         while flooder.count != before:
             before = flooder.count
             await asyncio.sleep(A_MOMENT)
+
+
+def is_alive(pid: int) -> bool:
+    """Is there such a process, and is it no corpse that waits for its parent?"""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def until(condition) -> None:

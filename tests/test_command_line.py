@@ -12,11 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from chatroom_lib import run, serve
 from tests.helpers import (
-    A_MOMENT, AT_MOST, TWO_SECONDS, close_code, flooding, frozen, heard, hears, joining, said, until,
+    A_MOMENT, AT_MOST, TWO_SECONDS, close_code, flooding, frozen, heard, hears, is_alive, joining, said, until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.real
@@ -297,8 +298,15 @@ MISTAKES = {
     "negative time": (["load", "ws://127.0.0.1:8081/", "--seconds", "-1"], "seconds"),
     "no number of seconds": (["load", "ws://127.0.0.1:8081/", "--seconds", "nan"], "seconds"),
     "endless": (["load", "ws://127.0.0.1:8081/", "--seconds", "inf"], "seconds"),
+    "no room to check": (["check", "v9"], "no room 'v9': the versions are v1, v1.1"),
+    "no file to check": (["check", "{folder}/nowhere.py:Room", "--json"], "no file"),
+    "class to check that is no room": (["check", "{folder}/rooms.py:Calculator"], "it lacks __aenter__, __aexit__, handle"),
+    "class to check needing arguments": (["check", "{folder}/rooms.py:NeedsArguments"], "argument: 'size'"),
+    "no seeds": (["check", "v1", "--seeds", "0"], "'0' is not a number of seeds"),
+    "fewer than no seeds": (["check", "v1", "--seeds", "-1"], "'-1' is not a number of seeds"),
+    "seeds in words": (["check", "v1", "--seeds", "many"], "'many' is not a number of seeds"),
 }
-HELP = {"help": ["--help"], "help for serve": ["serve", "--help"], "help for load": ["load", "--help"]}
+HELP = {"help": ["--help"], **{f"help for {command}": [command, "--help"] for command in ("serve", "load", "check")}}
 IMPORTS = "matplotlib", "ipywidgets", "IPython"
 
 
@@ -328,6 +336,40 @@ def test_help_is_on_standard_output(outcomes, asked):
     result = outcomes[asked]
     assert result.returncode == 0 and result.stderr == ""
     assert result.stdout.startswith("usage: chatroom")
+
+
+# ---------------------------------------------------------------- check
+
+
+def test_check_prints_a_table_and_for_every_number_a_reason(own_rooms):
+    result = outcome(["check", f"{own_rooms}/rooms.py:Loud", "--seeds", "1"])
+    assert result.returncode == 0 and result.stderr == ""
+    assert "kept, · not tested" in result.stdout and "delivery: " in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+
+
+def test_check_prints_one_json_document_whatever_it_finds(own_rooms):
+    result = outcome(["check", f"{own_rooms}/rooms.py:NeverStarts", "--seeds", "2", "--json"])
+    assert result.returncode == 0 and result.stderr == ""
+    document = json.loads(result.stdout)
+    assert document["seeds"] == 2 and document["guarantees"]["no-crash"]["broken"] == 1
+    assert "not today" in document["guarantees"]["no-crash"]["evidence"]
+
+
+def test_interrupting_check_ends_it_quickly_and_leaves_no_process():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chatroom_lib", "check", "v1", "--seeds", "5000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        while not (workers := psutil.Process(process.pid).children()):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=AT_MOST)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert not any(is_alive(worker.pid) for worker in workers)
 
 
 # ---------------------------------------------------------------- load

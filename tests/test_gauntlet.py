@@ -21,6 +21,7 @@ from chatroom_lib.gauntlet import cores
 from chatroom_lib.guarantees import GUARANTEES, judge
 from chatroom_lib.rooms import v1, v3
 from chatroom_lib.scenarios import SCENARIOS
+from tests.helpers import is_alive
 
 two = {"two": Scenario([talker("Ann", says=3), listener("Bob")], duration=30)}
 quiet = partial(check, progress=False)
@@ -431,19 +432,10 @@ def test_a_room_may_print_and_leave_threads_and_processes_behind(capfd, tmp_path
     assert capfd.readouterr() == ("", "")
     for pid in map(int, (tmp_path / "children").read_text().split()):
         for _ in range(50):
-            if not runs(pid):
+            if not is_alive(pid):
                 break
             time.sleep(0.1)
-        assert not runs(pid)
-
-
-def runs(pid: int) -> bool:
-    """Is there such a process, and is it no corpse that waits for its parent?"""
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        assert not is_alive(pid)
 
 
 def test_no_process_is_left_behind_when_a_check_is_interrupted(monkeypatch):
@@ -465,7 +457,7 @@ def test_no_process_is_left_behind_when_a_check_is_interrupted(monkeypatch):
     monkeypatch.setattr(gauntlet, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet("v1", seeds=1000)
-    assert not any(runs(pid) for pid in started)
+    assert not any(is_alive(pid) for pid in started)
 
 
 # ---------------------------------------------------------------- how a room gets there

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import subprocess
 import sys
 from functools import partial
@@ -9,7 +10,9 @@ from functools import partial
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import Scenario, decode, encode, flooder, frozen, leaving, listener, rooms, simulate, talker
+from chatroom_lib import (
+    Scenario, decode, encode, flooder, frozen, leaving, listener, rooms, simulate, talker, vanishing,
+)  # fmt: skip
 from chatroom_lib.rooms import v1_1, v3
 from chatroom_lib.simulation import SimulationLoop
 
@@ -84,12 +87,18 @@ def test_a_run_ends_when_its_time_is_up():
 
 def test_a_room_that_never_rests_is_ended(monkeypatch):
     class Restless(v1_1.Room):
+        pause = 0
+
         async def handle(self, connection):
             while True:
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pause)
 
-    monkeypatch.setattr("chatroom_lib.simulation.MOST_TURNS", 2000)
     assert simulate(Restless, Scenario([listener("Ann")])).ending == "never rests"
+    assert simulate(Restless, Scenario([listener("Ann")])).duration < 1  # in it, no time passes
+    monkeypatch.setattr("chatroom_lib.simulation.MOST_TURNS", 2000)
+    monkeypatch.setattr(Restless, "pause", 0.001)
+    trace = simulate(Restless, Scenario([listener("Ann")], duration=1000))
+    assert trace.ending == "never rests" and 0.5 < trace.duration < 3
 
 
 def test_a_frozen_client_alone_does_not_make_a_room_stuck():
@@ -118,7 +127,57 @@ def test_a_room_that_does_not_start_is_an_error(seconds):
         simulate(Late, Scenario([listener("Ann")]))
 
 
+def test_a_function_may_stand_for_the_scenario():
+    def some_day(chance):
+        return Scenario([talker("Ann", says=chance.randint(1, 9))], duration=60)
+
+    said = [len(simulate("v1", some_day, seed).of("said")) for seed in range(9)]
+    assert said == [random.Random(seed).randint(1, 9) for seed in range(9)]
+
+
 # ---------------------------------------------------------------- errors in the room
+
+
+def test_a_room_that_exits_ends_its_own_visit_and_nothing_else():
+    class Exits(v1_1.Room):
+        async def broadcast(self, message):
+            if message.token == "Ann":
+                sys.exit("enough")
+            await super().broadcast(message)
+
+    people = [talker("Ann", says=1), talker("Bob", says=3), listener("Cy")]
+    trace = simulate(Exits, Scenario(people, duration=30))
+    assert [str(error) for error in trace.errors] == ["enough"]
+    assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "at rest"
+
+
+@pytest.mark.parametrize("members", [lambda: ["Ann"], lambda: 1 / 0, lambda: None])
+def test_a_list_of_members_that_is_none_is_an_error(members):
+    class Wrong(v1_1.Room):
+        def members(self):
+            return members()
+
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        simulate(Wrong, Scenario([listener("Ann")]))
+
+
+@pytest.mark.parametrize("kind", [list, tuple, set, frozenset, iter])
+def test_members_may_be_anything_that_lists_connections(kind):
+    class Own(v1_1.Room):
+        def members(self):
+            return kind(self.connections)
+
+    trace = simulate(Own, Scenario([listener("Ann"), listener("Bob"), leaving("Cy", 1)]))
+    assert [event.who for event in trace.of("entered")] == ["Ann", "Bob", "Cy"]
+    assert trace.in_pool() == ["Ann", "Bob", "Cy"]  # v1.1 notices at its next message
+
+
+def test_the_list_itself_may_be_handed_out():
+    class Own(v1_1.Room):
+        def members(self):
+            return self.connections
+
+    assert len(simulate(Own, Scenario([listener("Ann"), listener("Bob")])).of("entered")) == 2
 
 
 def test_an_error_in_a_visit_is_recorded():
@@ -228,6 +287,30 @@ def test_nobody_listening_is_a_refused_connection():
             await loop.create_connection(asyncio.Protocol, "nowhere", 1)
 
     in_simulation(main)
+
+
+def test_who_dies_while_joining_has_not_joined():
+    ends = set()
+    for seed in range(40):
+        some_day = Scenario([listener("Ann"), vanishing("Bob", joins=1, vanishes=1.003)], duration=9)
+        trace = simulate("v3.1", some_day, seed)
+        kinds = [event.kind for event in trace.events if event.who == "Bob"]
+        ends.add(tuple(kinds))
+        assert trace.errors == [] and trace.in_pool() == ["Ann"]
+        assert kinds[-1] in ("vanished", "removed") and "shut out" not in kinds
+    assert ("vanished",) in ends  # before the room saw anything of it
+    assert ("entered", "vanished", "removed") in ends  # when the room had let it in, and it did not know yet
+    assert ("entered", "joined", "vanished", "removed") in ends
+
+
+def test_what_is_no_message_is_noted_as_such():
+    class Babbles(v1_1.Room):
+        async def handle(self, connection):
+            await connection.send("hello")
+            await super().handle(connection)
+
+    trace = simulate(Babbles, Scenario([talker("Ann", says=1), listener("Bob")]))
+    assert [event.who for event in trace.of("garbled")] == ["Ann", "Bob"] and trace.heard("Bob") == ["Ann 1"]
 
 
 def test_messages_survive_the_journey():

@@ -29,6 +29,20 @@ def test_pool_and_memberships():
     assert sorted(trace.memberships()) == [("Ann", 1, 3), ("Ann", 4, 10), ("Bob", 2, 10)]
 
 
+def test_who_is_in_the_pool_at_the_end():
+    ends = [(1, "entered", "Ann"), (2, "entered", "Bob"), (10, "removed", "Ann"), (10, "removed", "Bob")]
+    trace = trace_of(*ends, (10, "entered", "Ann"))
+    assert trace.in_pool() == ["Ann"]
+
+
+def test_events_are_found_also_while_they_still_come():
+    trace = trace_of((1, "said", "Ann", "Ann 1"))
+    assert len(trace.of("said")) == 1 and trace.of("heard") == []
+    trace.events.append(Event(2, "heard", "Bob", "Ann 1"))
+    assert len(trace.of("heard")) == 1 and len(trace.of("said", "heard")) == 2
+    assert [event.kind for event in trace.of("heard", "said", who="Ann")] == ["said"]
+
+
 @pytest.mark.parametrize("end", ["left", "vanished", "lost"])
 def test_only_who_is_removed_while_connected_is_evicted(end):
     trace = trace_of((1, "removed", "Ann"), (2, end, "Ann"), (3, end, "Bob"), (4, "removed", "Bob"))

@@ -1,0 +1,104 @@
+"""The way of every message, and the space-time diagram that draws it."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import pytest
+
+from chatroom_lib import Scenario, frozen, late_joiner, leaving, listener, plots, rooms, simulate, talker
+from chatroom_lib.clients import Client
+from chatroom_lib.contestants import LibraryBroadcast
+from chatroom_lib.story import Story, Way
+from chatroom_lib.trace import Event, Trace
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
+
+
+def story_of(*events) -> Story:
+    people = tuple(Client(name, joins=0) for name in ("Ann", "Bob"))
+    come = [Event(0, "entered", name) for name in ("Ann", "Bob")]
+    return Story(Trace("v1", people, seed=0, events=come + [Event(*event) for event in events], duration=99))
+
+
+def test_a_message_goes_to_the_room_and_from_there_to_everybody():
+    story = story_of(
+        (1, "said", "Ann", "Ann 1"), (5, "accepted", "Ann", "Ann 1"), (5, "sending", "Bob", "Ann 1"),
+        (70, "sending", "Ann", "Ann 1"), (71, "heard", "Bob", "Ann 1"), (72, "heard", "Ann", "Ann 1"),
+    )  # fmt: skip
+    assert story.moments == [1, 5, 70, 71, 72]
+    assert story.spoken == [Way("Ann", "Ann 1", 0, 1)]
+    assert story.passed_on == [Way("Bob", "Ann 1", 1, 3), Way("Ann", "Ann 1", 2, 4)]  # in the order of being sent
+    assert story.withheld == [] and story.overtaken == []
+
+
+def test_what_does_not_arrive_has_no_end():
+    story = story_of(
+        (1, "said", "Ann", "Ann 1"), (2, "accepted", "Ann", "Ann 1"), (2, "sending", "Bob", "Ann 1"),
+        (3, "said", "Ann", "Ann 2"),
+    )  # fmt: skip
+    assert story.spoken[1] == Way("Ann", "Ann 2", 2, None)  # the room never reads it
+    assert story.passed_on == [Way("Bob", "Ann 1", 1, None)]
+    assert story.withheld == [Way("Ann", "Ann 1", 1)]  # in the pool, and never sent to
+
+
+def test_a_refusal_or_an_absence_withholds_nothing():
+    story = story_of(
+        (1, "said", "Ann", "Ann 1"), (2, "removed", "Bob"), (3, "accepted", "Ann", "Ann 1"),
+        (3, "sending", "Ann", "Ann 1"), (4, "said", "Ann", "Ann 2"), (5, "accepted", "Ann", "Ann 2"),
+        (6, "refused", "Ann", "Ann 2"),
+    )  # fmt: skip
+    assert story.withheld == [] and story.refused == {"Ann 2"}
+
+
+def test_who_is_overtaken():
+    both = [(time, kind, "Ann", f"Ann {time}") for time in (1, 2) for kind in ("said", "accepted")]
+    story = story_of(*both, (5, "heard", "Ann", "Ann 2"), (6, "heard", "Ann", "Ann 1"), (7, "heard", "Bob", "Ann 1"))
+    assert [(way.who, way.message) for way in story.overtaken] == [("Ann", "Ann 1")]
+
+
+def full_house(duration: float = 5) -> Scenario:
+    talkers = [talker(name, 10, every=0.1) for name in ("Ann", "Bob")]
+    others = [listener("Cy"), frozen("Di", vanishes=1), late_joiner("Eve", 0.7), leaving("Fay", 1.2)]
+    return Scenario([*talkers, *others], duration)
+
+
+@pytest.mark.parametrize("room", [*rooms.VERSIONS, LibraryBroadcast])
+def test_six_people_and_twenty_messages_fit_into_a_picture(room):
+    trace = simulate(room, full_house(60), seed=1)
+    story, ax = Story(trace), plots.space_time(trace)
+    arrived = [way for way in [*story.spoken, *story.passed_on] if way.stop is not None]
+    assert len(arrived) == len(trace.of("accepted", "heard"))
+    assert sum(line.get_marker() == "o" and line.get_markersize() == 2.5 for line in ax.lines) == len(arrived)
+    labels = [label.get_text().split(",")[0] for label in ax.get_yticklabels()]
+    assert labels == ["the room", *trace.names]
+    ax.figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in ax.get_xticklabels() if label.get_text()]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:])) and len(boxes) >= 4
+
+
+def test_deaths_and_evictions_are_marked():
+    people = [talker("Ann", says=30, every=0.03), frozen("Bob", vanishes=0.8), listener("Cy"), listener("Di")]
+    trace = simulate("v1.1", Scenario(people, duration=60), seed=2)
+    ax = plots.space_time(trace)
+    marked = {marker: sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == marker) for marker in "xo"}
+    crosses = len(trace.of("vanished")) + 2 * len(Story(trace).withheld)  # a stub has two ends
+    assert trace.evicted() and marked["x"] == crosses
+    big = [line for line in ax.lines if line.get_marker() == "o" and line.get_markersize() > 5]
+    assert sum(len(line.get_xdata()) for line in big) == len(trace.evicted())
+
+
+def test_it_is_drawn_where_one_wants_it_and_of_an_empty_day_too():
+    _, ax = plt.subplots()
+    assert plots.space_time(simulate("v1", Scenario([listener("Ann")])), ax=ax) is ax
+
+
+def test_shares_have_a_bar_and_a_number_each():
+    ax = plots.shares({"v1": 0.0, "v3": 12.34, "Mine": 100.0}, "% of seeds")
+    assert [patch.get_width() for patch in ax.patches] == [0, 12.34, 100]
+    assert [text.get_text() for text in ax.texts] == ["0.0 %", "12.3 %", "100.0 %"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["v1", "v3", "Mine"]
