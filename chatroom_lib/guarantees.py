@@ -57,10 +57,10 @@ def untested(why: str) -> Verdict:
 
 @guarantee
 def delivery(trace: Trace) -> Verdict:
-    """What somebody says reaches everyone who is in by then, stays and reads, the slow readers too.
+    """What is said reaches everyone who is in by then, stays and reads.
 
-    What the room refuses need not be passed on, if it tells the speaker; nor what a speaker who is gone said last, if
-    the room has not read it.
+    Slow readers read, too. What the room refuses need not be passed on, if it tells the speaker; nor what a speaker who
+    is gone said last, if the room has not read it.
     """
     gone, missed = trace.gone(), trace.missed()
     stayed = [client.name for client in trace.clients if reads(client) and client.name in missed]
@@ -98,7 +98,7 @@ def total_order(trace: Trace) -> Verdict:
 
 @guarantee
 def no_false_eviction(trace: Trace) -> Verdict:
-    """Nobody who is well is put out, loses the connection, or goes deaf while the others hear on."""
+    """Nobody who is well is put out, disconnected, or left deaf while others hear."""
     people = [client.name for client in trace.clients if well(client) and client.name in trace.first("entered")]
     evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
     for name in people:
@@ -138,7 +138,7 @@ def prompt_join(trace: Trace) -> Verdict:
 
 @guarantee
 def no_head_of_line_blocking(trace: Trace) -> Verdict:
-    """While somebody reads late or not at all, those who are well hear everything within 1 s."""
+    """While somebody reads late or not at all, the others hear within 1 s."""
     gone, joined, end = trace.gone(), trace.first("joined"), ends(trace)
     late = [(name, joined[name], gone.get(name, end)) for name in late_readers(trace) if name in joined]
     entered, evicted, said = trace.first("entered"), trace.evicted(), passed_on(trace)
@@ -156,7 +156,7 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
 
 @guarantee
 def recovery(trace: Trace) -> Verdict:
-    """After somebody who did not read has died, everybody alive can speak, and hears what is said next."""
+    """After the death of somebody who did not read, all can speak, and hear."""
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
         return untested("nobody died who did not read")
@@ -175,7 +175,7 @@ def recovery(trace: Trace) -> Verdict:
 
 @guarantee
 def no_leak(trace: Trace) -> Verdict:
-    """Whoever has gone, with or without a word, is out of the pool in the end, and no task serves them any more."""
+    """Who has gone, with or without a word, is out of the pool; no task is left."""
     end = ends(trace)
     gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
     for name in trace.in_pool():
@@ -190,10 +190,11 @@ def no_leak(trace: Trace) -> Verdict:
 
 @guarantee
 def bounded_memory(trace: Trace) -> Verdict:
-    """What a room holds for somebody who does not read, in messages, tasks or bytes, stops growing.
+    """What a room holds for somebody who does not read stops growing.
 
-    What it holds before it has read two thirds of all messages is compared with what it holds later. So in a run of 450
-    messages a bound of 300 or less is seen to be one. A room that stops reading holds no more.
+    That is messages, tasks, and bytes in buffers. What it holds before it has read two thirds of all messages is
+    compared with what it holds later. So in a run of 450 messages a bound of 300 or less is seen to be one. A room that
+    stops reading holds no more.
     """
     planned = sum(len(client.moments) for client in trace.clients)
     if planned < MANY or all(reads(client) for client in trace.clients):
@@ -214,7 +215,7 @@ def bounded_memory(trace: Trace) -> Verdict:
 
 @guarantee
 def no_crash(trace: Trace) -> Verdict:
-    """No exception goes unhandled in any task of the room, and the room lets time pass."""
+    """No exception goes unhandled in any task, and the room lets time pass."""
     for event, error in zip(trace.of("error"), trace.errors):
         return broken(f"{described(error)} at {event.time:.3f} s")
     if trace.ending in ("never rests", "never yields"):
@@ -224,7 +225,10 @@ def no_crash(trace: Trace) -> Verdict:
 
 @guarantee
 def rate_limit(trace: Trace) -> Verdict:
-    """Nobody can make the others hear more than 10 messages a second (100 in 10 s); nobody who types is refused."""
+    """Nobody can flood the others, and nobody who types is refused.
+
+    A flood is more than 10 messages a second, counted over 10 seconds.
+    """
     flooders = [client.name for client in trace.clients if floods(client) and trace.of("said", who=client.name)]
     if not flooders:
         return untested("nobody floods the room")

@@ -65,7 +65,7 @@ def frozen_reader(chance: Random) -> Scenario:
 
 @scenario
 def frozen_then_dies(chance: Random) -> Scenario:
-    """Bob never reads, and is killed when more than a hundred messages wait for him; the others talk on."""
+    """Bob never reads, and is killed when many messages wait for him; others talk on."""
     talk = [speaks(name, 90, size=4000) for name in ("Ann", "Cy")]
     return company(chance, *talk, frozen("Bob", vanishes=chance.uniform(104, 120)), listener("Di"))
 

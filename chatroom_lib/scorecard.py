@@ -222,4 +222,4 @@ class Grid:
 
 def words(name: str) -> str:
     """A name for the head of a column, with a line for each of its words: "frozen reader", "UnboundedQueues"."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])| ", "\n", name)
+    return re.sub(r"(?<=[a-zA-Z])(?=[A-Z][a-z])| ", "\n", name)
