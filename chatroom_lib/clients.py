@@ -51,6 +51,10 @@ class Client:
         """When it speaks: seconds from joining to each message."""
         return sorted(self.at) or [self.starts + number * self.every for number in range(self.says)]
 
+    def text(self, number: int) -> str:
+        """What it says in its message of that number, counted from 1."""
+        return f"{number} ".ljust(self.size, ".")
+
     @property
     def prompt(self) -> bool:
         """Does it read whatever comes at once?"""
@@ -182,7 +186,7 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
     try:
         for number, moment in enumerate(client.moments, 1):
             await asyncio.sleep(joined + moment - clock())
-            message = Message(client.name, f"{number} ".ljust(client.size, "."))
+            message = Message(client.name, client.text(number))
             trace.record("said", client.name, label(message))
             await connection.send(encode(message))
     except ConnectionClosed:
@@ -195,9 +199,10 @@ async def read(client: Client, connection: ClientConnection, trace: Trace) -> No
             try:
                 message = decode_reply(frame)
             except MessageError:
+                message = None
+            if message is None or altered(message, trace.clients):
                 trace.record("garbled", client.name)
-                continue
-            if message.refused is None:
+            elif message.refused is None:
                 trace.record("heard", client.name, label(message))
             else:
                 trace.record("refused", client.name, label(Message(client.name, message.refused)))
@@ -205,6 +210,13 @@ async def read(client: Client, connection: ClientConnection, trace: Trace) -> No
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
         pass
+
+
+def altered(message: Message, clients: tuple[Client, ...]) -> bool:
+    """Does it pretend to be of one of the clients, who never said it so?"""
+    number = message.content.partition(" ")[0]
+    speakers = [client for client in clients if client.name == message.token and message.refused is None]
+    return any(not number.isdecimal() or message.content != speaker.text(int(number)) for speaker in speakers)
 
 
 async def go(client: Client, connection: ClientConnection, trace: Trace) -> None:

@@ -1,20 +1,23 @@
 """How much a room holds: the messages, the tasks and the bytes that wait in it for somebody.
 
 It does not matter how a room keeps them, in a queue, a list or a thousand suspended tasks. We follow every reference
-that leads from the room and from its tasks to a text, as the garbage collector does, and count the texts.
+that leads from the room, its class, its tasks and its timers to a text, as the garbage collector does.
 """
 
 import asyncio
 import contextvars
 import gc
+import sys
 from collections.abc import Iterable
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple
 
 from websockets.asyncio.connection import Connection
+from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.primitives import Usage
+from chatroom_lib.primitives import Usage, is_a
 from chatroom_lib.trace import Trace
+from chatroom_lib.waiting import suspended, where
 
 LONG = 500  # characters from which on a text is taken for a message
 EVERY = 500  # events from one weighing to the next
@@ -28,9 +31,19 @@ NOT_HELD = (  # what a room refers to and does not hold; a connection's own buff
 class Holding(NamedTuple):
     time: float  # seconds since the run began
     accepted: int  # messages that the room had read by then
-    messages: int  # texts of at least LONG characters that the room and its tasks hold
-    tasks: int  # tasks alive that serve the room
+    texts: int  # of at least LONG characters that the room and its tasks hold
+    tasks: int  # alive, that serve the room
+    size: int  # bytes of all that the room and its tasks hold
     buffered: int  # bytes written to connections and not yet sent
+
+
+class Leftovers(NamedTuple):
+    """What a room has not let go of at the end."""
+
+    connections: list[str]  # whose connections it holds, though they are gone
+    visits: dict[str, str]  # who is gone, and where a task stands that has their connection in hand
+    strays: int  # tasks alive that were made in visits of people who are gone
+    tasks: int  # tasks alive, more than there were when the room had started
 
 
 class Scale:
@@ -46,28 +59,96 @@ class Scale:
             self.weigh()
 
     def weigh(self) -> None:
-        tasks = list(self.server.tasks.visitors)
-        messages = count_messages([self.server.room, *(task.get_coro() for task in tasks)])
+        room, tasks = self.server.room, list(self.server.tasks.visitors)
+        roots = [*roots_of(room), *(task.get_coro() for task in tasks), *timers_of(room, self.server.loop)]
         joined = [connection for connection in self.server.connections if hasattr(connection, "transport")]
+        roots += [kept for connection in joined for kept in attributes_of_rooms_own(connection, self.server)]
+        reached = reachable(roots)
+        size = sum(map(sys.getsizeof, reached))
         buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)
-        accepted = len(self.trace.of("accepted"))
-        self.trace.holdings.append(Holding(self.trace.clock(), accepted, messages, len(tasks), buffered))
+        counts = len(self.trace.of("accepted")), count_texts(reached), len(tasks), size, buffered
+        self.trace.holdings.append(Holding(self.trace.clock(), *counts))
 
 
-def count_messages(roots: Iterable) -> int:
-    """How many different long texts can be reached from `roots`."""
-    texts, seen, ahead = 0, set(), list(roots)
+def roots_of(room) -> list:
+    """The room, what its classes have of their own, and the globals that its methods use."""
+    roots = [room]
+    for kind in [kind for kind in type(room).__mro__ if kind is not object]:
+        for value in vars(kind).values():
+            roots.append(value)
+            if isinstance(value, FunctionType):
+                used = set(value.__code__.co_names) & set(value.__globals__)
+                roots += [value.__globals__[name] for name in sorted(used) if holds(value.__globals__[name])]
+    return roots
+
+
+def holds(thing) -> bool:
+    return not is_a(thing, (FunctionType, *NOT_HELD))
+
+
+def timers_of(room, loop) -> list:
+    """What the room's own timers will be called with."""
+    timers = [handle for handle in loop._scheduled if not handle._cancelled]
+    return [(handle._callback, handle._args) for handle in timers if is_of(handle._callback, room)]
+
+
+def is_of(callback, room) -> bool:
+    if isinstance(callback, MethodType):
+        return callback.__self__ is room
+    package = (getattr(callback, "__module__", None) or "").partition(".")[0]
+    return is_a(callback, FunctionType) and package not in ("asyncio", "websockets", "chatroom_lib")
+
+
+def attributes_of_rooms_own(connection, server) -> list:
+    """What the room has hung onto a connection."""
+    return [value for name, value in vars(connection).items() if name not in server.attributes]
+
+
+def reachable(roots: Iterable, ends: tuple[type, ...] = NOT_HELD) -> list:
+    """Everything that can be reached from `roots`, once each. From the `ends` we go no further."""
+    reached, ahead = {}, list(roots)
     while ahead:
         thing = ahead.pop()
-        if type(thing) in ATOMS or id(thing) in seen:
+        if type(thing) in ATOMS or id(thing) in reached:
             continue
-        seen.add(id(thing))
-        if isinstance(thing, (str, bytes, bytearray)):
-            texts += len(thing) >= LONG
-        elif isinstance(thing, FunctionType):
+        reached[id(thing)] = thing
+        if is_a(thing, FunctionType):
             ahead += [*(thing.__closure__ or ()), *(thing.__defaults__ or ())]
-        elif isinstance(thing, dict):  # its keys are no business of the garbage collector's, if they are texts
-            ahead += [*thing.keys(), *thing.values()]
-        elif not isinstance(thing, NOT_HELD):
+        elif is_a(thing, dict):  # its keys are no business of the garbage collector's, if they are texts
+            ahead += [*dict.keys(thing), *dict.values(thing)]
+        elif not is_a(thing, ends):
             ahead += gc.get_referents(thing)
-    return texts
+    return list(reached.values())
+
+
+def count_texts(things: list) -> int:
+    """How many of them are long texts."""
+    return sum(is_a(thing, (str, bytes, bytearray)) and len(thing) >= LONG for thing in things)
+
+
+# ---------------------------------------------------------------- at the end
+
+
+def leftovers(server, trace: Trace) -> Leftovers:
+    """What the server's room has not let go of by now."""
+    gone, room = trace.gone(), server.room
+    reached = reachable(roots_of(room), (*NOT_HELD, asyncio.Task, CoroutineType))  # what tasks have in hand is not kept
+    held = {thing.name for thing in reached if is_a(thing, ServerConnection)}
+    strays = [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
+    visits = {name: place_of(task) for task, name in strays if name in in_hand(task, room)}
+    tasks = len(server.tasks.visitors) - len(server.hub_tasks)
+    return Leftovers([name for name in gone if name in held], visits, len(strays), tasks)
+
+
+def in_hand(task: asyncio.Task, room) -> set[str]:
+    """Whose connections a task has in its own variables."""
+    reached = reachable([task.get_coro()], (*NOT_HELD, asyncio.Task, type(room)))
+    return {thing.name for thing in reached if is_a(thing, ServerConnection)}
+
+
+def place_of(task: asyncio.Task) -> str:
+    """The room's own line where a task stands, or else what it runs."""
+    frames, end = suspended(task)
+    wait = where(frames, end, None)
+    name = getattr(task.get_coro(), "__qualname__", "a task")
+    return wait.line if wait and not wait.line.endswith(": ") else wait.doing if wait else name

@@ -58,6 +58,13 @@ class ObservedConnection(ServerConnection):
         self.trace.record("accepted", self.name, label_of(frame))
         return frame
 
+    async def recv_streaming(self, decode=None):
+        parts = []
+        async for part in super().recv_streaming(decode):
+            parts.append(part)
+            yield part
+        self.trace.record("accepted", self.name, label_of(type(part)().join(parts)))
+
     async def send(self, message, *, text=None):
         said = label_of(message)
         self.trace.record("overlap" if self.sending else "sending", self.name, said)

@@ -219,27 +219,37 @@ def observe_all(room, trace: Trace) -> None:
 def primitives(room) -> Iterator[tuple[str, object]]:
     """("lock", the lock), ("Bob's outbox", the queue), and so on."""
     for name, value in attributes(room):
-        if isinstance(value, KINDS):
+        if is_a(value, KINDS):
             yield name, value
-        elif isinstance(value, dict):
+        elif is_a(value, dict):
             for key, item in value.items():
                 yield from of_client(key, (name, item), *attributes(item))
-        elif isinstance(value, (list, tuple, set, deque)):
+        elif is_a(value, (list, tuple, set, deque)):
             for item in value:
                 yield from of_client(None, (name, item), *attributes(item))
 
 
 def of_client(key, *parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
-    connections = [part for part in (key, *(part for _, part in parts)) if isinstance(part, ServerConnection)]
-    owner = connections[0].name if connections else key if isinstance(key, str) else "somebody"
+    connections = [part for part in (key, *(part for _, part in parts)) if is_a(part, ServerConnection)]
+    owner = connections[0].name if connections else key if is_a(key, str) else "somebody"
     for name, part in parts:
-        if isinstance(part, KINDS):
+        if is_a(part, KINDS):
             yield f"{owner}'s {name}", part
 
 
 def attributes(thing) -> list[tuple[str, object]]:
     """A connection's own are none of our business."""
-    if isinstance(thing, ServerConnection):
+    if is_a(thing, ServerConnection):
         return []
-    slots = [(name, getattr(thing, name, None)) for name in getattr(thing, "__slots__", ())]
-    return [*slots, *getattr(thing, "__dict__", {}).items()]
+    with contextlib.suppress(Exception):  # what a room holds may answer as it likes when it is asked
+        slots = getattr(type(thing), "__slots__", ())
+        found = [(name, getattr(thing, name)) for name in slots if hasattr(thing, name)]
+        with contextlib.suppress(AttributeError):
+            found += object.__getattribute__(thing, "__dict__").items()
+        return found
+    return []
+
+
+def is_a(thing, kinds) -> bool:
+    """isinstance, but by its type alone. (A dead weak reference cannot even be asked for its class.)"""
+    return issubclass(type(thing), kinds)

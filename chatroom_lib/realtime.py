@@ -39,7 +39,7 @@ async def run(room, scenario: Scenario) -> Trace:
     watching = asyncio.create_task(watch(Pool(server.room, trace)))
     try:
         await asyncio.sleep(scenario.duration)
-        trace.finish("time is up", waits(server.tasks.visitors), server.errors)
+        trace.finish("time is up", waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
         if playing.done():
             playing.result()  # raises if a client did what no client should
     finally:

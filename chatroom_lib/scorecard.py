@@ -112,9 +112,15 @@ class Scorecard:
     def replay(self, guarantee: str, scenario: str | None = None) -> Trace:
         """The first run that broke a guarantee, in any scenario or in this one.
 
-        Raises ValueError if it was never broken, or if the run fails when nobody watches over it.
+        Raises ValueError if it was never broken, if the run would fail here, too, or if it cannot be repeated.
         """
-        return simulate(self.made_by, *self.first_broken(guarantee, scenario))
+        trace = simulate(self.made_by, *self.first_broken(guarantee, scenario))
+        if GUARANTEES[guarantee](trace).kept is not False:
+            raise ValueError(
+                f"with seed {trace.seed} {self.room} does not do the same again: something besides the seed decides, "
+                "such as the order of a set of objects or another clock"
+            )
+        return trace
 
     def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
         """The smallest run that can be found which breaks a guarantee: with the fewest people, and then the fewest

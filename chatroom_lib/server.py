@@ -64,6 +64,7 @@ class Server:
         self.error_count = 0
         self.tasks = Tasks(self.record_error)
         self.connections = weakref.WeakSet()  # those still in their handshake included
+        self.attributes: set[str] = set()  # what a connection has of its own
         self.running = False
         self.closing: asyncio.Task | None = None
 
@@ -157,6 +158,7 @@ class Server:
 
     async def visit(self, connection: ServerConnection) -> None:
         name = name_of_client(connection)
+        self.attributes.update(vars(connection))
         visitor.set(name)
         self.tasks.visitors[asyncio.current_task()] = name
         try:
@@ -216,6 +218,7 @@ def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Serve
         on_error=lambda error: trace.record("error", "room", type(error).__name__),
         **options,
     )
+    server.tasks.reported = []
     observe_all(server.room, trace)  # before it starts: what it takes then, it may hold later
     return server
 

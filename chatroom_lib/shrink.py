@@ -5,10 +5,10 @@ from dataclasses import replace
 from random import Random
 
 from chatroom_lib.clients import Client, Scenario
-from chatroom_lib.guarantees import GUARANTEES
 from chatroom_lib.scenarios import Maker
 from chatroom_lib.simulation import simulate
 from chatroom_lib.trace import Trace
+from chatroom_lib.worker import Worker, pack
 
 TRIES = 10  # seeds with which a smaller scenario is tried before it counts as one that keeps the guarantee
 
@@ -17,22 +17,25 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace
     """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
     if not isinstance(scenario, Scenario):
         scenario = scenario(Random(seed))
-    smallest = simulate(room, scenario, seed)
-    for smaller_ones in (with_fewer_people, with_fewer_messages):
-        while found := first_failing(room, smaller_ones(scenario), guarantee):
-            scenario, smallest = found
-    return smallest
+    worker = Worker(pack(room, {}))
+    try:
+        for smaller_ones in (with_fewer_people, with_fewer_messages):
+            while found := first_failing(worker, smaller_ones(scenario), guarantee):
+                scenario, seed = found
+    finally:
+        worker.end()
+    return simulate(room, scenario, seed)
 
 
-def first_failing(room, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, Trace] | None:
-    """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that run."""
+def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, int] | None:
+    """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that seed."""
     for scenario in scenarios:
         for seed in range(TRIES):
-            trace = simulate(room, scenario, seed)
-            kept = GUARANTEES[guarantee](trace).kept
-            if kept is False:
-                return scenario, trace
-            if kept is None:  # nothing to break it is left, and no other seed brings it back
+            outcome = worker.ask(scenario, seed)
+            kept = outcome.verdicts[guarantee].kept
+            if kept is False and not outcome.failed:
+                return scenario, seed
+            if kept is None or outcome.failed:  # nothing to break it is left, and no other seed brings it back
                 break
     return None
 

@@ -14,6 +14,8 @@ import contextlib
 import heapq
 import itertools
 import random
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib import rooms
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
-from chatroom_lib.holdings import Scale
+from chatroom_lib.holdings import Scale, leftovers
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
 from chatroom_lib.observe import ObservedConnection, Pool
 from chatroom_lib.server import Server, observed
@@ -41,7 +43,6 @@ def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], see
     The run ends when it is at rest, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
     Raises RuntimeError if the room does not even start.
     """
-    room = rooms.new(room)
     if not isinstance(scenario, Scenario):
         scenario = scenario(random.Random(seed))
     try:
@@ -54,29 +55,35 @@ def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], see
 
 def run(room, scenario: Scenario, seed: int) -> Trace:
     loop = SimulationLoop(seed)
-    trace = Trace(rooms.name_of(room), scenario.clients, seed)
-    server = observed(room, trace, SimulatedConnection, port=8081, write_limit=SMALL_BUFFER)
-    loop.set_exception_handler(lambda loop, context: server.record_error(problem(context)))
     try:
-        starting = loop.create_task(server.start())
-        starting.add_done_callback(lambda _: loop.end("started"))
-        loop.run_until_rest(scenario.duration)
-        if not starting.done():
-            raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
-        starting.result()
-        trace.start_clock(loop)
-        pool, scale = Pool(server.room, trace), Scale(server, trace)
-        loop.after_turn = pool.look if scenario.all_prompt else lambda: (pool.look(), scale.look())
-        playing = loop.create_task(play(scenario, partial(connect_to, server), trace))
-        ending = loop.run_until_rest(scenario.duration)
-        if not scenario.all_prompt:
-            scale.weigh()
-        trace.finish(ending, waits(server.tasks.visitors), server.errors)
-        if playing.done():
-            playing.result()  # raises if a client did what no client should
-        return trace
+        with virtual_clocks.of(loop), seeded(seed):
+            return play_out(loop, rooms.new(room), scenario, seed)
     finally:
         loop.clean_up()
+
+
+def play_out(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Trace:
+    trace = Trace(rooms.name_of(room), scenario.clients, seed)
+    server = observed(room, trace, SimulatedConnection, port=8081, write_limit=SMALL_BUFFER)
+    loop.report = lambda context: server.record_error(problem(context))
+    starting = loop.create_task(server.start())
+    starting.add_done_callback(lambda _: loop.end("started"))
+    loop.run_until_rest(scenario.duration)
+    if not starting.done():
+        raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
+    starting.result()
+    trace.start_clock(loop)
+    pool, scale = Pool(server.room, trace), Scale(server, trace)
+    loop.after_turn = pool.look if scenario.all_prompt else lambda: (pool.look(), scale.look())
+    playing = loop.create_task(play(scenario, partial(connect_to, server), trace))
+    ending = loop.run_until_rest(scenario.duration)
+    if not scenario.all_prompt:
+        scale.weigh()
+    trace.leftovers = leftovers(server, trace)
+    trace.finish(ending, waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
+    if playing.done():
+        playing.result()  # raises if a client did what no client should
+    return trace
 
 
 def problem(context: dict) -> BaseException:
@@ -88,6 +95,52 @@ async def connect_to(server: Server, client: Client) -> ClientConnection:
     window = WINDOW if client.prompt else SMALL_BUFFER
     return await connect(server.url, window=window, **connect_options(client))
 
+
+# ---------------------------------------------------------------- what chance and time are for the room
+
+
+@contextlib.contextmanager
+def seeded(seed: int):
+    """The module `random` begins with this seed, and afterwards goes on as if nothing had been."""
+    state = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+class VirtualClocks:
+    """While a thread runs a simulated loop, `time.time()` and its like tell it that loop's time, and all other threads
+    the real one. (Who knows them by another name, as after `from time import time`, is told the real one, too.)"""
+
+    NAMES = ("time", "monotonic", "perf_counter")
+
+    def __init__(self):
+        self.real = {name: getattr(time, name) for name in self.NAMES}
+        self.loops, self.lock = {}, threading.Lock()  # thread -> the loop it runs
+
+    @contextlib.contextmanager
+    def of(self, loop: "SimulationLoop"):
+        thread = threading.get_ident()
+        with self.lock:
+            self.loops[thread] = loop
+            for name, real in self.real.items():
+                setattr(time, name, partial(self.tell, real))
+        try:
+            yield
+        finally:
+            with self.lock:
+                del self.loops[thread]
+                for name, real in self.real.items() if not self.loops else ():
+                    setattr(time, name, real)
+
+    def tell(self, real) -> float:
+        loop = self.loops.get(threading.get_ident())
+        return loop.now if loop else real()
+
+
+virtual_clocks = VirtualClocks()
 
 # ---------------------------------------------------------------- the loop
 
@@ -104,6 +157,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.turns = 0  # of the event loop, in all
         self.turns_now = 0  # since the clock last moved
         self.after_turn = lambda: None
+        self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
         self.set_task_factory(partial(task_factory, task_class=Task))
@@ -173,6 +227,11 @@ class SimulationLoop(asyncio.BaseEventLoop):
             for index, handle in zip(steps, handles):
                 self._ready[index] = handle
 
+    def call_later(self, delay, callback, *args, context=None):
+        if delay > 0:
+            delay = max(delay, 1e-9)  # one that is lost in rounding would never let the clock move
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
     def call_at(self, when, callback, *args, context=None):
         timer = Timer(when, callback, args, self, context)
         heapq.heappush(self._scheduled, timer)
@@ -181,7 +240,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def clean_up(self) -> None:
         """End every task and close the loop."""
         self.after_turn = lambda: None
-        self.set_exception_handler(lambda loop, context: None)
+        self.report = lambda context: None
         self.deadline = float("inf")
         for _ in range(100):  # a task may go on for some turns after it was cancelled
             tasks = asyncio.all_tasks(self)
@@ -193,6 +252,19 @@ class SimulationLoop(asyncio.BaseEventLoop):
             self.keep_running()
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
+
+    def call_exception_handler(self, context):
+        """Also if the room has set a handler of its own."""
+        self.report(context)
+
+    def run_in_executor(self, executor, function, *args):
+        """Another thread takes no time here: it has done its work at once."""
+        done = self.create_future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def _write_to_self(self):
         pass

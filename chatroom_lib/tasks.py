@@ -16,6 +16,7 @@ class Tasks:
     def __init__(self, report):
         self.report = report  # called with each such exception
         self.visitors = {}  # task -> the name of the visitor it runs for, or None
+        self.reported: list[asyncio.Task] | None = None  # where a run keeps the tasks whose errors it has noted
 
     def add(self, task: asyncio.Task) -> None:
         self.visitors[task] = visitor.get()
@@ -29,7 +30,19 @@ class Tasks:
 
     def check(self, task: asyncio.Task) -> None:
         if task._log_traceback:
-            self.report(task.exception())
+            error = task._exception  # asking for task.exception() would count as having seen it
+            if self.reported is None:
+                task.exception()
+            else:
+                self.reported.append(task)
+            self.report(error)
+
+    def awaited_since(self) -> list[BaseException]:
+        """Which of the errors that were noted in this run somebody has awaited since: they were none."""
+        found = [task._exception for task in self.reported if not task._log_traceback]
+        for task in self.reported:
+            task.exception()  # or asyncio would tell of it at last
+        return found
 
 
 def task_factory(loop, coroutine, *, task_class=asyncio.Task, **options) -> asyncio.Task:

@@ -16,7 +16,7 @@ KINDS = {
     "said": "it begins to send a message",
     "heard": "it has received a message",
     "refused": "the room told it that its message will not be passed on",
-    "garbled": "it has received a frame that is no message",
+    "garbled": "it has received a frame that is no message, or not what was said",
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
     "lost": "its connection ended without its doing",
@@ -30,7 +30,7 @@ KINDS = {
     # read from the room
     "entered": "it is in the room's pool from now on",
     "removed": "it is not in the pool any more",
-    "error": "an exception in the room that nobody handled",
+    "error": "an exception in the room that nobody had handled by then",
 }
 
 
@@ -87,6 +87,7 @@ class Trace:
     uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
     depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
     holdings: list = field(default_factory=list)  # what the room held every now and then (holdings.Holding); simulated
+    leftovers: tuple | None = None  # what the room has not let go of at the end (holdings.Leftovers); simulated
     waits: list = field(default_factory=list)  # where the room's tasks stood at the end (waiting.Wait)
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
@@ -99,10 +100,12 @@ class Trace:
         start = loop.time()
         self.clock = lambda: loop.time() - start
 
-    def finish(self, ending: str, waits: list, errors: list) -> None:
-        """Close the books: what happens from now on belongs to the cleaning up."""
+    def finish(self, ending: str, waits: list, errors: list, settled: list = ()) -> None:
+        """Close the books: what happens from now on belongs to the cleaning up. `settled`: errors that somebody has
+        handled after all, late."""
         self.duration, self.clock = self.clock(), None
-        self.ending, self.waits, self.errors = ending, waits, list(errors)
+        self.ending, self.waits = ending, waits
+        self.errors = [error for error in errors if not any(error is other for other in settled)]
 
     def record(self, kind: str, who: str, message: str = "") -> None:
         if self.clock:

@@ -20,9 +20,10 @@ from typing import NamedTuple
 import cloudpickle
 
 from chatroom_lib import rooms
+from chatroom_lib.clients import Scenario
 from chatroom_lib.guarantees import GUARANTEES, Verdict, broken, described, judge, untested
 from chatroom_lib.primitives import is_rooms_own
-from chatroom_lib.scenarios import Scenarios
+from chatroom_lib.scenarios import Maker, Scenarios
 from chatroom_lib.simulation import simulate
 
 TICK = 1.0  # seconds from one look at a run to the next
@@ -56,6 +57,8 @@ def pack(room, scenarios: Scenarios) -> bytes:
     Raises RoomError if they cannot go there.
     """
     try:
+        if isinstance(room, str) and room not in rooms.VERSIONS:
+            room = os.path.abspath(room)  # a room may change its folder
         with everything_by_value(room, *scenarios.values()):
             return cloudpickle.dumps((room, scenarios))
     except Exception as error:  # whatever the objects that the room refers to may raise
@@ -91,8 +94,11 @@ class Worker:
         self.packed = packed
         self.process: subprocess.Popen | None = None
 
-    def ask(self, scenario: str, seed: int) -> Outcome:
-        """Try the room in this scenario, with this seed. Raises RoomError if the process cannot have the room."""
+    def ask(self, scenario: str | Scenario, seed: int) -> Outcome:
+        """Try the room in this scenario, or in the one of this name, with this seed.
+
+        Raises RoomError if the process cannot have the room.
+        """
         try:
             if not self.process:
                 self.start()
@@ -108,7 +114,8 @@ class Worker:
     def start(self) -> None:
         command = [sys.executable, "-c", START, json.dumps(sys.path)]
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.process = subprocess.Popen(command, **pipes, start_new_session=True)
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}  # for sets of texts
+        self.process = subprocess.Popen(command, **pipes, env=environment, start_new_session=True)
         problem = self.question(self.packed)
         if problem:
             raise rooms.RoomError(problem)
@@ -169,28 +176,32 @@ def tell(answer, answers) -> None:
 
 
 def answers_to(questions, watch: "Watch"):
+    packed = pickle.load(questions)
     try:
-        room, scenarios = pickle.loads(pickle.load(questions))
-    except EOFError:
-        raise
+        pickle.loads(packed)
     except BaseException as error:
         yield f"the room cannot be rebuilt in another process, where it would be tried: {described(error)}"
         return
     yield ""
     while True:
         scenario, seed = pickle.load(questions)
-        watch.begin()
-        yield attempt(room, scenarios[scenario], seed)
-        watch.pause()
+        room, scenarios = pickle.loads(packed)  # anew, so that no run leaves anything to the next one in its class
+        yield attempt(room, scenarios.get(scenario, scenario), seed, watch)
 
 
-def attempt(room, scenario, seed: int) -> Outcome:
+def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watch") -> Outcome:
+    watch.begin()
     try:
         trace = simulate(room, scenario, seed)
     except BaseException as error:  # that of a room which does not start, or whatever it throws at us
         return failure(described(error))
+    finally:
+        watch.pause()
     failed = trace.ending in ("never rests", "never yields") or any(isinstance(e, MemoryError) for e in trace.errors)
-    return Outcome(judge(trace), trace.room, failed)
+    try:
+        return Outcome(judge(trace), trace.room, failed)
+    except Exception as error:
+        return failure(f"the run cannot be judged: {described(error)}")
 
 
 def limit_memory() -> None:

@@ -7,7 +7,11 @@ from functools import partial
 import pytest
 
 from chatroom_lib import Message, Scenario, frozen, listener, simulate, talker
-from chatroom_lib.holdings import LONG, count_messages
+from chatroom_lib.holdings import LONG, count_texts, reachable
+
+
+def texts_in(roots) -> int:
+    return count_texts(reachable(roots))
 
 
 def long_text(number: int) -> str:
@@ -39,7 +43,7 @@ async def waiting_with(text):
     ids=range(16),
 )  # fmt: skip
 def test_texts_are_found_in(keep):
-    assert count_messages([keep([long_text(number) for number in range(7)])]) == 7
+    assert texts_in([keep([long_text(number) for number in range(7)])]) == 7
 
 
 def test_texts_are_found_in_tasks_that_stand_still_and_in_queues():
@@ -48,7 +52,7 @@ def test_texts_are_found_in_tasks_that_stand_still_and_in_queues():
         for number in range(3):
             queue.put_nowait(long_text(number))
         tasks = [asyncio.ensure_future(waiting_with(long_text(number))) for number in range(3, 5)]
-        found = count_messages([queue, *(task.get_coro() for task in tasks)])
+        found = texts_in([queue, *(task.get_coro() for task in tasks)])
         await asyncio.gather(*tasks)
         return found
 
@@ -57,17 +61,17 @@ def test_texts_are_found_in_tasks_that_stand_still_and_in_queues():
 
 def test_a_text_that_is_kept_twice_counts_once_and_short_ones_do_not_count():
     text = long_text(1)
-    assert count_messages([[text, text], {"again": text}, "x" * (LONG - 1)]) == 1
+    assert texts_in([[text, text], {"again": text}, "x" * (LONG - 1)]) == 1
 
 
 def test_a_circle_has_an_end():
     circle = [long_text(1)]
     circle.append(circle)
-    assert count_messages([circle]) == 1
+    assert texts_in([circle]) == 1
 
 
 def test_what_is_loaded_is_not_held():
-    assert count_messages([asyncio, Message, count_messages, asyncio.Queue.put]) == 0
+    assert texts_in([asyncio, Message, reachable, asyncio.Queue.put]) == 0
 
 
 def test_a_run_in_which_somebody_does_not_read_is_weighed():
@@ -75,5 +79,5 @@ def test_a_run_in_which_somebody_does_not_read_is_weighed():
     trace = simulate("v1.1", Scenario(people, duration=60))
     last = trace.holdings[-1]
     assert last.accepted == 60 and last.time == trace.duration
-    assert last.messages > 50 and last.tasks > 50 and last.buffered >= 2000
+    assert last.texts > 50 and last.tasks > 50 and last.buffered >= 2000
     assert not simulate("v1.1", Scenario(people[:2])).holdings

@@ -4,6 +4,8 @@ A version copies its predecessor and changes what its chapter changes, so that t
 is the lesson. A new version is a new file here and a new line in VERSIONS.
 """
 
+import contextlib
+import functools
 import importlib.util
 import inspect
 import sys
@@ -60,8 +62,11 @@ def load(path: Path, class_name: str) -> Callable[[], Room]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their own module up there
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not what was asked for
+            spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise RoomError(f"{path} does not run: {type(error).__name__}: {error}") from error
     room = getattr(module, class_name, None)
     if not callable(room):
@@ -102,5 +107,5 @@ def called(room: "str | Callable[[], Room]") -> str:
     """What to call the rooms that this makes."""
     if isinstance(room, str):
         return room
-    room = getattr(room, "func", room)  # of a functools.partial
+    room = room.func if isinstance(room, functools.partial) else room
     return next((name for name, version in VERSIONS.items() if room is version), getattr(room, "__name__", "a room"))
