@@ -5,7 +5,12 @@
     trace = card.replay("no-false-eviction")   # the first run that broke it, to look at
     trace = card.shortest("no-false-eviction") # the smallest one that can be found
 
-The runs take place in processes of their own, one for each core, so that no room can do harm (see worker.py).
+The runs take place in processes of their own, one for each core, so that a room can end or block nothing but its own
+run (see worker.py). That is no sandbox: what the room does to files or to the network, it does.
+
+The same seeds give the same card, as long as the seed decides all that chance decides in the room. Its clock may be
+the loop's, or `time.time()` and its like; `random` begins anew with each seed. But a set of objects that have no
+`__hash__` of their own has another order in every process.
 """
 
 import inspect

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodType, ModuleType
 from typing import NamedTuple
 
@@ -20,7 +20,8 @@ from chatroom_lib.trace import Trace
 from chatroom_lib.waiting import suspended, where
 
 LONG = 500  # characters from which on a text is taken for a message
-EVERY = 500  # events from one weighing to the next
+EVERY = 64  # messages that the room reads from one weighing to the next
+GLANCE = 100  # events from one look at that to the next
 ATOMS = {type(None), bool, int, float}
 NOT_HELD = (  # what a room refers to and does not hold; a connection's own buffer is counted by its transport
     *(type, ModuleType, CodeType, BuiltinFunctionType, Connection, Usage, Trace),
@@ -51,12 +52,14 @@ class Scale:
 
     def __init__(self, server, trace: Trace):
         self.server, self.trace = server, trace
-        self.next = EVERY
+        self.next_look, self.next_weighing = GLANCE, EVERY
 
     def look(self) -> None:
-        if len(self.trace.events) >= self.next:
-            self.next = len(self.trace.events) + EVERY
-            self.weigh()
+        if len(self.trace.events) >= self.next_look:
+            self.next_look += GLANCE
+            if len(self.trace.of("accepted")) >= self.next_weighing:
+                self.next_weighing += EVERY
+                self.weigh()
 
     def weigh(self) -> None:
         room, tasks = self.server.room, list(self.server.tasks.visitors)
@@ -107,23 +110,31 @@ def attributes_of_rooms_own(connection, server) -> list:
 def reachable(roots: Iterable, ends: tuple[type, ...] = NOT_HELD) -> list:
     """Everything that can be reached from `roots`, once each. From the `ends` we go no further."""
     reached, ahead = {}, list(roots)
+    ways = dict.fromkeys(ATOMS)  # type -> how to go on from it; None: it is not worth a visit
     while ahead:
         thing = ahead.pop()
-        if type(thing) in ATOMS or id(thing) in reached:
+        if id(thing) in reached:
             continue
-        reached[id(thing)] = thing
-        if is_a(thing, FunctionType):
-            ahead += [*(thing.__closure__ or ()), *(thing.__defaults__ or ())]
-        elif is_a(thing, dict):  # its keys are no business of the garbage collector's, if they are texts
-            ahead += [*dict.keys(thing), *dict.values(thing)]
-        elif not is_a(thing, ends):
-            ahead += gc.get_referents(thing)
+        kind = type(thing)
+        if kind not in ways:
+            ways[kind] = way_on(kind, ends)
+        if go_on := ways[kind]:
+            reached[id(thing)] = thing
+            ahead += go_on(thing)
     return list(reached.values())
+
+
+def way_on(kind: type, ends: tuple[type, ...]) -> Callable[[object], Iterable]:
+    if issubclass(kind, FunctionType):  # not to all the globals that it might use
+        return lambda function: [*(function.__closure__ or ()), *(function.__defaults__ or ())]
+    if issubclass(kind, dict):  # keys are no business of the garbage collector's, if they are texts
+        return lambda mapping: [*dict.keys(mapping), *dict.values(mapping)]
+    return (lambda end: ()) if issubclass(kind, ends) else gc.get_referents
 
 
 def count_texts(things: list) -> int:
     """How many of them are long texts."""
-    return sum(is_a(thing, (str, bytes, bytearray)) and len(thing) >= LONG for thing in things)
+    return sum(len(thing) >= LONG for thing in things if issubclass(type(thing), (str, bytes, bytearray)))
 
 
 # ---------------------------------------------------------------- at the end

@@ -79,7 +79,8 @@ def play_out(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Tra
     ending = loop.run_until_rest(scenario.duration)
     if not scenario.all_prompt:
         scale.weigh()
-    trace.leftovers = leftovers(server, trace)
+    if trace.gone():
+        trace.leftovers = leftovers(server, trace)
     trace.finish(ending, waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
     if playing.done():
         playing.result()  # raises if a client did what no client should

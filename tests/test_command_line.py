@@ -356,6 +356,12 @@ def test_check_prints_one_json_document_whatever_it_finds(own_rooms):
     assert "not today" in document["guarantees"]["no-crash"]["evidence"]
 
 
+def test_what_a_room_prints_is_not_in_the_document(tmp_path):
+    (tmp_path / "loud.py").write_text(OWN_ROOM + "\nprint('hello')\n")
+    result = outcome(["check", f"{tmp_path}/loud.py:Loud", "--seeds", "1", "--json"])
+    assert json.loads(result.stdout)["seeds"] == 1 and result.stderr == "hello\n"
+
+
 def test_interrupting_check_ends_it_quickly_and_leaves_no_process():
     process = subprocess.Popen(
         [sys.executable, "-m", "chatroom_lib", "check", "v1", "--seeds", "5000"],

@@ -354,5 +354,17 @@ def test_an_error_is_told_in_one_line():
     assert len(described(ValueError("x" * 9999))) == 200
 
 
+def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_shown():
+    class Speechless(Exception):
+        def __str__(self):
+            raise ValueError
+
+    assert described(KeyError(object())) == "KeyError: <object object>"
+    assert described(OSError("no /home/ann/my rooms/room.py here, and/or there")).startswith("OSError: no ")
+    assert described(OSError("no /home/ann/rooms/room.py here, and/or there")) == "OSError: no room.py here, and/or there"
+    assert described(ValueError("half \ud800 a character")) == "ValueError: half ? a character"
+    assert described(Speechless()) == "Speechless"
+
+
 def test_every_guarantee_says_what_it_promises():
     assert len(GUARANTEES) == 11 and all(function.__doc__ for function in GUARANTEES.values())
