@@ -37,7 +37,7 @@ def check(
     random.Random. `processes`: as many as there are cores. `progress`: show how far it is.
     Raises RoomError if there is no such room, and ValueError if there is nothing to do.
     """
-    if seeds < 1:
+    if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     require_maker(room)
     chosen = SCENARIOS if scenarios is None else dict(scenarios)
@@ -88,21 +88,26 @@ class Trials:
                 while wait(running, timeout=0.2).not_done:
                     show(self.handed_out)
             finally:
-                self.runs = iter(())  # if we are interrupted, no run follows
-                for worker in workers:
+                self.runs = iter(())  # if we are interrupted, no run follows,
+                for worker in workers:  # and nobody waits for one
                     worker.end()
             for each in running:
                 each.result()
         return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}
 
     def serve(self, worker: Worker) -> None:
-        while run := self.next_run():
-            outcome = worker.ask(*run)
-            with self.lock:
-                self.outcomes[run] = outcome
-                if outcome.failed:
-                    scenario, seed = run
-                    self.failed[scenario] = min(seed, self.failed.get(scenario, seed))
+        try:
+            while run := self.next_run():
+                self.note(run, worker.ask(*run))
+        finally:
+            worker.end()
+
+    def note(self, run: tuple[str, int], outcome: Outcome) -> None:
+        with self.lock:
+            self.outcomes[run] = outcome
+            if outcome.failed:
+                scenario, seed = run
+                self.failed[scenario] = min(seed, self.failed.get(scenario, seed))
 
     def next_run(self) -> tuple[str, int] | None:
         with self.lock:

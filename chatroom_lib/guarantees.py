@@ -216,6 +216,8 @@ def bounded_memory(trace: Trace) -> Verdict:
         return untested("the room has read nothing")
     early = [holding for holding in trace.holdings if holding.accepted <= planned * 2 / 3]
     late = [holding for holding in trace.holdings if holding.accepted > planned * 2 / 3]
+    if late and not early:
+        return untested("it read most of the messages before it could be weighed")
     size = max(client.size for client in trace.clients)
     units = ("texts", SLACK), ("tasks", SLACK), ("size", SLACK * size), ("buffered", SLACK * size)
     for what, slack in units:

@@ -170,8 +170,9 @@ def is_failure(outcome: Outcome | None) -> bool:
 
 def compare(*cards: Scorecard) -> "Grid":
     """The cards of several rooms, checked with the same number of seeds, side by side: a column for each."""
-    if len({card.seeds for card in cards}) > 1:
-        raise ValueError(f"cards can be compared that have the same number of seeds: {[card.seeds for card in cards]}")
+    if len({card.seeds for card in cards}) != 1:
+        seeds = ", ".join(str(card.seeds) for card in cards) or "no card"
+        raise ValueError(f"cards can be compared that have the same number of seeds, and these have {seeds}")
     rows = {guarantee: [card.scores[guarantee] for card in cards] for guarantee in GUARANTEES}
     return Grid(f"{len(cards)} rooms", cards[0].seeds, [card.room for card in cards], rows)
 

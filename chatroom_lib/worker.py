@@ -103,9 +103,11 @@ class Worker:
             if not self.process:
                 self.start()
             outcome = self.question((scenario, seed))
+        except rooms.RoomError:
+            raise
         except TimeoutError:
             outcome = failure(f"the room does not give up its turn, and the run did not end in {LONGEST_RUN:.0f} s")
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # ValueError: the pipe is closed
             outcome = failure(f"the room ended its process ({self.end()})")
         if outcome.failed:
             self.end()  # who knows what else it has done there
@@ -122,13 +124,13 @@ class Worker:
 
     def question(self, question):
         """Ask the process something, and return its answer. If it takes too long, it is killed: TimeoutError."""
-        expired = threading.Event()
-        watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), self.process.kill()))
+        process, expired = self.process, threading.Event()  # `end` may be called from another thread meanwhile
+        watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), process.kill()))
         watchdog.start()
         try:
-            pickle.dump(question, self.process.stdin)
-            self.process.stdin.flush()
-            return pickle.load(self.process.stdout)
+            pickle.dump(question, process.stdin)
+            process.stdin.flush()
+            return pickle.load(process.stdout)
         except EOFError:
             if expired.is_set():
                 raise TimeoutError from None

@@ -300,7 +300,7 @@ MISTAKES = {
     "endless": (["load", "ws://127.0.0.1:8081/", "--seconds", "inf"], "seconds"),
     "no room to check": (["check", "v9"], "no room 'v9': the versions are v1, v1.1"),
     "no file to check": (["check", "{folder}/nowhere.py:Room", "--json"], "no file"),
-    "class to check that is no room": (["check", "{folder}/rooms.py:Calculator"], "it lacks __aenter__, __aexit__, handle"),
+    "class to check that is no room": (["check", "{folder}/rooms.py:Calculator"], "it lacks __aenter__, __aexit__"),
     "class to check needing arguments": (["check", "{folder}/rooms.py:NeedsArguments"], "argument: 'size'"),
     "no seeds": (["check", "v1", "--seeds", "0"], "'0' is not a number of seeds"),
     "fewer than no seeds": (["check", "v1", "--seeds", "-1"], "'-1' is not a number of seeds"),
