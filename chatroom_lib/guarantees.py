@@ -71,7 +71,7 @@ def delivery(trace: Trace) -> Verdict:
     kicked = {event.who for event in trace.of("lost")} - {client.name for client in trace.clients if well(client)}
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
-        if lost := [message for message in missed[name] if message in heard or message.partition(" ")[0] not in kicked]:
+        if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
             garbled = "; what it got was not what was said" * bool(trace.of("garbled", who=name))
             return broken(f"{name} never heard {the(lost)}{garbled}")
     if any(trace.heard(name) for name in stayed):
@@ -121,7 +121,7 @@ def no_false_eviction(trace: Trace) -> Verdict:
 @guarantee
 def prompt_join(trace: Trace) -> Verdict:
     """Who comes while others talk hears the next message within 1 s."""
-    said, end = passed_on(trace), ends(trace)
+    said, end = trace.to_pass_on(), ends(trace)
     joined = trace.first("joined")
     newcomers = [client.name for client in trace.clients if well(client) and client.joins is not None]
     for event in trace.of("shut out"):
@@ -146,7 +146,7 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
     """While somebody reads late or not at all, the others hear within 1 s."""
     gone, joined, end = trace.gone(), trace.first("joined"), ends(trace)
     late = [(name, joined[name], gone.get(name, end)) for name in late_readers(trace) if name in joined]
-    entered, evicted, said = trace.first("entered"), trace.evicted(), passed_on(trace)
+    entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
     tested = False
     for name in [client.name for client in trace.clients if well(client)]:
         since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
@@ -167,7 +167,7 @@ def recovery(trace: Trace) -> Verdict:
         return untested("nobody died who did not read")
     since, missed = dead[0].time + SETTLED, trace.missed()
     alive = [client for client in trace.clients if well(client) and left(client.name, trace) == NEVER]
-    next_said = {event.message for event in passed_on(trace) if event.time >= since}
+    next_said = {event.message for event in trace.to_pass_on() if event.time >= since}
     for client in alive:
         if lost := [message for message in missed.get(client.name, []) if message in next_said]:
             return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {the(lost)}")
@@ -257,9 +257,9 @@ def rate_limit(trace: Trace) -> Verdict:
     for client in trace.clients:
         for flooder in flooders:
             if client.prompt and client.name != flooder:
-                heard_anything = heard_anything or bool(trace.heard(client.name))
-                times = [event.time for event in trace.of("heard", who=client.name) if speaker(event) == flooder]
-                most = most_within(times, WINDOW)
+                heard = trace.of("heard", who=client.name)
+                heard_anything = heard_anything or bool(heard)
+                most = most_within([event.time for event in heard if speaker(event.message) == flooder], WINDOW)
                 if most > FLOOD * WINDOW:
                     return broken(f"{flooder} made {client.name} hear {most} messages within {WINDOW:.0f} s")
     return KEPT if heard_anything else untested("nobody but who floods the room heard anything")
@@ -293,14 +293,6 @@ def late_readers(trace: Trace) -> list[str]:
 # ---------------------------------------------------------------- what happened
 
 
-def passed_on(trace: Trace) -> list[Event]:
-    """What was said and must be passed on: not what was refused, nor what somebody who is gone now said in vain."""
-    refused = {event.message for event in trace.of("refused")}
-    accepted, gone = {event.message for event in trace.of("accepted")}, trace.gone()
-    said = [event for event in trace.of("said") if event.message not in refused]
-    return [event for event in said if event.message in accepted or event.who not in gone]
-
-
 def times_heard(trace: Trace, name: str) -> dict[str, float]:
     """When `name` first heard each message."""
     return {event.message: event.time for event in reversed(trace.of("heard", who=name))}
@@ -318,7 +310,7 @@ def deaf_to(name: str, trace: Trace) -> list[str]:
     """The last messages that others heard, if there are enough of them and `name`, who was there, heard none."""
     since = trace.first("entered").get(name, trace.first("joined")[name])
     others = {event.message for event in trace.of("heard") if event.who != name}
-    last = [event.message for event in passed_on(trace) if event.time > since and event.message in others][-TAIL:]
+    last = [event.message for event in trace.to_pass_on() if event.time > since and event.message in others][-TAIL:]
     return last if len(last) == TAIL and not set(last) & set(trace.heard(name)) else []
 
 
@@ -337,8 +329,8 @@ def due(client: Client, trace: Trace, number: int) -> float:
     return trace.first("joined").get(client.name, NEVER) + client.moments[number]
 
 
-def speaker(event: Event) -> str:
-    return event.message.partition(" ")[0]
+def speaker(message: str) -> str:
+    return message.partition(" ")[0]
 
 
 def most_within(times: list[float], window: float) -> int:

@@ -93,8 +93,8 @@ class Trace:
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     ending: str = ""  # "time is up", or for a simulated run "at rest", "never rests" or "never yields"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
-    by_kind: dict[str, list[Event]] = field(default_factory=dict, repr=False)  # the events, sorted by `of`
-    sorted: int = 0  # how many of them
+    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # the events, sorted by `of`
+    sorted: int = field(default=0, compare=False)  # how many of them
 
     def start_clock(self, loop) -> None:
         start = loop.time()
@@ -244,19 +244,20 @@ class Trace:
                 found += [(one, other, a, b) for a, b in zip(common, common[1:]) if place[a] > place[b]]
         return found
 
+    def to_pass_on(self) -> list[Event]:
+        """What was said and must be passed on: not what is refused, nor what was not read of somebody who is gone."""
+        refused = {event.message for event in self.of("refused")}
+        accepted = {event.message for event in self.of("accepted")}
+        gone = self.gone()
+        said = [event for event in self.of("said") if event.message not in refused]
+        return [event for event in said if event.message in accepted or event.who not in gone]
+
     def missed(self) -> dict[str, list[str]]:
         """For each client that came: what was said while it was connected, and in the pool or shut out of it, and it
         has not heard. Who is evicted or loses its connection misses all that is said from then on.
         """
         entered, left = self.first("entered"), {event.who: event.time for event in self.of("left", "vanished")}
-        refused = {event.message for event in self.of("refused")}
-        accepted = {event.message for event in self.of("accepted")}
-        gone = self.gone()
-        said = [
-            event
-            for event in self.of("said")
-            if event.message not in refused and (event.message in accepted or event.who not in gone)
-        ]
+        said = self.to_pass_on()
         missed = {}
         for who, joined in self.first("joined").items():
             heard, since, until = set(self.heard(who)), entered.get(who, joined), left.get(who, math.inf)

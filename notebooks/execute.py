@@ -60,9 +60,9 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-        if "outputs" in cell:
+        if "outputs" in cell:  # but for progress bars that have done their work and are empty
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html") != ""]
-        for output in cell.get("outputs", []):  # (an empty one is a progress bar that has done its work)
+        for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):  # a panel's transcript; there is no panel without its kernel
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
 

@@ -1,13 +1,12 @@
 """Each guarantee is kept by a good room, broken by one spoilt on purpose, and not tested where nothing tests it."""
 
 import asyncio
-import importlib.util
 from pathlib import Path
 
 import pytest
 
 from chatroom_lib import Scenario, decode, flooder, frozen, late_joiner, leaving, limits, listener
-from chatroom_lib import live, run, simulate, slow_reader, talker, vanishing
+from chatroom_lib import live, rooms, run, simulate, slow_reader, talker, vanishing
 from chatroom_lib.clients import Client
 from chatroom_lib.guarantees import GUARANTEES, described, judge, most_within
 from chatroom_lib.holdings import Holding
@@ -18,10 +17,7 @@ from chatroom_lib.waiting import Wait
 
 SEEDS = range(3)
 SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions" / "chapter_04.py"
-spec = importlib.util.spec_from_file_location("solutions_04", SOLUTIONS)
-solutions = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(solutions)
-Good = solutions.Room1
+Good = rooms.get(f"{SOLUTIONS}:Room1")
 
 
 def verdicts(room, scenario, seeds=SEEDS):
