@@ -1,6 +1,6 @@
 """One function per figure. Each reads Traces, draws on `ax` (a new one, unless given) and returns it.
 
-A version has one colour, the same in every figure: a hue for 1, 2 and 3, and shades within it. The three hues can be
+A version has one colour, the same in every figure: a hue for 1, 2, 3 and 4, and shades within it. The hues can be
 told apart by colour-blind readers too.
 """
 
@@ -23,6 +23,7 @@ COLOURS = {
     "v3": "#5AAE61",
     "v3.1": "#1B7837",
     "v3.2": "#00441B",
+    "v4": "#5020F0",
 }
 OTHER = "#762A83"  # a room of one's own
 QUIET = "#8C8C8C"  # what is not the point

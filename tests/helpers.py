@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import rooms
 from chatroom_lib.clients import reset
-from chatroom_lib.rooms import v2, v2_rw, v3_2
+from chatroom_lib.rooms import v2, v2_rw, v3_2, v4
 
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
 AT_MOST = 10  # seconds after which a test gives up; nothing here takes nearly as long
@@ -25,6 +25,7 @@ PROMPT = {  # without the delay or the limit that would make a test wait
     "v2": partial(v2.Room, delay=0),
     "v2-rw": partial(v2_rw.Room, delay=0),
     "v3.2": partial(v3_2.Room, limit=None),
+    "v4": partial(v4.Room, limit=None),
 }
 every_version = pytest.mark.parametrize(
     "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]

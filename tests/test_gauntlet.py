@@ -42,6 +42,7 @@ BROKEN = {
     "v3": {"delivery", "prompt-join", "no-head-of-line-blocking", "recovery", "no-leak", "rate-limit"},
     "v3.1": {"delivery", "rate-limit"},
     "v3.2": {"delivery", "rate-limit"},
+    "v4": set(),
     "FastAPIManager": {
         *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "recovery", "rate-limit"),
     },

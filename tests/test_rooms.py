@@ -7,9 +7,9 @@ import pytest
 from chatroom_lib import (
     Scenario, flooder, frozen, late_joiner, leaving, listener, live, rooms, run, simulate, slow_reader, talker,
 )  # fmt: skip
-from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2
+from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2, v4
 
-NO_LIMIT = {"v3.2": partial(v3_2.Room, limit=None)}
+NO_LIMIT = {"v3.2": partial(v3_2.Room, limit=None), "v4": partial(v4.Room, limit=None)}
 EVERY_VERSION = [pytest.param(NO_LIMIT.get(name, name), id=name) for name in rooms.VERSIONS]
 SEEDS = range(10)
 

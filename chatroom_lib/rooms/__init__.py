@@ -15,7 +15,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4
 
 VERSIONS = {
     "v1": v1.Room,
@@ -25,6 +25,7 @@ VERSIONS = {
     "v3": v3.Room,
     "v3.1": v3_1.Room,
     "v3.2": v3_2.Room,
+    "v4": v4.Room,
 }
 
 
