@@ -38,9 +38,11 @@ notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 site: ## Build the book (not there yet)
 	@echo 'The book is not there yet.'; exit 1
 
-bench: ## Run the benchmarks (not there yet)
-	@echo 'The benchmarks are not there yet.'; exit 1
+bench: $(STAMP) ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws; fi
+	@$(VENV_PYTHON) benchmarks/run.py
 
 clean: ## Remove .venv, caches and build files
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

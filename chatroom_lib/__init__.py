@@ -14,6 +14,7 @@ from importlib import import_module
 _HOMES = {
     "rooms": (),  # a module itself
     "limits": (),
+    "bench": (),
     "plots": (),
     "show": (),
     "background": ("run",),

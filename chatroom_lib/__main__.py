@@ -1,4 +1,4 @@
-"""The command line: `chatroom serve | load | check`, the same as `python -m chatroom_lib`."""
+"""The command line: `chatroom serve | load | check | bench`, the same as `python -m chatroom_lib`."""
 
 import argparse
 import json
@@ -59,6 +59,13 @@ def make_parser() -> Parser:
     command.set_defaults(run=run_check)
     command.add_argument("room", metavar="ROOM", help=f"{versions}, or your own: path/to/file.py:Class")
     command.add_argument("--seeds", type=seeds, default=200, metavar="N", help="default: %(default)s")
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+
+    command = commands.add_parser("bench", help="measure versions and other servers against websockets.broadcast()")
+    command.set_defaults(run=run_bench)
+    command.add_argument("entrants", metavar="ROOM", nargs="*",
+                         help=f"{versions}, your own: path/to/file.py:Class, or none: all that there are")
+    command.add_argument("--quick", action="store_true", help="less of everything: under a minute, not a quarter hour")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     return parser
 
@@ -122,6 +129,19 @@ def run_check(options) -> None:
         from rich.console import Console
 
         Console().print(card)
+
+
+def run_bench(options) -> None:
+    from chatroom_lib.bench import QUICK, bench
+
+    choice = {**(QUICK if options.quick else {}), **({"entrants": options.entrants} if options.entrants else {})}
+    report = bench(**choice, progress=not options.json)
+    if options.json:
+        print(json.dumps(report.as_dict()))
+    else:
+        from rich.console import Console
+
+        Console().print(report.tables())
 
 
 if __name__ == "__main__":

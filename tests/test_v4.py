@@ -15,7 +15,7 @@ from chatroom_lib import frozen as frozen_client
 from chatroom_lib.network import LATENCY, Transport
 from chatroom_lib.rooms import v4
 from chatroom_lib.server import Server
-from tests.helpers import AT_MOST, frozen, heard, hears, in_a_loop, joining, said, until
+from tests.helpers import frozen, heard, hears, in_a_loop, joining, said, until
 
 UNLIMITED = partial(v4.Room, limit=None)
 
@@ -54,13 +54,13 @@ def test_a_message_in_an_idle_room_waits_for_nothing():
     assert len(waits) == 40 and max(waits) <= LATENCY[1]  # that is the network's share
 
 
-class ForwardLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock the test can put forward."""
+class StillLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands still, unless the test puts it forward."""
 
-    extra = 0.0
+    now = 0.0
 
     def time(self):
-        return super().time() + self.extra
+        return self.now
 
 
 class Far:
@@ -76,35 +76,38 @@ class Far:
 
     def write(self, data):
         self.written.append(data)
-        self.loop.extra += self.seconds
+        self.loop.now += self.seconds
 
 
 @pytest.mark.parametrize(
-    "seconds, rest", [(0.0, 0), (v4.QUICK / 2, 0), (0.01, 0.005), (0.2, v4.REST)], ids=["idle", "few", "many", "most"]
+    "together, seconds, rest",
+    [(1, 0.01, 0), (2, 0.0, 0), (2, 0.01, 0.005), (2, 0.2, v4.REST)],
+    ids=["one by one", "in no time", "busy", "very busy"],
 )
-def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_writing_took(seconds, rest):
+def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_writing_took(together, seconds, rest):
     async def talk():
         loop, room = asyncio.get_running_loop(), UNLIMITED()
         connection = Far(loop, seconds)
         room.connections[connection] = v4.form_of(connection)
-        room.broadcast(Message("Ann", "1"))
-        await until(lambda: len(connection.written) == 1)
-        written = loop.time()
-        assert room.rest - written <= rest
-        for content in ("2", "3"):
+        for number in range(together):
+            room.broadcast(Message("Ann", f"early {number}"))
+        await turns()
+        assert len(connection.written) == 1 and room.rest == pytest.approx(loop.now + rest)
+        for content in ("late 0", "late 1"):
             room.broadcast(Message("Ann", content))
-            for _ in range(3):
-                await asyncio.sleep(0)
-        if not rest:
-            assert len(connection.written) == 3
-        else:
-            assert room.rest > written - seconds
-            loop.extra += rest
-            await until(lambda: len(connection.written) == 2)
-            assert b'"2"' in connection.written[1] and b'"3"' in connection.written[1]
+            await turns()
+        assert len(connection.written) == (1 if rest else 3)
+        loop.now += rest
+        await turns()
+        assert b"late 1" in connection.written[-1]
+        assert (b"late 0" in connection.written[-1]) == bool(rest)
 
-    with asyncio.Runner(loop_factory=ForwardLoop) as runner:
-        runner.run(asyncio.wait_for(talk(), AT_MOST))
+    async def turns():
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=StillLoop) as runner:
+        runner.run(talk())
 
 
 @in_a_loop

@@ -86,10 +86,14 @@ def make(name: str, unlimited: bool = False) -> Room:
     """A new room called `name` (see `get`). `unlimited`: without its rate limit, if it has one."""
     room = get(name)
     try:
-        has_limit = "limit" in inspect.signature(room).parameters
-        return room(limit=None) if unlimited and has_limit else room()
+        return without_limit(room) if unlimited else room()
     except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {name}: {type(error).__name__}: {error}") from error
+
+
+def without_limit(room: Callable[..., Room]) -> Room:
+    """A new room that this makes, without its rate limit, if it has one."""
+    return room(limit=None) if "limit" in inspect.signature(room).parameters else room()
 
 
 def new(room: "str | Callable[[], Room] | Room") -> Room:

@@ -3,8 +3,8 @@
 What changed since v3.2
 - A message is turned into a WebSocket frame once, and everybody gets the same bytes.
 - What is said within a moment goes to each client in one write. In an idle room that moment is one turn of the event
-  loop, so a message waits for nothing. In a busy one it is half the time that the last writing took. So the busier
-  the room, the fewer system calls a message costs.
+  loop, so a message waits for nothing. In a busy one, where several came together last time, it is half
+  the time that writing them took. So the busier the room, the fewer system calls a message costs.
 - Writing never waits: what a client has not read stays in its transport's buffer. Whoever has more than
   `buffer_size` bytes there is put out (`evicted`), and the others hear everything. Where nothing waits, nothing can
   come between: no hub, no channels, no outboxes, no writers.
@@ -29,7 +29,6 @@ from chatroom_lib.limits import TokenBucket
 from chatroom_lib.message import Message, MessageError, decode, encode
 
 BATCH = 65536  # bytes that may be gathered before they are written
-QUICK = 0.0002  # seconds; a room that is written to in less need not wait for more
 REST = 0.02  # seconds; the longest that a message may wait for more
 
 
@@ -95,10 +94,10 @@ class Room:
         if start < self.rest:
             loop.call_soon(self.flush_when_due)  # look again after the next turn: timers are too coarse
         elif self.gathered:
+            busy = len(self.gathered) > 1
             self.flush()
             end = loop.time()
-            if end - start > QUICK:
-                self.rest = end + min(REST, (end - start) / 2)
+            self.rest = end + min(REST, (end - start) / 2) if busy else end
 
     def flush(self):
         payloads, self.gathered, self.gathered_bytes = self.gathered, [], 0

@@ -1,0 +1,18 @@
+"""The benchmark: how much a server carries, and how long people wait for it.
+
+    benchmark.py   every entrant under every load, round after round, and the report
+    entrants.py    who takes part; servers/, what others would use instead
+    measure.py     one measurement: a server's process (host.py) and the load's (generator.py), a core each
+    profile.py     where a server's time goes
+"""
+
+from chatroom_lib.bench.benchmark import CURVES, LOADS, ON_CURVES, QUICK, Load, Report, bench
+from chatroom_lib.bench.entrants import ENTRANTS, YARDSTICK
+from chatroom_lib.bench.generator import PAYLOAD
+from chatroom_lib.bench.measure import BenchError, Measurement, measure
+from chatroom_lib.bench.profile import profile
+
+__all__ = [
+    *("bench", "measure", "profile", "Load", "Report", "Measurement", "BenchError"),
+    *("CURVES", "LOADS", "ON_CURVES", "QUICK", "ENTRANTS", "YARDSTICK", "PAYLOAD"),
+]

@@ -1,0 +1,26 @@
+"""aiohttp, with a loop as in its chat example: one send after another."""
+
+from aiohttp import WSMsgType, web
+
+from chatroom_lib.bench.host import listen
+
+active = []
+
+
+async def visit(request):
+    websocket = web.WebSocketResponse()
+    await websocket.prepare(request)
+    active.append(websocket)
+    try:
+        async for message in websocket:
+            if message.type is WSMsgType.TEXT:
+                for other in list(active):
+                    await other.send_str(message.data)
+    finally:
+        active.remove(websocket)
+    return websocket
+
+
+app = web.Application()
+app.router.add_get("/", visit)
+web.run_app(app, sock=listen(), print=None, handle_signals=False)

@@ -1,0 +1,16 @@
+"""python-socketio on uvicorn: `emit` to everybody. Its clients speak Socket.IO, on a WebSocket from the start."""
+
+import socketio
+import uvicorn
+
+from chatroom_lib.bench.host import listen
+
+server = socketio.AsyncServer(async_mode="asgi", ping_interval=3600)
+
+
+@server.event
+async def message(client, data):
+    await server.emit("message", data)
+
+
+uvicorn.Server(uvicorn.Config(socketio.ASGIApp(server), log_level="critical")).run(sockets=[listen()])

@@ -1,0 +1,38 @@
+"""Tornado, with a loop as in its chat demo: `write_message`, which is not waited for."""
+
+import asyncio
+
+from tornado.httpserver import HTTPServer
+from tornado.web import Application
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
+
+from chatroom_lib.bench.host import listen
+
+active = {}
+
+
+class Visit(WebSocketHandler):
+    def open(self):
+        self.set_nodelay(True)
+        active[self] = None
+
+    def on_message(self, message):
+        for other in list(active):
+            try:
+                other.write_message(message)
+            except WebSocketClosedError:
+                pass
+
+    def on_close(self):
+        del active[self]
+
+
+async def main():
+    server = HTTPServer(Application([("/", Visit)]))
+    listener = listen()
+    listener.setblocking(False)
+    server.add_socket(listener)
+    await asyncio.Event().wait()
+
+
+asyncio.run(main())
