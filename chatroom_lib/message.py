@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # What both ends pass to `websockets`: no compression and no keepalive. (The article's library offers neither by
 # itself, and both are stories of their own.)
 WIRE = {"compression": None, "ping_interval": None}
+to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps makes an encoder each time
 
 
 class MessageError(ValueError):
@@ -29,7 +30,7 @@ def encode(message: Message) -> str:
     fields = {"token": message.token, "content": message.content}
     if message.refused is not None:
         fields["refused"] = message.refused
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return to_json(fields)
 
 
 def decode(frame: str | bytes) -> Message:

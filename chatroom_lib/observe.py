@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from chatroom_lib.message import MessageError, decode
 from chatroom_lib.primitives import observe_all
@@ -52,6 +53,18 @@ class ObservedConnection(ServerConnection):
     @cached_property
     def name(self) -> str:
         return name_of_client(self)
+
+    def connection_made(self, transport):
+        """Count writes to the transport: frames, not the handshakes."""
+        write = transport.write
+
+        def counted_write(data):
+            if self.protocol.state is State.OPEN and self.trace.clock and bytes(data[:4]) != b"HTTP":
+                self.trace.writes[self.name] += 1
+            write(data)
+
+        transport.write = counted_write
+        super().connection_made(transport)
 
     async def recv(self, decode=None):
         frame = await super().recv(decode)

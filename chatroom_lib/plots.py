@@ -7,6 +7,7 @@ told apart by colour-blind readers too.
 from collections import Counter
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import MaxNLocator
 
@@ -339,3 +340,80 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
     ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
     words = dict(color=colour, fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
     ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)
+
+
+# ---------------------------------------------------------------- measurements
+
+
+def parts(profiles: dict[str, dict[str, float]], axs=None):
+    """Where the time for one delivery goes: a panel for each profile, on one scale. Returns the axes."""
+    if axs is None:
+        _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
+    names = list(dict.fromkeys(part for profile in profiles.values() for part in profile))
+    for ax, (room, profile) in zip(np.atleast_1d(axs), profiles.items()):
+        axes(ax).spines[["left", "bottom"]].set_visible(False)
+        bars = ax.barh(names, [profile.get(name, 0) for name in names], color=hue(room))
+        ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
+        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=hue(room))
+        ax.tick_params(length=0, labelbottom=False)
+        ax.margins(x=0.35)
+    np.atleast_1d(axs)[0].invert_yaxis()
+    return axs
+
+
+def times(ratios: dict[str, float], xlabel: str, ax=None):
+    """A bar for each ratio, on a logarithmic scale that begins at the yardstick, 1."""
+    ax = axes(ax, height=0.9 + 0.28 * len(ratios))
+    names = sorted(ratios, key=ratios.get, reverse=True)
+    bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[hue(name) for name in names])
+    ax.bar_label(bars, [f" {ratios[name]:.3g}× " for name in names], fontsize=8)
+    ax.axvline(1, color=QUIET, linewidth=1)
+    ax.set(xscale="log", xlabel=xlabel)
+    ax.set_xlim(min(ratios.values()) / 2, max(ratios.values()) * 2)
+    ax.minorticks_off()
+    ax.set_xticks([], [])
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    return ax
+
+
+def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, log: bool = False, ax=None):
+    """A line for each name, which stands at the line's end."""
+    ax = axes(ax)
+    if log:
+        ax.set(xscale="log", yscale="log")
+    for name, line in points.items():
+        ax.plot(*zip(*line), color=hue(name), linewidth=2, marker="o" if log else None, markersize=4)
+        ax.annotate(f" {name}", line[-1], (4, 0), textcoords="offset points", va="center", color=hue(name), fontsize=9)
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    return ax
+
+
+def scaling(report, curve: str, axs=None):
+    """How deliveries a second and p99 change along a curve of the benchmark ("clients", "in flight")."""
+    from chatroom_lib.bench import CURVES, ON_CURVES
+
+    if axs is None:
+        _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+    titles = {"deliveries_per_second": "deliveries a second", "p99_ms": "p99, milliseconds"}
+    for ax, (what, title) in zip(axs, titles.items()):
+        points = {
+            name: [
+                (load.clients if curve == "clients" else load.in_flight, report.median(load, name, what))
+                for load in CURVES[curve] if name in report.fit(load)
+            ]
+            for name in ON_CURVES
+        }  # fmt: skip
+        curves(points, curve, title, log=True, ax=ax)
+        ax.set_xlim(right=ax.get_xlim()[1] * 4)  # for the names
+    return axs
+
+
+def hue(name: str) -> str:
+    """A version's colour; that of others; or, for a server of another project, the quiet one."""
+    from chatroom_lib.bench import ENTRANTS, YARDSTICK
+
+    if name in COLOURS:
+        return COLOURS[name]
+    return QUIET if name in ENTRANTS and name != YARDSTICK else OTHER

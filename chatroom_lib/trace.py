@@ -86,6 +86,7 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
     depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
+    writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
     holdings: list = field(default_factory=list)  # what the room held every now and then (holdings.Holding); simulated
     leftovers: tuple | None = None  # what the room has not let go of at the end (holdings.Leftovers); simulated
     waits: list = field(default_factory=list)  # where the room's tasks stood at the end (waiting.Wait)

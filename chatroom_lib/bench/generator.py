@@ -144,7 +144,10 @@ class Client:
             raise GeneratorError(f"expected a text that starts with {start!r}, and got {text[:60]!r}")
 
     def read_more(self) -> None:
-        data = self.socket.recv(BUFFER)
+        try:
+            data = self.socket.recv(BUFFER)
+        except TimeoutError:
+            raise GeneratorError(f"no answer, or no message, within {PATIENCE:g} s") from None
         if not data:
             raise GeneratorError("the server closed a connection before the run")
         self.carry += data
@@ -318,7 +321,7 @@ class Crowd:
         """Says the first messages. The others are said in `hear`."""
         step = max(1, len(self.clients) // self.job.in_flight)
         for lane in range(self.job.in_flight):
-            self.say_next(self.clients[lane * step % len(self.clients)])
+            self.say_next(self.clients[(lane * step + step // 2) % len(self.clients)])
         return lambda now: now + PATIENCE
 
     # ------------------------------------------------------------ hearing
@@ -366,10 +369,13 @@ class Crowd:
             self.say_next(client)
 
     def listen(self, data: bytes, frames: int, now: float) -> None:
-        at, size, said_at, begin = self.number_at, self.frame_size, self.said_at, self.begin
+        """Note the latency of what was said before the end and is heard since the beginning of the window."""
+        if now < self.begin:
+            return
+        at, size, said_at = self.number_at, self.frame_size, self.said_at
         for start in range(at, at + frames * size, size):
             said = said_at[int(data[start : start + 8])]  # raises ValueError if frames are not all alike
-            if begin <= said < self.end:
+            if said < self.end:
                 self.latencies.append(now - said)
 
 
@@ -379,7 +385,7 @@ def main() -> None:
     try:
         print(json.dumps(asdict(Crowd(job).run())))
     except (GeneratorError, OSError, ValueError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -63,12 +63,13 @@ def serve_pickled(path: str) -> None:
     import cloudpickle
 
     from chatroom_lib import rooms
+    from chatroom_lib.__main__ import complain
     from chatroom_lib.background import run
     from chatroom_lib.server import serve
 
     with open(path, "rb") as file:
         room = cloudpickle.load(file)
-    print(f"serving at {run(serve(rooms.without_limit(room))).url}", flush=True)
+    print(f"serving at {run(serve(rooms.without_limit(room), on_error=complain)).url}", flush=True)
     threading.Event().wait()
 
 

@@ -86,7 +86,9 @@ def serving(entrant: "Entrant | str | Callable", core: int) -> Iterator[tuple[st
                 env=node_environment(), start_new_session=True,
             )  # fmt: skip
             try:
-                yield f"{address(process, errors)}{entrant.path}", process.pid, entrant.dialect
+                yield f"{address(process)}{entrant.path}", process.pid, entrant.dialect
+            except BenchError as error:
+                raise BenchError(f"{error} ({said})" if (said := last_line(errors)) else str(error)) from None
             finally:
                 stop(process)
 
@@ -100,7 +102,7 @@ def pickled(room: Callable, path: str) -> Entrant:
     return Entrant(getattr(room, "__name__", "a room"), ("pickle", path))
 
 
-def address(process: subprocess.Popen, errors) -> str:
+def address(process: subprocess.Popen) -> str:
     """Wait for the line in which the server says where it is."""
     latest = time.monotonic() + TIME_TO_START
     line = b""
@@ -111,10 +113,15 @@ def address(process: subprocess.Popen, errors) -> str:
             line += data
     _, found, url = line.decode().strip().rpartition(" at ws://")
     if not found:
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()
-        raise BenchError(f"the server did not start: {said[-1] if said else 'it said nothing'}")
+        raise BenchError("the server did not start")
     return f"ws://{url}"
+
+
+def last_line(file) -> str:
+    """What a process that writes to `file` said last."""
+    file.seek(0)
+    lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def stop(process: subprocess.Popen) -> None:

@@ -1,0 +1,49 @@
+"""Solutions for the exercises of chapter 05."""
+
+import asyncio
+
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from chatroom_lib import Message, MessageError, decode, encode, limits, rooms
+from chatroom_lib.rooms.v4 import frames
+
+LONGEST = 1000  # characters
+
+
+class Room1(rooms.get("v3.1")):
+    """A writer takes what its outbox holds, and writes it at once."""
+
+    async def write(self, client):
+        connection = client.connection
+        while connection.state is State.OPEN:
+            messages = [await client.outbox.get()]
+            while not client.outbox.empty():
+                messages.append(client.outbox.get_nowait())
+            connection.transport.write(frames([encode(message).encode() for message in messages], connection))
+            await connection.drain()
+        self.failed_sends += 1
+        await self.leaving.put(client)
+
+
+class Room2(rooms.get("v4")):
+    """What is too long is refused."""
+
+    async def read(self, connection):
+        clock = asyncio.get_running_loop().time
+        limiter = limits.TokenBucket(self.limit, self.burst) if self.limit else None
+        try:
+            async for frame in connection:
+                message = decode(frame)
+                if len(message.content) > LONGEST:
+                    self.refused += 1
+                    reply = Message("chatroom", f"Not sent: longer than {LONGEST} characters.", message.content)
+                    self.deliver(connection, frames([encode(reply).encode()], connection))
+                elif limiter and (wait := limiter.wait(clock())):
+                    self.refuse(connection, message, wait)
+                else:
+                    self.broadcast(message)
+        except MessageError as error:
+            await connection.close(1007, str(error))
+        except ConnectionClosed:
+            pass
