@@ -366,7 +366,7 @@ def times(ratios: dict[str, float], xlabel: str, ax=None):
     ax = axes(ax, height=0.9 + 0.28 * len(ratios))
     names = sorted(ratios, key=ratios.get, reverse=True)
     bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[hue(name) for name in names])
-    ax.bar_label(bars, [f" {ratios[name]:.3g}× " for name in names], fontsize=8)
+    ax.bar_label(bars, [f" {ratios[name]:.{1 if ratios[name] >= 10 else 2}f}× " for name in names], fontsize=8)
     ax.axvline(1, color=QUIET, linewidth=1)
     ax.set(xscale="log", xlabel=xlabel)
     ax.set_xlim(min(ratios.values()) / 2, max(ratios.values()) * 2)
@@ -383,6 +383,12 @@ def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: st
     ax = axes(ax)
     if log:
         ax.set(xscale="log", yscale="log")
+        ax.set_xticks(sorted({x for line in points.values() for x, _ in line}))
+        ax.xaxis.set_major_formatter("{x:,.10g}")
+        ax.yaxis.set_major_formatter("{x:,.10g}")
+        ax.tick_params(axis="x", labelsize=8)
+        ax.yaxis.set_minor_formatter("")
+        ax.tick_params(axis="x", which="minor", length=0, labelbottom=False)
     for name, line in points.items():
         ax.plot(*zip(*line), color=hue(name), linewidth=2, marker="o" if log else None, markersize=4)
         ax.annotate(f" {name}", line[-1], (4, 0), textcoords="offset points", va="center", color=hue(name), fontsize=9)
@@ -411,9 +417,7 @@ def scaling(report, curve: str, axs=None):
 
 
 def hue(name: str) -> str:
-    """A version's colour; that of others; or, for a server of another project, the quiet one."""
-    from chatroom_lib.bench import ENTRANTS, YARDSTICK
+    """A version's colour ("v2, no delay" is one); the quiet one for servers of other projects; or that of others."""
+    from chatroom_lib.bench import ENTRANTS
 
-    if name in COLOURS:
-        return COLOURS[name]
-    return QUIET if name in ENTRANTS and name != YARDSTICK else OTHER
+    return COLOURS.get(name.partition(",")[0], QUIET if name in ENTRANTS else OTHER)

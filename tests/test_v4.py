@@ -51,7 +51,7 @@ class Far:
     def __init__(self, loop, seconds: float):
         self.loop, self.seconds = loop, seconds
         self.written = []
-        self.transport, self.protocol, self.state, self.extensions = self, self, v4.State.OPEN, []
+        self.transport, self.protocol, self.state, self.extensions = self, self, v4.OPEN, []
 
     def get_write_buffer_size(self):
         return 0

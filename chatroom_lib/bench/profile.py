@@ -66,7 +66,7 @@ def profile(room: "str | Callable", clients: int = 200, **options) -> dict[str, 
     """
     with tempfile.TemporaryDirectory(prefix="chatroom-profile-") as folder:
         with open(f"{folder}/room", "wb") as file:
-            cloudpickle.dump(rooms.get(room) if isinstance(room, str) else room, file)
+            cloudpickle.dump(room, file)
         entrant = Entrant(rooms.called(room), ("profile", f"{folder}/room", f"{folder}/samples"))
         measured = measure(entrant, clients, **options)
         with open(f"{folder}/samples") as file:
@@ -84,9 +84,10 @@ def serve_profiled(path: str, output: str) -> None:
     """Serve the room in the file `path`; when the standard input ends, write what was seen to the file `output`."""
     with open(path, "rb") as file:
         room = cloudpickle.load(file)
+    room = rooms.without_limit(rooms.get(room) if isinstance(room, str) else room)
     samples = Counter()
     signal.signal(signal.SIGPROF, lambda _, frame: samples.update([part_of(frame)]))
-    asyncio.run(serve_until_input_ends(rooms.without_limit(room)))
+    asyncio.run(serve_until_input_ends(room))
     with open(output, "w") as file:
         json.dump(samples, file)
 

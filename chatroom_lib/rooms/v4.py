@@ -23,7 +23,7 @@ import math
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
-from websockets.protocol import State
+from websockets.protocol import OPEN
 
 from chatroom_lib.limits import TokenBucket
 from chatroom_lib.message import Message, MessageError, decode, encode
@@ -114,7 +114,7 @@ class Room:
 
     def deliver(self, connection: ServerConnection, data: bytes):
         transport = connection.transport
-        if connection.protocol.state is not State.OPEN:
+        if connection.protocol.state is not OPEN:
             pass  # it is leaving
         elif transport.get_write_buffer_size() <= self.buffer_size:
             transport.write(data)
