@@ -14,7 +14,7 @@ from statistics import median
 
 from chatroom_lib.bench.entrants import ENTRANTS, YARDSTICK, find
 from chatroom_lib.bench.generator import Measurement
-from chatroom_lib.bench.measure import BenchError, cores, measure
+from chatroom_lib.bench.measurement import BenchError, cores, measure
 from chatroom_lib.progress import progress_bar
 
 

@@ -97,7 +97,7 @@ def frame(text: bytes) -> bytes:
 def head_of(data: bytes) -> tuple[int, int]:
     """The lengths of the header and of the payload of the server's frame at the start of `data`."""
     if data[0] != 0x81 or data[1] > 126:
-        raise GeneratorError(f"expected a short text frame, and got {data[:20]!r}")
+        raise GeneratorError(f"this is not a text frame of less than 64 kB: {data[:20]!r}")
     return (2, data[1]) if data[1] < 126 else (4, int.from_bytes(data[2:4], "big"))
 
 
@@ -345,7 +345,7 @@ class Crowd:
             for client in self.poller.ready(0.1):
                 self.hear(client)
         if self.received % self.frame_size and self.received > expected:
-            raise GeneratorError("more has arrived than was said")
+            raise GeneratorError("not all frames are alike: their lengths do not add up")
         return (expected - self.received) // self.frame_size
 
     def hear(self, client: Client) -> None:
@@ -374,7 +374,10 @@ class Crowd:
             return
         at, size, said_at = self.number_at, self.frame_size, self.said_at
         for start in range(at, at + frames * size, size):
-            said = said_at[int(data[start : start + 8])]  # raises ValueError if frames are not all alike
+            try:
+                said = said_at[int(data[start : start + 8])]
+            except (ValueError, IndexError):
+                raise GeneratorError("not all frames are alike: one is longer, or says something else") from None
             if said < self.end:
                 self.latencies.append(now - said)
 

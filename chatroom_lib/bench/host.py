@@ -2,7 +2,7 @@
 
     python -m chatroom_lib.bench.host CORE serve v4 --unlimited --port 0     a room, as on the command line
     python -m chatroom_lib.bench.host CORE pickle FILE                       a room, from `cloudpickle.dump`
-    python -m chatroom_lib.bench.host CORE profile FILE OUTPUT               the same, looked at: see profile.py
+    python -m chatroom_lib.bench.host CORE profile FILE OUTPUT               the same, looked at: see profiling.py
     python -m chatroom_lib.bench.host CORE path/to/server.py                 a server of its own, or one for node (.js)
 
 It prints one line with the address, "serving ... at ws://...". CORE may be -1: any.
@@ -45,7 +45,7 @@ def main(core: str, *command: str) -> None:
     if command[0].endswith(".js"):
         os.execvp("node", ["node", *command])  # it watches its standard input itself
     if command[0] == "profile":
-        from chatroom_lib.bench.profile import serve_profiled
+        from chatroom_lib.bench.profiling import serve_profiled
 
         return serve_profiled(*command[1:])
     threading.Thread(target=end_with_input, daemon=True).start()

@@ -20,7 +20,7 @@ import cloudpickle
 
 from chatroom_lib import rooms
 from chatroom_lib.bench.entrants import Entrant
-from chatroom_lib.bench.measure import BenchError, measure
+from chatroom_lib.bench.measurement import BenchError, measure
 from chatroom_lib.server import Server
 
 EVERY = 0.001  # seconds
@@ -41,7 +41,7 @@ PARTS = (
     ("chatroom_lib/channels.py", (), "event loop, tasks, queues"),
 )
 PASSED_OVER = ("state",)  # small enough to belong to whoever calls them
-REST = "the room itself"
+ROOM = "the room itself"
 
 
 def part_of(frame) -> str:
@@ -53,9 +53,9 @@ def part_of(frame) -> str:
             if where in path and (not functions or function in functions):
                 return part
         if "chatroom_lib/rooms/" in path or "chatroom_lib/contestants/" in path:
-            return REST
+            return ROOM
         frame = frame.f_back
-    return REST
+    return ROOM
 
 
 def profile(room: "str | Callable", clients: int = 200, **options) -> dict[str, float]:
