@@ -9,7 +9,7 @@ from collections import Counter
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from chatroom_lib.clients import NEVER, Client
 from chatroom_lib.story import Story, Way
@@ -226,19 +226,37 @@ def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"
     ax.annotate(text, (x, y), color=colour, va=va, **place)
 
 
-def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None, room: str | None = None):
-    """A line with dots through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
+def curves(
+    points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None, room: str | None = None, log=False
+):
+    """A line through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
 
     The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
+    With `log` both axes are logarithmic.
     """
     ax = axes(ax)
     for name, places in points.items():
-        colour = COLOURS.get(room or name, OTHER)
-        ax.plot(*zip(*places), "o-", color=colour, markersize=4, linewidth=2, clip_on=False)
-        end_label(ax, *places[-1], name, colour, va="bottom")
+        colour = hue(room or name)
+        style = "o-" if len(places) <= 50 else "-"
+        ax.plot(*zip(*places), style, color=colour, markersize=4, linewidth=2, clip_on=False)
+        end_label(ax, *places[-1], name, colour, va="center" if log else "bottom")
     ax.set(xlabel=xlabel, ylabel=ylabel)
-    ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
+    if log:
+        logarithmic(ax, sorted({x for places in points.values() for x, _ in places}))
+    else:
+        ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
     return ax
+
+
+def logarithmic(ax, xs: list[float]) -> None:
+    """Both axes, with a tick at each of `xs`, and numbers written out."""
+    ax.set(xscale="log", yscale="log")
+    ax.set_xticks(xs)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:,.10g}")
+        axis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="both", labelsize=8)
 
 
 def shares(percents: dict[str, float], xlabel: str, ax=None):
@@ -378,24 +396,6 @@ def times(ratios: dict[str, float], xlabel: str, ax=None):
     return ax
 
 
-def curves(points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, log: bool = False, ax=None):
-    """A line for each name, which stands at the line's end."""
-    ax = axes(ax)
-    if log:
-        ax.set(xscale="log", yscale="log")
-        ax.set_xticks(sorted({x for line in points.values() for x, _ in line}))
-        ax.xaxis.set_major_formatter("{x:,.10g}")
-        ax.yaxis.set_major_formatter("{x:,.10g}")
-        ax.tick_params(axis="x", labelsize=8)
-        ax.yaxis.set_minor_formatter("")
-        ax.tick_params(axis="x", which="minor", length=0, labelbottom=False)
-    for name, line in points.items():
-        ax.plot(*zip(*line), color=hue(name), linewidth=2, marker="o" if log else None, markersize=4)
-        ax.annotate(f" {name}", line[-1], (4, 0), textcoords="offset points", va="center", color=hue(name), fontsize=9)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    return ax
-
-
 def scaling(report, curve: str, axs=None):
     """How deliveries a second and p99 change along a curve of the benchmark ("clients", "in flight")."""
     from chatroom_lib.bench import CURVES, ON_CURVES
@@ -412,7 +412,6 @@ def scaling(report, curve: str, axs=None):
             for name in ON_CURVES
         }  # fmt: skip
         curves(points, curve, title, log=True, ax=ax)
-        ax.set_xlim(right=ax.get_xlim()[1] * 4)  # for the names
     return axs
 
 

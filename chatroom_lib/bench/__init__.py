@@ -13,6 +13,18 @@ from chatroom_lib.bench.measurement import BenchError, Measurement, measure
 from chatroom_lib.bench.profiling import profile
 
 __all__ = [
-    *("bench", "measure", "profile", "Load", "Report", "Measurement", "BenchError"),
-    *("CURVES", "LOADS", "ON_CURVES", "QUICK", "ENTRANTS", "YARDSTICK", "PAYLOAD"),
+    "BenchError",
+    "CURVES",
+    "ENTRANTS",
+    "LOADS",
+    "Load",
+    "Measurement",
+    "ON_CURVES",
+    "PAYLOAD",
+    "QUICK",
+    "Report",
+    "YARDSTICK",
+    "bench",
+    "measure",
+    "profile",
 ]
