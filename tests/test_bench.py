@@ -160,6 +160,27 @@ def test_the_memory_of_idle_connections_is_measured():
     assert 2_000 < plain < 100_000 < hoarder < plain + 200_000
 
 
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        (dict(clients=0), "clients must be 1 or more, not 0"),
+        (dict(clients=3, in_flight=1, rate=5), "in_flight=1, or rate=5"),
+        (dict(clients=3, rate=-1), "rate=-1"),
+        (dict(clients=3, in_flight=1, seconds=0), "seconds=0 must be more than 0"),
+    ],
+)
+def test_a_load_that_cannot_be_is_said_before_anything_starts(options, problem):
+    with pytest.raises(ValueError, match=problem):
+        measure("v9, which nobody looks for", **options)
+
+
+def test_more_connections_than_a_process_is_usually_allowed():
+    script = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (100, r.getrlimit(r.RLIMIT_NOFILE)[1]))\n"
+    script += "from chatroom_lib import bench; print(bench.measure('v4', clients=150, in_flight=1, seconds=0.2).lost)"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip() == "0", answer.stderr
+
+
 def test_a_clients_frame_is_one_that_a_server_understands():
     for size in (90, 125, 126, 4000):
         header = frame(b"x" * size)[:-size]

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from chatroom_lib.bench.host import pin
+from chatroom_lib.bench.host import prepare
 from chatroom_lib.trace import percentile
 
 clock = time.perf_counter
@@ -58,6 +58,14 @@ class Job:
     dialect: str = "plain"
     pid: int = 0  # the server's process; 0: its CPU time and memory are not measured
     core: int = -1  # where this process is kept; -1: anywhere
+
+    def __post_init__(self):
+        if self.clients < 1:
+            raise ValueError(f"clients must be 1 or more, not {self.clients!r}")
+        if self.in_flight < 0 or self.rate < 0 or (self.in_flight and self.rate):
+            raise ValueError(f"take in_flight={self.in_flight!r}, or rate={self.rate!r}, above 0, or leave both out")
+        if not (self.seconds > 0 and self.warm_up >= 0):
+            raise ValueError(f"seconds={self.seconds!r} must be more than 0, and warm_up={self.warm_up!r} not below")
 
 
 @dataclass
@@ -384,7 +392,7 @@ class Crowd:
 
 def main() -> None:
     job = Job(**json.load(sys.stdin))
-    pin(job.core)
+    prepare(job.core)
     try:
         print(json.dumps(asdict(Crowd(job).run())))
     except (GeneratorError, OSError, ValueError) as error:

@@ -16,6 +16,13 @@ import threading
 
 import psutil
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+CONNECTIONS = 10_000  # a system's usual limit, 1,024 or 256 open files, is for other programs
+
 
 def listen() -> socket.socket:
     """A socket that listens on a free port, whose address has been printed: for the files in `servers/`."""
@@ -28,10 +35,15 @@ def listen() -> socket.socket:
     return listener
 
 
-def pin(core: int) -> None:
-    """Keep this process on `core`, where the system can do that."""
+def prepare(core: int) -> None:
+    """Keep this process on `core`, and let it have many connections, where the system can do that."""
     if core >= 0 and hasattr(psutil.Process, "cpu_affinity"):
         psutil.Process().cpu_affinity([core])
+    if resource:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            most = CONNECTIONS if hard == resource.RLIM_INFINITY else min(CONNECTIONS, hard)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def end_with_input() -> None:
@@ -41,7 +53,7 @@ def end_with_input() -> None:
 
 
 def main(core: str, *command: str) -> None:
-    pin(int(core))
+    prepare(int(core))
     if command[0].endswith(".js"):
         os.execvp("node", ["node", *command])  # it watches its standard input itself
     if command[0] == "profile":

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import psutil
 
@@ -42,12 +42,12 @@ def measure(entrant: "Entrant | str | Callable", clients: int, **options) -> Mea
 
     `entrant` is the name of one (see `ENTRANTS`), a version, a file and class, or a room class. `options` are the
     fields of a `Job`: `in_flight`, or `rate`, and `warm_up` and `seconds`.
-    Raises BenchError, or RoomError if there is no such entrant.
+    Raises BenchError, ValueError for a load that cannot be, or RoomError if there is no such entrant.
     """
     server_core, load_core = cores()
+    job = Job("", clients, core=load_core, **options)
     with serving(entrant, server_core) as (url, pid, dialect):
-        job = Job(url, clients, pid=pid, dialect=dialect, core=load_core, **options)
-        return generate(job)
+        return generate(replace(job, url=url, pid=pid, dialect=dialect))
 
 
 def generate(job: Job) -> Measurement:

@@ -12,12 +12,13 @@ LONGEST = 1000  # characters
 
 
 class Room1(rooms.get("v3.1")):
-    """A writer takes what its outbox holds, and writes it at once."""
+    """A writer gives the others a turn, takes what its outbox then holds, and writes it at once."""
 
     async def write(self, client):
         connection = client.connection
         while connection.state is State.OPEN:
             messages = [await client.outbox.get()]
+            await asyncio.sleep(0)
             while not client.outbox.empty():
                 messages.append(client.outbox.get_nowait())
             connection.transport.write(frames([encode(message).encode() for message in messages], connection))
