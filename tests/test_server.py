@@ -220,7 +220,7 @@ async def test_stop_is_quick_with_a_client_that_never_reads_and_one_that_never_s
     server = await serve(room, write_limit=4096)
     async with joining(server.url) as listener, frozen(server.url), flooding(server.url):
         reading = asyncio.create_task(close_code(listener))
-        await until(lambda: buffers_are_full(server) or getattr(server.room, "evicted", 0))  # v4 puts the frozen one out
+        await until(lambda: buffers_are_full(server) or getattr(server.room, "evicted", 0))  # v4 puts it out
         await stops(server)
         assert await reading in (1001, 1006)  # in the end the crowd is put out
     assert server.errors == []
