@@ -4,7 +4,6 @@ import functools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,7 +60,7 @@ ENTRANTS = {
 }
 
 
-def find(name: str | Callable) -> Entrant:
+def find(name: str) -> Entrant:
     """The entrant called `name`, or else the room of that name. Raises RoomError if there is neither."""
     return ENTRANTS[name] if name in ENTRANTS else room(name)
 

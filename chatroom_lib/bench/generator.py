@@ -140,13 +140,17 @@ class Client:
     socket: socket.socket
     carry: bytes = b""  # what has arrived and was not looked at
     listens: bool = False  # reads the number in every frame
-    lanes: dict = field(default_factory=dict)  # in a closed loop: mark -> number, of its messages under way
+    lanes: list = field(default_factory=list)  # in a closed loop: the marks of its messages under way
+
+    def wait_for_frame(self) -> tuple[int, int]:
+        """Read, in the time before the run, until `carry` begins with a whole frame. Returns what `head_of` does."""
+        while len(self.carry) < 2 or len(self.carry) < sum(head_of(self.carry)):
+            self.read_more()
+        return head_of(self.carry)
 
     def read_text(self, start: bytes) -> None:
         """Read one text frame, in the time before the run."""
-        while len(self.carry) < 2 or len(self.carry) < sum(head_of(self.carry)):
-            self.read_more()
-        header, length = head_of(self.carry)
+        header, length = self.wait_for_frame()
         text, self.carry = self.carry[header : header + length], self.carry[header + length :]
         if not text.startswith(start):
             raise GeneratorError(f"expected a text that starts with {start!r}, and got {text[:60]!r}")
@@ -247,33 +251,32 @@ class Crowd:
         """Say one message, wait until all have heard it, and note the length of its frame."""
         self.clients[0].socket.sendall(frame(self.message(0)))
         for client in self.clients:
-            while len(client.carry) < 2 or len(client.carry) < sum(head_of(client.carry)):
-                client.read_more()
+            client.wait_for_frame()
             if MARK % 0 not in client.carry:
                 raise GeneratorError(f"a message came back as {client.carry[:120]!r}")
-            client.carry, self.first = b"", client.carry
+            client.carry, first = b"", client.carry
             client.socket.setblocking(False)
             self.poller.add(client)
-        self.frame_size = len(self.first)
-        self.number_at = self.first.index(MARK % 0) + 1
+        self.frame_size = len(first)
+        self.number_at = first.index(MARK % 0) + 1
         step = max(1, (len(self.clients) - 1) // (LISTENERS - 1))
         for client in self.clients[::step]:
             client.listens = True
 
     # ------------------------------------------------------------ talking
 
-    def say(self, client: Client, due: float | None = None) -> int:
+    def say(self, client: Client, due: float | None = None) -> bytes:
+        """Returns the message's mark."""
         number = len(self.said_at)
         self.said_at.append(clock() if due is None else due)
         try:
             client.socket.send(frame(self.message(number)))
         except (BlockingIOError, ConnectionError) as error:
             raise GeneratorError(f"the server takes no more messages ({error})") from None
-        return number
+        return MARK % number
 
     def say_next(self, client: Client) -> None:
-        number = self.say(client)
-        client.lanes[MARK % number] = number
+        client.lanes.append(self.say(client))
 
     def measure(self) -> Measurement:
         start = clock()
@@ -373,7 +376,7 @@ class Crowd:
         if client.listens:
             self.listen(data, frames, now)
         for mark in [mark for mark in client.lanes if mark in data]:
-            del client.lanes[mark]
+            client.lanes.remove(mark)
             self.say_next(client)
 
     def listen(self, data: bytes, frames: int, now: float) -> None:
