@@ -11,7 +11,7 @@ PYTHON_FITS = "$(PYTHON)" -c 'import ensurepip, sys, venv; sys.exit(sys.version_
 VENV_FITS = $(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks site peers bench clean
+.PHONY: help setup lab test notebooks site browser peers bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 
 site: ## Build the book (not there yet)
 	@echo 'The book is not there yet.'; exit 1
+
+browser: $(STAMP) ## Install what tests need to drive a browser (Chromium or Chrome must be there)
+	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 
 peers: $(STAMP) ## Install the servers of others that the benchmark compares ours with
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
