@@ -32,6 +32,7 @@ _HOMES = {
     "server": ("Server", "ServerError", "serve", "stop_all"),
     "simulation": ("simulate",),
     "trace": ("Event", "Trace", "Use"),
+    "vitals": ("dashboard",),
     "waiting": (),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names or (module,)}

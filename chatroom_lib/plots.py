@@ -4,16 +4,19 @@ A version has one colour, the same in every figure: a hue for 1, 2, 3 and 4, and
 told apart by colour-blind readers too.
 """
 
+import math
 from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from chatroom_lib.clients import NEVER, Client
 from chatroom_lib.story import Story, Way
 from chatroom_lib.trace import Trace, percentile
+from chatroom_lib.vitals import LOSSES, shown
 from chatroom_lib.waiting import Graph, name_of
 
 COLOURS = {
@@ -358,6 +361,33 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
     ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
     words = dict(color=colour, fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
     ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)
+
+
+# ---------------------------------------------------------------- a running server
+
+
+def vital_signs(room: str, samples: list) -> Figure:
+    """A small panel for each sign that a dashboard has read, with its last value. A gap: it stood still.
+
+    A figure of its own, since pyplot's are for one thread only.
+    """
+    figure = Figure(figsize=(7, 1.4))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.28, top=0.85, wspace=0.25)
+    titles = list(dict.fromkeys(title for sample in samples for title in sample.signs))
+    times = [sample.time for sample in samples]
+    for ax, title in zip(figure.subplots(1, len(titles), sharex=True, squeeze=False)[0], titles):
+        values = [sample.signs.get(title, math.nan) for sample in samples]
+        colour = ALARM if title in LOSSES else COLOURS.get(room, OTHER)
+        axes(ax).plot(times, values, color=colour, drawstyle="steps-post")
+        last = next((time, value) for time, value in zip(times[::-1], values[::-1]) if not math.isnan(value))
+        ax.plot(*last, "o", color=colour, markersize=4)
+        ax.set_title(f"{shown(last[1])} {title}", loc="left", fontsize=8, color=colour)
+        ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * max(1, np.nanmax(values))))
+        ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("seconds", fontsize=7, labelpad=1)
+    return figure
 
 
 # ---------------------------------------------------------------- measurements

@@ -13,6 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatroom_lib import rooms
 from chatroom_lib.background import hand_over
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
+from chatroom_lib.measuring import measured_window
 from chatroom_lib.observe import Pool
 from chatroom_lib.server import Server, end, observed
 from chatroom_lib.trace import Trace
@@ -26,7 +27,8 @@ async def live(room, scenario: Scenario) -> Trace:
 
     Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
     """
-    return await hand_over(run(rooms.new(room), scenario))
+    with measured_window():
+        return await hand_over(run(rooms.new(room), scenario))
 
 
 async def run(room, scenario: Scenario) -> Trace:

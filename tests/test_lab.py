@@ -1,7 +1,6 @@
 """Chapter 00 in JupyterLab, in a real browser, as a reader would use it."""
 
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -10,10 +9,16 @@ import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 CHAPTER = "00_a_room_in_ten_minutes.ipynb"
+CELLS = (
+    'from chatroom_lib import chat, dashboard, serve\nserver = await serve("v4")',
+    'view = dashboard(server)\nchat(server, "Alice", "Bob")',
+    "await view.stop()\nview.thread.is_alive()",
+)
 START = 60  # seconds that JupyterLab may take to start, with room to spare on a busy machine,
 MS = 60_000  # and anything else that is awaited here, in ms
 
@@ -22,8 +27,11 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 @pytest.fixture
 def lab(tmp_path):
-    """The address of a JupyterLab of its own, with a copy of the chapters."""
+    """The address of a JupyterLab of its own, with a copy of the chapters and a notebook with CELLS."""
     shutil.copytree(NOTEBOOKS, tmp_path / "notebooks")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
+    nbformat.write(notebook, tmp_path / "notebooks" / "live.ipynb")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     folders = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
@@ -177,4 +185,20 @@ def test_a_reader_chats_in_chapter_00(lab, page):
     assert not alice.says_it_is_not_connected()
     alice.types("Back again!")
     bob.sees("Back again!")
+    assert notebook.errors() == []
+
+
+def test_a_dashboard_beside_a_panel_goes_on_after_its_cell_and_ends_as_a_picture(lab, page):
+    notebook = Notebook(page, lab, "live.ipynb")
+    for source in CELLS[:2]:
+        notebook.run(source.splitlines()[0])
+    picture = notebook.cell("view = dashboard").locator("img")
+    Panel(page, "Alice").sees("Bob has joined.")
+    before = picture.get_attribute("src")
+    Panel(page, "Alice").types("hello")
+    notebook.becomes(lambda: picture.get_attribute("src") != before)
+    assert picture.count() == 1  # it is replaced, and not shown again
+    notebook.run("await view.stop()")
+    notebook.cell("await view.stop()").get_by_text("False").wait_for()
+    assert picture.evaluate("image => image.complete && image.naturalWidth") == 700
     assert notebook.errors() == []

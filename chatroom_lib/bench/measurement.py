@@ -20,6 +20,7 @@ import psutil
 
 from chatroom_lib.bench.entrants import Entrant, find, node_environment
 from chatroom_lib.bench.generator import Job, Measurement
+from chatroom_lib.measuring import measured_window
 
 TIME_TO_START = 20.0  # seconds
 TIME_TO_STOP = 2.0
@@ -46,7 +47,7 @@ def measure(entrant: "Entrant | str | Callable", clients: int, **options) -> Mea
     """
     server_core, load_core = cores()
     job = Job("", clients, core=load_core, **options)
-    with serving(entrant, server_core) as (url, pid, dialect):
+    with measured_window(), serving(entrant, server_core) as (url, pid, dialect):
         return generate(replace(job, url=url, pid=pid, dialect=dialect))
 
 
