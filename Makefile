@@ -35,8 +35,10 @@ test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest
 notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 	@$(VENV_PYTHON) notebooks/execute.py
 
-site: ## Build the book (not there yet)
-	@echo 'The book is not there yet.'; exit 1
+site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
+	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c site -d build/doctrees . build/site
+	@echo 'The first page is build/site/index.html'
 
 browser: $(STAMP) ## Install what tests need to drive a browser (Chromium or Chrome must be there)
 	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'

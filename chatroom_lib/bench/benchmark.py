@@ -168,7 +168,7 @@ class Report:
         parts = []
         for load in self.measured:
             heads = self.heads(load)
-            parts.append(f"\n### {load}\n")
+            parts.append(f"\n## {load}\n")
             parts.append("| " + " | ".join(heads) + " |")
             parts.append("|" + "---|" + "--:|" * (len(heads) - 1))
             parts += ["| " + " | ".join(row) + " |" for row in self.rows(load)]

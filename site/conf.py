@@ -1,0 +1,95 @@
+"""The book: README.md, the chapters as they are committed, the benchmark, and the source files they link to.
+
+Sphinx reads the whole repository (`make site`), so a link that works there works in the book.
+"""
+
+import re
+from pathlib import Path
+
+from docutils import nodes
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = "notebooks/[0-9][0-9]_*"
+CONTENTS = f"""
+```{{toctree}}
+:hidden:
+:glob:
+:caption: Chapters
+{CHAPTERS}
+```
+```{{toctree}}
+:hidden:
+:caption: Results
+benchmarks/README
+```
+"""
+SOURCE = """---
+orphan: true
+---
+# {path}
+```{{literalinclude}} /{path}
+:language: python
+```
+"""
+
+project = html_title = "chatroom_lib"
+extensions = ["myst_nb"]
+root_doc = "README"
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "myst-nb"}
+include_patterns = [
+    "README.md",
+    "site/license.md",
+    f"{CHAPTERS}.ipynb",
+    "notebooks/**.py",
+    "benchmarks/README.md",
+    "benchmarks/*.py",
+    "chatroom_lib/**.py",
+]
+exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
+smartquotes = False
+
+nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # they would come from elsewhere; panels show their transcripts
+
+html_theme = "sphinx_book_theme"
+html_theme_options = {
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+}
+html_static_path = ["static"]
+html_css_files = ["book.css"]
+html_extra_path = ["index.html"]
+html_copy_source = False
+
+
+def read(_app, docname: str, source: list[str]) -> None:
+    """Show a Python file as a page; let links to folders and to LICENSE lead to a page; add the contents."""
+    path = ROOT / f"{docname}.py"
+    if path.exists():
+        source[0] = SOURCE.format(path=f"{docname}.py")
+        if path.name == "__init__.py":
+            others = sorted(other.name for other in path.parent.glob("*.py") if other != path)
+            source[0] += "\n".join(f"- [{name}]({name})" for name in others)
+    elif docname == "README":
+        folders = re.sub(r"\]\((chatroom_lib/\w+)\)", r"](\1/__init__.py)", source[0])
+        source[0] = folders.replace("](LICENSE)", "](site/license.md)") + CONTENTS
+
+
+def describe_figures(_app, doctree) -> None:
+    """Let the caption that a chapter puts below a figure be its text for those who cannot see it."""
+    figures = []
+    for node in doctree.findall(lambda node: isinstance(node, nodes.image | nodes.paragraph)):
+        if isinstance(node, nodes.image):
+            figures.append(node)
+            continue
+        for figure in figures:
+            if isinstance(node[0], nodes.emphasis):
+                figure["alt"] = node[0].astext()
+        figures = []
+
+
+def setup(app) -> None:
+    app.connect("source-read", read)
+    app.connect("doctree-read", describe_figures)
