@@ -26,7 +26,7 @@ benchmarks/README
 SOURCE = """---
 orphan: true
 ---
-# {path}
+# `{path}`
 ```{{literalinclude}} /{path}
 :language: python
 ```
@@ -57,6 +57,8 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # one field to search is enough
+    "footer_content_items": [],
 }
 html_static_path = ["static"]
 html_css_files = ["book.css"]
