@@ -63,7 +63,8 @@ html_theme_options = {
 html_static_path = ["static"]
 html_css_files = ["book.css"]
 html_extra_path = ["index.html"]
-html_copy_source = False
+html_copy_source = html_use_index = False
+html_show_search_summary = False  # it is fetched, which a page opened from a disk may not do
 
 
 def read(_app, docname: str, source: list[str]) -> None:

@@ -1,0 +1,188 @@
+"""The book that `make site` builds: everything is there, every link leads somewhere, and nothing leads out."""
+
+import functools
+import html
+import os
+import re
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+SOURCES = sorted(path for folder in ("chatroom_lib", "notebooks", "benchmarks") for path in (ROOT / folder).rglob("*.py"))
+MISSING = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]
+LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
+pytestmark = pytest.mark.skipif(
+    bool(MISSING) and "CI" not in os.environ, reason=f"make site would install {', '.join(MISSING)}"
+)
+each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+
+
+class Page(HTMLParser):
+    """What is on a page: its ids, what it loads, what it links to, its images, and its text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path, self.ids, self.loads, self.links, self.images, self.texts = path, {"top"}, [], [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+        self.text = "".join(self.texts)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids.update(value for name, value in attributes.items() if name in ("id", "name") and value)
+        if attributes.get(LOADING.get(tag)):
+            self.loads.append(attributes[LOADING[tag]])
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        if tag == "img":
+            self.images.append(attributes)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("book")
+    command = [sys.executable, "-m", "sphinx", "-qEW", "--keep-going", "-c", "site", "-d", folder / "doctrees"]
+    built = subprocess.run([*command, ".", folder / "site"], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def pages(site) -> dict[Path, Page]:
+    return {path: Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+
+
+def outputs(chapter: Path, kind: str) -> list[str]:
+    cells = [cell for cell in nbformat.read(chapter, as_version=4).cells if cell.cell_type == "code"]
+    return [data[kind] for cell in cells for output in cell.outputs if kind in (data := output.get("data", {}))]
+
+
+def words(page: str) -> str:
+    """The text between the tags, and no white space."""
+    return "".join(html.unescape(re.sub(r"<style.*?</style>|<[^>]*>", "", page, flags=re.DOTALL)).split())
+
+
+@each_chapter
+def test_a_chapter_has_its_figures_and_its_panels(chapter, site, pages):
+    page = pages[site / "notebooks" / f"{chapter.stem}.html"]
+    figures = [image for image in page.images if "_images" in image["src"]]
+    assert len(figures) == len(outputs(chapter, "image/png")) > 0
+    assert all((page.path.parent / figure["src"]).is_file() for figure in figures)
+    assert all("Figure size" not in figure["alt"] for figure in figures)
+    shown = "".join(page.text.split())
+    for output in outputs(chapter, "text/html"):
+        assert words(output) in shown
+    assert "<Figure size" not in page.text and "application/vnd.jupyter" not in page.path.read_text()
+
+
+@each_chapter
+def test_a_caption_is_read_out_for_its_figure(chapter, site, pages):
+    page = pages[site / "notebooks" / f"{chapter.stem}.html"]
+    cells = nbformat.read(chapter, as_version=4).cells
+    captions = {
+        "".join(re.match(r"\*(.+?)\*(?!\*)", after.source, re.DOTALL)[1].replace("`", "").split())
+        for cell, after in zip(cells, cells[1:])
+        if re.match(r"\*[^*]", after.source) and any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+    }
+    assert captions and captions <= {"".join(image["alt"].split()) for image in page.images}
+
+
+def test_the_first_page_leads_to_every_chapter_and_to_the_results(site, pages):
+    start = pages[site / "README.html"]
+    wanted = {f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS} | {"benchmarks/README.html"}
+    assert wanted <= set(start.links)
+    assert 'url=README.html"' in (site / "index.html").read_text()
+
+
+def test_every_source_file_has_a_page(site, pages):
+    for source in SOURCES:
+        page = pages[(site / source.relative_to(ROOT)).with_suffix(".html")]
+        assert "".join(source.read_text(encoding="utf-8").split()) in "".join(page.text.split()), source
+        assert '<div class="highlight-python' in page.path.read_text(encoding="utf-8") or not source.stat().st_size
+
+
+def test_every_link_leads_somewhere(site, pages):
+    for page in pages.values():
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            target = (page.path.parent / unquote(parts.path)).resolve() if parts.path else page.path
+            assert target.is_file(), f"{page.path.relative_to(site)}: {link}"
+            assert target.is_relative_to(site.resolve()), link
+            if parts.fragment:
+                assert unquote(parts.fragment) in pages[target].ids, f"{page.path.relative_to(site)}: {link}"
+
+
+def test_links_of_the_repository_lead_to_pages(site, pages):
+    """A link to code is no download; only the benchmark's data is."""
+    downloads = {link for page in pages.values() for link in page.links if "_downloads" in link}
+    assert {Path(link).name for link in downloads} == {"results.json"}
+
+
+def test_no_page_loads_anything_from_elsewhere(site, pages):
+    for page in pages.values():
+        for load in page.loads:
+            assert not urlsplit(load).netloc and urlsplit(load).scheme in ("", "data"), f"{page.path}: {load}"
+    styles = [*site.rglob("*.css"), *pages]
+    found = [(path, url) for path in styles for url in re.findall(r"url\(\s*[\"']?((?:https?:)?//[^)]+)", path.read_text())]
+    assert not found and len(styles) > len(pages)
+
+
+def test_no_path_of_this_machine_is_told(site):
+    paths = [re.compile(re.escape(str(path)) + r"(?![\w-])") for path in (ROOT.resolve(), Path.home(), site) if len(path.parts) > 1]
+    for file in site.rglob("*"):
+        if file.suffix in (".html", ".js", ".css", ".json", ".txt", ".inv"):
+            text = file.read_text(encoding="utf-8", errors="ignore")
+            assert not [path.pattern for path in paths if path.search(text)], file
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(site):
+    """Where a plain web server on this machine shows the book."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_a_browser_asks_nobody_else(scheme, site, address, browser):
+    base = site.as_uri() if scheme == "file" else address
+    page = browser.new_page()
+    try:
+        asked, failed = [], []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("pageerror", lambda error: failed.append(str(error)))
+        names = ["index.html", "benchmarks/README.html", "chatroom_lib/rooms/v1.html", "search.html?q=outbox"]
+        for name in [*names, *(f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS)]:
+            page.goto(f"{base}/{name}", wait_until="load")
+            if "search" in name:
+                page.locator("#search-results a", has_text="The hub").first.wait_for()
+        assert len(asked) > len(CHAPTERS) and not failed
+        assert [url for url in asked if not url.startswith((base, "data:"))] == []
+    finally:
+        page.close()
