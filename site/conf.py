@@ -35,20 +35,15 @@ orphan: true
 project = html_title = "chatroom_lib"
 extensions = ["myst_nb"]
 root_doc = "README"
-source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "myst-nb"}
-include_patterns = [
-    "README.md",
-    "site/license.md",
-    f"{CHAPTERS}.ipynb",
-    "notebooks/**.py",
-    "benchmarks/README.md",
-    "benchmarks/*.py",
-    "chatroom_lib/**.py",
-]
+source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
+include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "site/license.md"]
+include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "benchmarks/**.py"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False
+highlight_language = "text"
 
 nb_execution_mode = "off"
+nb_merge_streams = True
 nb_ipywidgets_js = {}  # they would come from elsewhere; panels show their transcripts
 
 html_theme = "sphinx_book_theme"
@@ -85,12 +80,13 @@ def describe_figures(_app, doctree) -> None:
     figures = []
     for node in doctree.findall(lambda node: isinstance(node, nodes.image | nodes.paragraph)):
         if isinstance(node, nodes.image):
+            node.setdefault("alt", "a figure")
             figures.append(node)
-            continue
-        for figure in figures:
-            if isinstance(node[0], nodes.emphasis):
-                figure["alt"] = node[0].astext()
-        figures = []
+        else:
+            caption = node.next_node(nodes.emphasis)
+            for figure in figures if caption and node[0] is caption else []:
+                figure["alt"] = caption.astext()
+            figures = []
 
 
 def setup(app) -> None:
