@@ -44,7 +44,8 @@ highlight_language = "text"
 
 nb_execution_mode = "off"
 nb_merge_streams = True
-nb_ipywidgets_js = {}  # they would come from elsewhere; panels show their transcripts
+nb_ipywidgets_js = {}  # they would come from elsewhere, and panels have transcripts:
+nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 
 html_theme = "sphinx_book_theme"
 html_theme_options = {
