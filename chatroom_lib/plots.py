@@ -30,8 +30,8 @@ COLOURS = {
     "v4": "#5020F0",
 }
 OTHER = "#762A83"  # a room of one's own
-QUIET = "#8C8C8C"  # what is not the point
-ALARM = "#D6006E"  # dead, or put out
+QUIET = "#949494"  # what is not the point
+ALARM = "#A3004F"  # dead, or put out
 
 
 def colour_of(trace: Trace) -> str:
@@ -41,6 +41,19 @@ def colour_of(trace: Trace) -> str:
 def pale(colour: str) -> list[float]:
     """The colour, mixed with as much white."""
     return [(1 + part) / 2 for part in to_rgb(colour)]
+
+
+def ink(colour: str):
+    """The colour, so dark that it can be read on white: the contrast is 4.5 at least (WCAG 2.2)."""
+    rgb = np.array(to_rgb(colour))
+    while 1.05 / (0.05 + luminance(rgb)) < 4.5:
+        rgb = 0.95 * rgb
+    return tuple(rgb)
+
+
+def luminance(rgb) -> float:
+    """How bright a colour looks, from 0 to 1."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
 def axes(ax=None, height: float = 3.0):
@@ -211,22 +224,32 @@ def depth(*traces: Trace, what: str, ax=None):
 
 def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
     """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
-    ax = axes(ax)
+    ax, labels = axes(ax), []
     for trace in traces:
         times, values = zip(*points_of(trace))
         last, colour = values[-1], colour_of(trace)
         ax.step((*times, trace.duration), (*values, last), where="post", color=colour, linewidth=2)
-        end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va)
+        labels.append(end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va))
     ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
     ax.set_ylim(bottom=0)
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    keep_apart(labels)
     return ax
 
 
-def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center") -> None:
+def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"):
     """A label at the end of a line, in the line's own colour."""
     place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
-    ax.annotate(text, (x, y), color=colour, va=va, **place)
+    return ax.annotate(text, (x, y), color=ink(colour), va=va, **place)
+
+
+def keep_apart(labels: list, gap: float = 12) -> None:
+    """Move labels up, so that each is `gap` points above the one below. The limits of the axes must be set."""
+    height = {label: label.axes.transData.transform(label.xy)[1] * 72 / label.figure.dpi for label in labels}
+    lowest = -math.inf
+    for label in sorted(labels, key=height.get):
+        lowest = max(height[label], lowest + gap)
+        label.set_position((6, lowest - height[label]))
 
 
 def curves(
@@ -237,17 +260,18 @@ def curves(
     The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
     With `log` both axes are logarithmic.
     """
-    ax = axes(ax)
+    ax, labels = axes(ax), []
     for name, places in points.items():
         colour = hue(room or name)
         style = "o-" if len(places) <= 50 else "-"
         ax.plot(*zip(*places), style, color=colour, markersize=4, linewidth=2, clip_on=False)
-        end_label(ax, *places[-1], name, colour, va="center" if log else "bottom")
+        labels.append(end_label(ax, *places[-1], name, colour, va="center" if log else "bottom"))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
         logarithmic(ax, sorted({x for places in points.values() for x, _ in places}))
     else:
         ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
+    keep_apart(labels)
     return ax
 
 
@@ -268,7 +292,8 @@ def shares(percents: dict[str, float], xlabel: str, ax=None):
     for row, (name, percent) in enumerate(percents.items()):
         colour = COLOURS.get(name, OTHER)
         ax.barh(-row, percent, height=0.7, color=colour)
-        ax.annotate(f"{percent:.1f} %", (percent, -row), (4, 0), textcoords="offset points", color=colour, va="center")
+        place = dict(xytext=(4, 0), textcoords="offset points", va="center")
+        ax.annotate(f"{percent:.1f} %", (percent, -row), color=ink(colour), **place)
     label_rows(ax, dict(enumerate(percents)), len(percents))
     ax.set(xlabel=xlabel, xlim=(0, 100))
     return ax
@@ -287,7 +312,7 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
         ax.step(delays, shares, where="post", color=colour_of(trace), linewidth=2)
         p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
         text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
-        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=colour_of(trace), transform=ax.transAxes)
+        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=ink(colour_of(trace)), transform=ax.transAxes)
     heard = f"% of messages {who or 'all'} heard by then"
     ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
     return ax
@@ -349,7 +374,7 @@ def box(ax, x: float, y: float, graph: Graph, node, colour):
 def arrow(ax, start, end, text: str, colour: str) -> None:
     """From box to box, or in a loop over one box; the text beside its middle."""
     (x1, y1), (x2, y2) = start.get_position(), end.get_position()
-    style = dict(color=colour, arrowstyle="-|>", linewidth=1.8 if colour == ALARM else 1.2, shrinkA=0, shrinkB=0)
+    style = dict(color=colour, arrowstyle="-|>", linewidth=2.6 if colour == ALARM else 1.2, shrinkA=0, shrinkB=0)
     if start is end:
         bend, above = 1.4, 46
         tail, tip = (x1 - 0.12, y1 + 0.08), (x1 + 0.12, y1 + 0.08)
@@ -359,7 +384,7 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
         tail, tip = (x1, y1), (x2, y2)
         style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
     ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
-    words = dict(color=colour, fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
+    words = dict(color=ink(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
     ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)
 
 
@@ -381,7 +406,7 @@ def vital_signs(room: str, samples: list) -> Figure:
         axes(ax).plot(times, values, color=colour, drawstyle="steps-post")
         last = next((time, value) for time, value in zip(times[::-1], values[::-1]) if not math.isnan(value))
         ax.plot(*last, "o", color=colour, markersize=4)
-        ax.set_title(f"{shown(last[1])} {title}", loc="left", fontsize=8, color=colour)
+        ax.set_title(f"{shown(last[1])} {title}", loc="left", fontsize=8, color=ink(colour))
         ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * max(1, np.nanmax(values))))
         ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -402,7 +427,7 @@ def parts(profiles: dict[str, dict[str, float]], axs=None):
         axes(ax).spines[["left", "bottom"]].set_visible(False)
         bars = ax.barh(names, [profile.get(name, 0) for name in names], color=hue(room))
         ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
-        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=hue(room))
+        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=ink(hue(room)))
         ax.tick_params(length=0, labelbottom=False)
         ax.margins(x=0.35)
     np.atleast_1d(axs)[0].invert_yaxis()

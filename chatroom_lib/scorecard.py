@@ -22,7 +22,7 @@ from chatroom_lib.trace import Trace
 from chatroom_lib.worker import Outcome
 
 NOT_TESTED, KEPT = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
-KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.2)", "rgba(214, 0, 110, 0.25)"  # on light pages and on dark ones
+KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.3)", "rgba(214, 0, 110, 0.3)"  # on light pages and on dark ones
 
 
 @dataclass
@@ -215,7 +215,8 @@ class Grid:
             colour = BROKEN_COLOUR if score.broken else KEPT_COLOUR if score.tested else "transparent"
             return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
 
-        heads = "".join(f'<th style="text-align: center">{escape(words(name))}</th>' for name in ["", *self.columns])
+        style = "text-align: center; white-space: pre"
+        heads = "".join(f'<th style="{style}">{escape(words(name))}</th>' for name in ["", *self.columns])
         rows = "".join(
             f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>'
             for name, scores in self.rows.items()
