@@ -89,8 +89,9 @@ class Trials:
                     show(self.handed_out)
             finally:
                 self.runs = iter(())  # if we are interrupted, no run follows,
-                for worker in workers:  # and nobody waits for one
-                    worker.end()
+                while wait(running, timeout=0.05).not_done:  # and nobody waits for one
+                    for worker in workers:
+                        worker.kill()
             for each in running:
                 each.result()
         return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}

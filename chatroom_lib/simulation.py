@@ -11,13 +11,14 @@ If nothing is ready and no timer is set, nothing will ever happen again: the run
 
 import asyncio
 import contextlib
+import ctypes
 import heapq
 import itertools
 import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -45,16 +46,41 @@ def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], see
     """
     if not isinstance(scenario, Scenario):
         scenario = scenario(random.Random(seed))
+    loop = SimulationLoop(seed)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run(room, scenario, seed)
-    with ThreadPoolExecutor(1) as another_thread:  # this one, a cell's, has a running loop and can run no second
-        return another_thread.submit(run, room, scenario, seed).result()
+        return run(loop, room, scenario, seed)
+    return on_another_thread(loop, room, scenario, seed)  # this one, a cell's, has a running loop and can run no second
 
 
-def run(room, scenario: Scenario, seed: int) -> Trace:
-    loop = SimulationLoop(seed)
+def on_another_thread(loop: "SimulationLoop", *arguments) -> Trace:
+    done = Future()
+    thread = threading.Thread(target=complete, args=[done, run, loop, *arguments], daemon=True)
+    thread.start()
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        loop.interrupted = True
+        thread.join(0.2)
+        if thread.is_alive() and loop.interrupted:  # the room does not give up its turn
+            raise_in(thread, KeyboardInterrupt)
+        thread.join(0.3)  # one that blocks outside Python, as in time.sleep(60), is left to itself until that ends
+        raise
+
+
+def complete(done: Future, function: Callable, *arguments) -> None:
+    try:
+        done.set_result(function(*arguments))
+    except BaseException as error:
+        done.set_exception(error)
+
+
+def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
+
+
+def run(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Trace:
     try:
         with virtual_clocks.of(loop), seeded(seed):
             return play_out(loop, rooms.new(room), scenario, seed)
@@ -157,6 +183,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.ending = None
         self.turns = 0  # of the event loop, in all
         self.turns_now = 0  # since the clock last moved
+        self.interrupted = False  # set by another thread
         self.after_turn = lambda: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
@@ -201,6 +228,9 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.turns_now += 1
         if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
             self.end("never rests")
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
 
     def move_clock(self) -> None:
         """Where a real loop waits for the network or the next timer, this one moves its clock."""
@@ -240,6 +270,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
 
     def clean_up(self) -> None:
         """End every task and close the loop."""
+        self.interrupted = False
         self.after_turn = lambda: None
         self.report = lambda context: None
         self.deadline = float("inf")

@@ -124,7 +124,7 @@ class Worker:
 
     def question(self, question):
         """Ask the process something, and return its answer. If it takes too long, it is killed: TimeoutError."""
-        process, expired = self.process, threading.Event()  # `end` may be called from another thread meanwhile
+        process, expired = self.process, threading.Event()
         watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), process.kill()))
         watchdog.start()
         try:
@@ -135,8 +135,16 @@ class Worker:
             if expired.is_set():
                 raise TimeoutError from None
             raise
+        except KeyboardInterrupt:
+            process.kill()  # nobody waits for the end of this run
+            raise
         finally:
             watchdog.cancel()
+
+    def kill(self) -> None:
+        """Break off the run under way, from another thread than the one that waits for its outcome."""
+        if process := self.process:
+            process.kill()
 
     def end(self) -> str:
         """End the process, and all that the room has started in it; returns how it ended."""
@@ -166,7 +174,7 @@ def main() -> None:
     gc.freeze()  # what is loaded by now stays
     gc.set_threshold(20_000)  # each run leaves much, and all of it at once
     watch = Watch(answers)
-    with contextlib.suppress(EOFError):  # the end of the questions
+    with contextlib.suppress(EOFError, OSError):  # the end of the questions, or nobody is left to answer
         for answer in answers_to(questions, watch):
             tell(answer, answers)
     os._exit(0)  # at once, whatever threads a room has left behind
@@ -222,6 +230,7 @@ class Watch:
 
     def __init__(self, answers):
         self.answers = answers
+        self.parent = os.getppid()
         if hasattr(signal, "setitimer"):
             signal.signal(signal.SIGALRM, self.look)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -236,6 +245,8 @@ class Watch:
         self.begin(0)
 
     def look(self, _, frame: FrameType) -> None:
+        if os.getppid() != self.parent:  # nobody is left to ask
+            os._exit(1)
         loop = asyncio._get_running_loop()
         turn = loop and loop.turns
         self.looks = self.looks + 1 if turn == self.turn else 1
