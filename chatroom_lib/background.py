@@ -5,16 +5,13 @@ A server on the kernel's own loop stands still whenever a cell computes. On this
 
 import asyncio
 import contextlib
-import signal
-import socket
 import threading
 from collections.abc import Awaitable, Coroutine
 
-from chatroom_lib.progress import in_a_notebook
+from chatroom_lib.interrupts import interruptible, wake_when_interrupted
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
-_alarms: dict[asyncio.AbstractEventLoop, tuple[socket.socket, socket.socket]] = {}  # a kernel's loop -> what wakes it
 
 
 def background_loop() -> asyncio.AbstractEventLoop:
@@ -41,28 +38,11 @@ def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = Non
     loop = loop or background_loop()
     if loop is asyncio.get_running_loop():
         return coroutine
-    if in_a_notebook():
-        wake_when_interrupted(asyncio.get_running_loop())
+    wake_when_interrupted(asyncio.get_running_loop())
     return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
 
 
-def wake_when_interrupted(loop: asyncio.AbstractEventLoop) -> None:
-    """Let a kernel's loop notice at once that its cell is interrupted.
-
-    ipykernel tells it so, but does not wake it (issue 881): `await asyncio.sleep(60)` would go on to its end.
-    """
-    if loop in _alarms or threading.current_thread() is not threading.main_thread():
-        return  # no other thread is ever interrupted
-    reader, writer = _alarms[loop] = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
-    earlier = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    if earlier == -1:
-        loop.add_reader(reader, reader.recv, 4096)
-    else:
-        signal.set_wakeup_fd(earlier)  # as where somebody has called loop.add_signal_handler, which wakes it, too
-
-
+@interruptible()
 def run(coroutine: Coroutine, timeout: float | None = None):
     """Run `coroutine` on the background thread, wait for it, and return its result. For scripts, and for cells.
 

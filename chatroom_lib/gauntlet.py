@@ -20,12 +20,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from chatroom_lib import rooms
+from chatroom_lib.interrupts import interruptible
 from chatroom_lib.progress import progress_bar
 from chatroom_lib.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.scorecard import Scorecard
 from chatroom_lib.worker import Outcome, Worker, pack
 
 
+@interruptible()
 def check(
     room, seeds: int = 200, *, scenarios: Scenarios | None = None,
     processes: int | None = None, progress: bool = True,

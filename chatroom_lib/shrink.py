@@ -5,6 +5,7 @@ from dataclasses import replace
 from random import Random
 
 from chatroom_lib.clients import Client, Scenario
+from chatroom_lib.interrupts import interruptible
 from chatroom_lib.scenarios import Maker
 from chatroom_lib.simulation import simulate
 from chatroom_lib.trace import Trace
@@ -13,6 +14,7 @@ from chatroom_lib.worker import Worker, pack
 TRIES = 10  # seeds with which a smaller scenario is tried before it counts as one that keeps the guarantee
 
 
+@interruptible()
 def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace:
     """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
     if not isinstance(scenario, Scenario):

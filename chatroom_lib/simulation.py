@@ -11,7 +11,6 @@ If nothing is ready and no timer is set, nothing will ever happen again: the run
 
 import asyncio
 import contextlib
-import ctypes
 import heapq
 import itertools
 import random
@@ -26,6 +25,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from chatroom_lib import rooms
 from chatroom_lib.clients import SMALL_BUFFER, Client, Scenario, connect_options, play
 from chatroom_lib.holdings import Scale, leftovers
+from chatroom_lib.interrupts import interrupt, interruptible
 from chatroom_lib.network import LATENCY, WINDOW, Listener, Transport
 from chatroom_lib.observe import ObservedConnection, Pool
 from chatroom_lib.server import Server, observed
@@ -54,6 +54,7 @@ def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], see
     return on_another_thread(loop, room, scenario, seed)  # this one, a cell's, has a running loop and can run no second
 
 
+@interruptible()
 def on_another_thread(loop: "SimulationLoop", *arguments) -> Trace:
     done = Future()
     thread = threading.Thread(target=complete, args=[done, run, loop, *arguments], daemon=True)
@@ -64,7 +65,7 @@ def on_another_thread(loop: "SimulationLoop", *arguments) -> Trace:
         loop.interrupted = True
         thread.join(0.2)
         if thread.is_alive() and loop.interrupted:  # the room does not give up its turn
-            raise_in(thread, KeyboardInterrupt)
+            interrupt(thread)
         thread.join(0.3)  # one that blocks outside Python, as in time.sleep(60), is left to itself until that ends
         raise
 
@@ -74,10 +75,6 @@ def complete(done: Future, function: Callable, *arguments) -> None:
         done.set_result(function(*arguments))
     except BaseException as error:
         done.set_exception(error)
-
-
-def raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(error))
 
 
 def run(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Trace:

@@ -20,6 +20,7 @@ import psutil
 
 from chatroom_lib.bench.entrants import Entrant, find, node_environment
 from chatroom_lib.bench.generator import Job, Measurement
+from chatroom_lib.interrupts import interruptible
 from chatroom_lib.measuring import measured_window
 
 TIME_TO_START = 20.0  # seconds
@@ -38,6 +39,7 @@ def cores() -> tuple[int, int]:
     return (allowed[0], allowed[-1]) if len(allowed) > 1 else (-1, -1)
 
 
+@interruptible()
 def measure(entrant: "Entrant | str | Callable", clients: int, **options) -> Measurement:
     """Start a server for `entrant`, put it under load, and stop it.
 
