@@ -1,6 +1,11 @@
 """The packaging files agree with each other."""
 
+import importlib.util
+import os
+import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -8,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -46,14 +52,29 @@ def test_environment_ends_with_the_project_itself():
     assert pip_section()[-1] == "-e ."
 
 
-def test_environment_has_the_same_python_floor():
-    python = next(
-        Requirement(entry)
-        for entry in ENVIRONMENT["dependencies"]
-        if isinstance(entry, str) and entry.startswith("python ")
-    )
-    floors = [str(spec) for spec in python.specifier if spec.operator == ">="]
-    assert floors == [PROJECT["requires-python"]]
+def test_environment_has_a_python_that_fits():
+    (python,) = [entry for entry in ENVIRONMENT["dependencies"] if isinstance(entry, str) and "python" in entry]
+    assert python.removeprefix("python =") in SpecifierSet(PROJECT["requires-python"])
+
+
+def test_binder_would_build_the_environment(tmp_path):
+    """What repo2docker, Binder's builder, would do; it tells without Docker and without a network."""
+    if importlib.util.find_spec("repo2docker") is None:
+        assert not os.environ.get("CI"), "repo2docker is missing: pip install -e '.[binder]'"
+        pytest.skip("repo2docker is not installed: pip install -e '.[binder]'")
+    for path in tracked_files():
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    command = [sys.executable, "-m", "repo2docker", "--no-build", "--user-id=1000", "--user-name=reader", str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert told.returncode == 0, told.stderr
+    (python,) = re.findall(r"Building conda environment for python=(\S+)", told.stderr)
+    assert python in SpecifierSet(PROJECT["requires-python"])
+    lines = [line for line in told.stdout.splitlines() if not line.startswith("#")]
+    (copied,) = [number for number, line in enumerate(lines) if re.match(r"COPY .* src/ \$\{REPO_DIR\}", line)]
+    (installed,) = [number for number, line in enumerate(lines) if "env update -p ${NB_PYTHON_PREFIX} --file" in line]
+    assert "environment.yml" in lines[installed] and copied < installed  # `-e .` needs the whole project
 
 
 @pytest.mark.parametrize("name", ["websockets", "jupyterlab", "ipywidgets", "matplotlib", "nest-asyncio"])
