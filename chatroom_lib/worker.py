@@ -126,8 +126,8 @@ class Worker:
         """Ask the process something, and return its answer. If it takes too long, it is killed: TimeoutError."""
         process, expired = self.process, threading.Event()
         watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), process.kill()))
-        watchdog.start()
         try:
+            watchdog.start()
             pickle.dump(question, process.stdin)
             process.stdin.flush()
             return pickle.load(process.stdout)
