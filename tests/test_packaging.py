@@ -122,3 +122,17 @@ def test_notice_credits_the_original():
 def test_makefile_has_target(target):
     lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith(f"{target}:") and " ## " in line for line in lines)
+
+
+@pytest.mark.parametrize("python", ["unfit", "missing"])
+def test_make_says_what_to_do_without_a_python_that_fits(python, tmp_path):
+    for name in ("Makefile", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    if python != "missing":  # one that is too old, or has no ensurepip, answers the Makefile's question like this
+        (tmp_path / python).write_text("#!/bin/sh\necho No module named ensurepip >&2\nexit 1\n")
+        (tmp_path / python).chmod(0o755)
+    make = shutil.which("make") or pytest.skip("make is not installed")
+    told = subprocess.run([make, "lab", f"PYTHON=./{python}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    (line,) = told.stderr.splitlines()
+    assert told.returncode and "needs Python 3.11 or newer" in line and "make setup PYTHON=" in line
+    assert told.stdout == "" and not (tmp_path / ".venv").exists()
