@@ -18,11 +18,11 @@ PROGRESS = { say() { [ ! -t 1 ] || printf '\r\033[K%.76s' "$$*"; }; n=0; ended=;
 	Collecting) n=$$((n + 1)); say "  $$n packages found, $$name" ;; \
 	Downloading) say "  $$n packages found, downloading $$name $$rest" ;; \
 	Installing) [ $$n = 0 ] || say "  $$n packages found, unpacking them" ;; \
-	Successfully) [ "$$name" != installed ] || ended=yes ;; \
+	Ended) ended=yes ;; \
 	esac; done; say; [ "$$ended" ]; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks site browser peers bench clean
+.PHONY: help setup lab test notebooks site extras bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,7 +34,7 @@ $(STAMP): pyproject.toml
 	$(if $(shell { $(VENV_FITS) || $(PYTHON_FITS); } 2>/dev/null && echo yes),,$(error chatroom_lib needs Python 3.11 or newer with its venv module, and "$(PYTHON)" is not that. Install one (on Debian or Ubuntu also its python3-venv package) and name it: make setup PYTHON=python3.13))
 	@$(VENV_FITS) 2>/dev/null || { echo 'Making .venv ...'; "$(PYTHON)" -m venv --clear .venv; }
 	@echo 'Installing chatroom_lib and its dependencies, some 110 packages, into .venv ...'
-	@$(PIP_INSTALL) -e '.[test]' | $(PROGRESS)
+	@{ $(PIP_INSTALL) -e '.[test]' && echo Ended; } | $(PROGRESS)
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the first chapter
@@ -47,18 +47,15 @@ notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 	@$(VENV_PYTHON) notebooks/execute.py
 
 site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
-	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[site]'
+	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(PIP_INSTALL) --quiet -e '.[site]'
 	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c site -d build/doctrees . build/site
 	@echo 'The first page is build/site/index.html'
 
-browser: $(STAMP) ## Install what tests need to drive a browser (Chromium or Chrome must be there)
-	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[browser]'
-
-peers: $(STAMP) ## Install the servers of others that the benchmark compares ours with
-	@$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+extras: $(STAMP) ## Install what the benchmark and some tests need besides: other servers, a browser driver
+	@$(PIP_INSTALL) --quiet -e '.[bench,binder,browser,site]'
 	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws; fi
 
-bench: peers ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
+bench: extras ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
 	@$(VENV_PYTHON) benchmarks/run.py
 
 clean: ## Remove .venv, caches and build files

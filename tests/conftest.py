@@ -1,9 +1,10 @@
 """A real browser, for the tests that look at what a reader sees."""
 
-import os
 import shutil
 
 import pytest
+
+from tests.helpers import without
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (  # no sandbox: it cannot be had as root, and nothing but our own pages is opened
@@ -18,17 +19,10 @@ def browser():
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        without("Playwright (make browser installs it)")
+        without("Playwright", "make extras")
     if not CHROMIUM:
-        without("Chromium or Chrome (on Debian: apt install chromium)")
+        without("Chromium", "apt install chromium, on Debian")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield chromium
         chromium.close()
-
-
-def without(what: str) -> None:
-    """Skip a test that needs `what`, but never where all is to be tested."""
-    if os.environ.get("CI"):
-        pytest.fail(f"there is no {what}, and CI is set")
-    pytest.skip(f"there is no {what}")
