@@ -85,8 +85,10 @@ class Trials:
         """(scenario, seed) -> Outcome. `title`: what the progress bar says; None: there is none."""
         workers = [Worker(self.packed) for _ in range(min(processes, self.total))]
         with ThreadPoolExecutor(len(workers)) as threads, progress_bar(title, self.total) as show:
-            running = [threads.submit(self.serve, worker) for worker in workers]
+            running = []
             try:
+                for worker in workers:
+                    running.append(threads.submit(self.serve, worker))
                 while wait(running, timeout=0.2).not_done:
                     show(self.handed_out)
             finally:

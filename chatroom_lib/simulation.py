@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -58,15 +58,17 @@ def simulate(room, scenario: Scenario | Callable[[random.Random], Scenario], see
 def on_another_thread(loop: "SimulationLoop", *arguments) -> Trace:
     done = Future()
     thread = threading.Thread(target=complete, args=[done, run, loop, *arguments], daemon=True)
-    thread.start()
     try:
+        thread.start()
+        while wait([done], timeout=0.1).not_done:  # a signal that comes just before a wait does not end that one
+            pass
         return done.result()
     except KeyboardInterrupt:
         loop.interrupted = True
-        thread.join(0.2)
-        if thread.is_alive() and loop.interrupted:  # the room does not give up its turn
+        wait([done], timeout=0.2)
+        if not done.done() and loop.interrupted and thread.ident:  # the room does not give up its turn
             interrupt(thread)
-        thread.join(0.3)  # one that blocks outside Python, as in time.sleep(60), is left to itself until that ends
+        wait([done], timeout=0.3)  # one that blocks outside Python, as in time.sleep(60), is left until that ends
         raise
 
 
