@@ -118,7 +118,7 @@ class Gauge:
     def waiting(self, now: float) -> dict[str, float]:
         waits, depths = [], []
         for _, primitive in primitives(self.room):
-            if isinstance(primitive, (asyncio.Lock, RWLock)):
+            if isinstance(primitive, (asyncio.Lock, RWLock)) and hasattr(primitive, "usage"):  # not all can be observed
                 waits.append(max((now - use.asked for _, use in primitive.usage.line), default=0.0))
             elif isinstance(primitive, asyncio.Queue):
                 depths.append(primitive.qsize())

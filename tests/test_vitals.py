@@ -128,6 +128,19 @@ async def test_it_reads_how_long_somebody_waits_for_the_lock():
 
 
 @in_a_loop
+async def test_a_lock_that_cannot_be_observed_is_left_out():
+    class Strict(asyncio.Lock):
+        def __setattr__(self, name, value):
+            if name in ("__class__", "usage"):
+                raise TypeError("nobody changes this one")
+            super().__setattr__(name, value)
+
+    async with gauged("v2") as (server, gauge):
+        server.room.lock = Strict()
+        assert gauge.read().signs == {"people": 0, "messages a second": 0}
+
+
+@in_a_loop
 async def test_losses_count_from_its_beginning():
     room = v4.Room(limit=0.001, burst=1)
     room.refused = 7
