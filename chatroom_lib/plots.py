@@ -9,7 +9,7 @@ from collections import Counter
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
@@ -43,12 +43,12 @@ def pale(colour: str) -> list[float]:
     return [(1 + part) / 2 for part in to_rgb(colour)]
 
 
-def ink(colour: str):
+def ink(colour: str) -> str:
     """The colour, so dark that it can be read on white: the contrast is 4.5 at least (WCAG 2.2)."""
     rgb = np.array(to_rgb(colour))
     while 1.05 / (0.05 + luminance(rgb)) < 4.5:
         rgb = 0.95 * rgb
-    return tuple(rgb)
+    return to_hex(rgb)
 
 
 def luminance(rgb) -> float:

@@ -312,7 +312,7 @@ def test_the_committed_figures_can_be_drawn():
         left, right = plots.scaling(report, curve)
         for ax in (left, right):
             colours = {text.get_text().strip(): text.get_color() for text in ax.texts}
-            assert colours == {name: plots.hue(name) for name in bench.ON_CURVES}
+            assert colours == {name: plots.ink(plots.hue(name)) for name in bench.ON_CURVES}
         assert left.get_xscale() == right.get_yscale() == "log"
     ax = plots.times({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")
     assert [patch.get_facecolor() for patch in ax.patches] == [

@@ -2,8 +2,9 @@
 
     profile("v4", clients=200, in_flight=8)      # {"write to sockets": 0.71, ...}, microseconds for each delivery
 
-A sampling profiler: every millisecond of CPU time a signal looks where the program is. Unlike a profiler that
-notices every call, it hardly changes what it looks at. The room runs on the main thread here, where signals arrive.
+A sampling profiler: every millisecond of CPU time, or as often as the system's clock allows (every 4 ms, for
+example), a signal looks where the program is. Unlike a profiler that notices every call, it hardly changes what it
+looks at. The room runs on the main thread here, where signals arrive.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ PARTS = (
 )
 PASSED_OVER = ("state",)  # small enough to belong to whoever calls them
 ROOM = "the room itself"
+NAMES = (*dict.fromkeys(part for _, _, part in PARTS), ROOM)
 
 
 def part_of(frame) -> str:
@@ -74,7 +76,8 @@ def profile(room: "str | Callable", clients: int = 200, **options) -> dict[str, 
     if not samples:
         raise BenchError("the server took less than a millisecond: load it longer")
     all_samples = sum(samples.values())
-    return {part: count / all_samples * measured.cpu_us for part, count in Counter(samples).most_common()}
+    counts = Counter(dict.fromkeys(NAMES, 0) | samples)  # also of what was never seen
+    return {part: count / all_samples * measured.cpu_us for part, count in counts.most_common()}
 
 
 # ---------------------------------------------------------------- in the server's process
