@@ -27,7 +27,7 @@ PROGRESS = { say() { [ ! -t 1 ] || printf '\r\033[K%.76s' "$$*"; }; n=0; ended=;
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-setup: $(STAMP) ## Make .venv and install everything into it (about a minute, once)
+setup: $(STAMP) ## Make .venv and install everything into it (half a minute, once)
 	@echo 'Ready. Next: make lab'
 
 $(STAMP): pyproject.toml
