@@ -66,7 +66,7 @@ def on_another_thread(loop: "SimulationLoop", *arguments) -> Trace:
     except KeyboardInterrupt:
         loop.interrupted = True
         wait([done], timeout=0.2)
-        if not done.done() and loop.interrupted and thread.ident:  # the room does not give up its turn
+        if thread.ident and not (done.done() or loop.cleaning_up):  # the room does not give up its turn
             interrupt(thread)
         wait([done], timeout=0.3)  # one that blocks outside Python, as in time.sleep(60), is left until that ends
         raise
@@ -183,6 +183,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.turns = 0  # of the event loop, in all
         self.turns_now = 0  # since the clock last moved
         self.interrupted = False  # set by another thread
+        self.cleaning_up = False
         self.after_turn = lambda: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
@@ -227,8 +228,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.turns_now += 1
         if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
             self.end("never rests")
-        if self.interrupted:
-            self.interrupted = False
+        if self.interrupted and not self.cleaning_up:
             raise KeyboardInterrupt
 
     def move_clock(self) -> None:
@@ -269,7 +269,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
 
     def clean_up(self) -> None:
         """End every task and close the loop."""
-        self.interrupted = False
+        self.cleaning_up = True
         self.after_turn = lambda: None
         self.report = lambda context: None
         self.deadline = float("inf")
