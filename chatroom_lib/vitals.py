@@ -19,7 +19,7 @@ from typing import NamedTuple
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Opcode
 
-from chatroom_lib.background import background_loop
+from chatroom_lib.background import background_loop, run
 from chatroom_lib.channels import RWLock
 from chatroom_lib.measuring import drawing
 from chatroom_lib.observe import name_of_client
@@ -67,7 +67,7 @@ class Now(Trace):
 
 
 class Gauge:
-    """Reads the room of a server. All of it runs on the server's loop."""
+    """Reads the room of a server. All of it runs on the server's loop, the background one."""
 
     def __init__(self, server: Server):
         self.server, self.room = server, server.room
@@ -155,7 +155,7 @@ class Dashboard:
         async def call():
             return function()
 
-        return asyncio.run_coroutine_threadsafe(call(), self.server.loop).result(TIMEOUT)
+        return run(call(), TIMEOUT)
 
     async def stop(self) -> None:
         """Draw a last time, and end."""
