@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import socket
+import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial, wraps
 from urllib.parse import urlsplit
@@ -143,6 +144,14 @@ def is_alive(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def wait_until(condition, seconds: float = AT_MOST, sleep=time.sleep) -> None:
+    """`until` for tests that have no event loop. `sleep`: how to pass 20 ms."""
+    latest = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < latest
+        sleep(0.02)
 
 
 async def until(condition) -> None:

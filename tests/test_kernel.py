@@ -13,7 +13,7 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from chatroom_lib.server import is_free
-from tests.helpers import AT_MOST, is_alive
+from tests.helpers import AT_MOST, is_alive, wait_until
 from tests.test_chapters import FOLDER, execute
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -148,13 +148,6 @@ class Kernel:
             if message["parent_header"].get("msg_id") == request:
                 if until in (message["msg_type"], message["content"].get("execution_state")):
                     return messages
-
-
-def wait_until(condition) -> None:
-    latest = time.monotonic() + AT_MOST
-    while not condition():
-        assert time.monotonic() < latest
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.helpers import wait_until
+
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 CHAPTER = "00_a_room_in_ten_minutes.ipynb"
 CELLS = (
@@ -111,10 +113,7 @@ class Notebook:
         self.becomes(lambda: self.number(last) not in UNDER_WAY)
 
     def becomes(self, condition) -> None:
-        latest = time.monotonic() + MS / 1000
-        while not condition():
-            assert time.monotonic() < latest
-            self.page.wait_for_timeout(50)
+        wait_until(condition, MS / 1000, lambda seconds: self.page.wait_for_timeout(1000 * seconds))
 
     def errors(self) -> list[str]:
         return self.page.locator('.jp-OutputArea-output[data-mime-type*="error"]').all_inner_texts()

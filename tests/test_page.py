@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from contextlib import contextmanager
 from http import HTTPStatus
 
@@ -11,7 +10,7 @@ from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
 from chatroom_lib.rooms import v1, v3_2
-from tests.helpers import AT_MOST, every_version, said, until
+from tests.helpers import AT_MOST, every_version, said, wait_until
 
 pytestmark = pytest.mark.real
 MS = 1000 * AT_MOST
@@ -79,10 +78,7 @@ def sees_line(page, name: str, text: str) -> None:
 def becomes(page, condition: str) -> None:
     """Wait until a JavaScript expression is true. (The page's policy forbids Playwright's own way.)"""
 
-    deadline = time.monotonic() + AT_MOST
-    while not page.evaluate(condition):
-        assert time.monotonic() < deadline, condition
-        page.wait_for_timeout(20)
+    wait_until(lambda: page.evaluate(condition))
 
 
 def lines(page) -> list[str]:
@@ -91,10 +87,7 @@ def lines(page) -> list[str]:
 
 
 def has_members(server: Server, count: int) -> None:
-    async def wait():
-        await until(lambda: len(server.room.members()) == count)
-
-    run(wait())
+    wait_until(lambda: len(server.room.members()) == count)
 
 
 def listening(server: Server):
