@@ -16,6 +16,7 @@ from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.primitives import Usage, is_a
+from chatroom_lib.room_code import is_room_code
 from chatroom_lib.trace import Trace
 from chatroom_lib.waiting import suspended, where
 
@@ -98,8 +99,7 @@ def timers_of(room, loop) -> list:
 def is_of(callback, room) -> bool:
     if isinstance(callback, MethodType):
         return callback.__self__ is room
-    package = (getattr(callback, "__module__", None) or "").partition(".")[0]
-    return is_a(callback, FunctionType) and package not in ("asyncio", "websockets", "chatroom_lib")
+    return is_a(callback, FunctionType) and is_room_code(callback.__code__.co_filename)
 
 
 def attributes_of_rooms_own(connection, server) -> list:

@@ -6,18 +6,15 @@ nobody who holds the object already, has to know.
 
 import asyncio
 import contextlib
-import os
 import sys
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 
-import websockets
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib import channels
 from chatroom_lib.channels import Channel, RWLock
+from chatroom_lib.room_code import is_room_code
 from chatroom_lib.tasks import visitor
 from chatroom_lib.trace import Trace, Use
 
@@ -183,25 +180,13 @@ OBSERVED = {
 }
 KINDS = tuple(OBSERVED)
 
-NOT_ROOMS = (
-    *(str(Path(module.__file__).parent) + os.sep for module in (asyncio, websockets)),
-    *(module.__file__ for module in (contextlib, channels)),
-    *(str(Path(__file__).with_name(name)) for name in ("server.py", "observe.py", "primitives.py")),
-)
-
 STEP = asyncio.Handle._run.__code__  # from where the event loop runs each step of a task
-
-
-@cache
-def is_rooms_own(path: str) -> bool:
-    """Is the code in this file the room's, and not that of asyncio, `websockets`, or what stands around the room?"""
-    return not path.startswith(NOT_ROOMS)
 
 
 def rooms_function() -> str:
     """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
     frame = sys._getframe(1)
-    while frame.f_code is not STEP and not is_rooms_own(frame.f_code.co_filename):
+    while frame.f_code is not STEP and not is_room_code(frame.f_code.co_filename):
         frame = frame.f_back
     return "" if frame.f_code is STEP else frame.f_code.co_qualname
 

@@ -19,7 +19,7 @@ from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import channels
 from chatroom_lib.observe import ObservedConnection, name_of_client
-from chatroom_lib.primitives import is_rooms_own
+from chatroom_lib.room_code import is_room_code
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
     thing = known.f_locals.get("self") if known else None
     on = name_of_client(thing) if isinstance(thing, ServerConnection) else None
     what = thing.usage.what if hasattr(thing, "usage") else None
-    rooms_own = [frame for frame in frames if is_rooms_own(frame.f_code.co_filename)]
+    rooms_own = [frame for frame in frames if is_room_code(frame.f_code.co_filename)]
     if rooms_own:
         path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno
         line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"

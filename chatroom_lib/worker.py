@@ -22,7 +22,7 @@ import cloudpickle
 from chatroom_lib import rooms
 from chatroom_lib.clients import Scenario
 from chatroom_lib.guarantees import GUARANTEES, Verdict, broken, described, judge, untested
-from chatroom_lib.primitives import is_rooms_own
+from chatroom_lib.room_code import is_room_code
 from chatroom_lib.scenarios import Maker, Scenarios
 from chatroom_lib.simulation import simulate
 
@@ -31,7 +31,7 @@ PATIENCE = 3  # looks at one and the same turn of the event loop, after which it
 STUBBORN = 1  # times that a room may catch that and go on
 LONGEST_RUN = 30.0  # seconds; a run that lasts longer is ended with its process
 MEMORY = 1 << 30  # bytes that a worker may take
-START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.worker import main; main()"
+START = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import main; main()"
 
 
 class Outcome(NamedTuple):
@@ -267,6 +267,6 @@ class Watch:
 
 def place(frame: FrameType | None) -> str:
     """ ": Room.handle, line 12" of the room's own code, where it stands."""
-    while frame and not is_rooms_own(frame.f_code.co_filename):
+    while frame and not is_room_code(frame.f_code.co_filename):
         frame = frame.f_back
     return f": {frame.f_code.co_qualname}, line {frame.f_lineno}" if frame else ""

@@ -22,6 +22,7 @@ import cloudpickle
 from chatroom_lib import rooms
 from chatroom_lib.bench.entrants import Entrant
 from chatroom_lib.bench.measurement import BenchError, measure
+from chatroom_lib.room_code import is_room_code
 from chatroom_lib.server import Server
 
 EVERY = 0.001  # seconds
@@ -54,7 +55,7 @@ def part_of(frame) -> str:
                 break
             if where in path and (not functions or function in functions):
                 return part
-        if "chatroom_lib/rooms/" in path or "chatroom_lib/contestants/" in path:
+        if is_room_code(frame.f_code.co_filename):
             return ROOM
         frame = frame.f_back
     return ROOM

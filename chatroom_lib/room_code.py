@@ -1,0 +1,34 @@
+"""Which code is the room's, and which stands around it: one answer for traces, memory, profiles and the watchdog.
+
+Around a room stand Python's standard library, `websockets`, and this package. Everything else is the room's: its own
+file or notebook cell, whatever that imports, and the rooms that come with this package.
+"""
+
+import os
+import sysconfig
+from functools import cache
+from pathlib import Path
+
+import websockets
+
+PACKAGE = Path(__file__).parent
+
+
+def folders(*paths: "Path | str") -> tuple[str, ...]:
+    return tuple(str(path) + os.sep for path in paths)
+
+
+OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "contestants")
+WEBSOCKETS = folders(Path(websockets.__file__).parent)
+STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib")})  # may lie inside the former
+
+
+@cache
+def is_room_code(path: str) -> bool:
+    """Is the code in the file `path`, as in `frame.f_code.co_filename`, the room's own?"""
+    if path.startswith(OURS):
+        return path.startswith(OUR_ROOMS)
+    if path.startswith(STANDARD_LIBRARY):
+        return path.startswith(INSTALLED) and not path.startswith(WEBSOCKETS)
+    return not path.startswith((*WEBSOCKETS, "<frozen "))
