@@ -9,42 +9,68 @@ The names below are what most people need. Each is loaded when it is first used,
 loads neither matplotlib nor Jupyter.
 """
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "rooms": (),  # a module itself
-    "limits": (),
-    "bench": (),
-    "plots": (),
-    "show": (),
-    "background": ("run",),
-    "clients": (
-        *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
-        *("frozen", "vanishing", "leaving", "flooder", "typist"),
-    ),
-    "gauntlet": ("check",),
-    "guarantees": (),
-    "realtime": ("live",),
-    "message": ("Message", "MessageError", "decode", "encode"),
-    "panel": ("ChatPanel", "chat"),
-    "scenarios": (),
-    "scorecard": ("Scorecard", "compare"),
-    "server": ("Server", "ServerError", "serve", "stop_all"),
-    "simulation": ("simulate",),
-    "trace": ("Event", "Trace", "Use"),
-    "vitals": ("dashboard",),
-    "waiting": (),
-}
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names or (module,)}
-__all__ = sorted(_HOME_OF)
+from chatroom_lib.runtime.lazy import lazy_names
 
+if TYPE_CHECKING:  # for editors and type checkers: the same names
+    from chatroom_lib import bench as bench, plots as plots, rate_limits as rate_limits, rooms as rooms
+    from chatroom_lib.checker import guarantees as guarantees, scenarios as scenarios
+    from chatroom_lib.checker.check import check as check
+    from chatroom_lib.checker.scorecard import Scorecard as Scorecard, compare as compare
+    from chatroom_lib.clients.scenario import (
+        Client as Client,
+        Scenario as Scenario,
+        flooder as flooder,
+        frozen as frozen,
+        late_joiner as late_joiner,
+        leaving as leaving,
+        listener as listener,
+        slow_reader as slow_reader,
+        talker as talker,
+        typist as typist,
+        vanishing as vanishing,
+    )
+    from chatroom_lib.message import (
+        Message as Message,
+        MessageError as MessageError,
+        decode as decode,
+        encode as encode,
+    )
+    from chatroom_lib.notebook import show as show
+    from chatroom_lib.notebook.chat_panel import ChatPanel as ChatPanel, chat as chat
+    from chatroom_lib.notebook.dashboard import dashboard as dashboard
+    from chatroom_lib.runs.live import live as live
+    from chatroom_lib.runs.simulation import simulate as simulate
+    from chatroom_lib.runtime.background import run as run
+    from chatroom_lib.server.server import Server as Server, ServerError as ServerError
+    from chatroom_lib.server.serving import serve as serve, stop_all as stop_all
+    from chatroom_lib.trace import Event as Event, Trace as Trace, Use as Use
 
-def __getattr__(name):
-    if name not in _HOME_OF:
-        raise AttributeError(f"chatroom_lib has no {name!r}; it has {', '.join(__all__)}")
-    module = import_module(f"chatroom_lib.{_HOME_OF[name]}")
-    return module if _HOMES[_HOME_OF[name]] == () else getattr(module, name)
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "rooms": (),  # a module itself
+        "rate_limits": (),
+        "bench": (),
+        "plots": (),
+        "notebook.show": (),
+        "checker.guarantees": (),
+        "checker.scenarios": (),
+        "checker.check": ("check",),
+        "checker.scorecard": ("Scorecard", "compare"),
+        "clients.scenario": (
+            *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
+            *("frozen", "vanishing", "leaving", "flooder", "typist"),
+        ),
+        "message": ("Message", "MessageError", "decode", "encode"),
+        "notebook.chat_panel": ("ChatPanel", "chat"),
+        "notebook.dashboard": ("dashboard",),
+        "runs.live": ("live",),
+        "runs.simulation": ("simulate",),
+        "runtime.background": ("run",),
+        "server.server": ("Server", "ServerError"),
+        "server.serving": ("serve", "stop_all"),
+        "trace": ("Event", "Trace", "Use"),
+    },
+)

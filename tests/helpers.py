@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import rooms
-from chatroom_lib.clients import reset
+from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import v2, v2_rw, v3_2, v4
 
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all

@@ -17,8 +17,9 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import bench, encode, plots, rooms
 from chatroom_lib.bench import ENTRANTS, YARDSTICK, BenchError, Load, Measurement, Report, measure
-from chatroom_lib.bench.entrants import Entrant
-from chatroom_lib.bench.generator import frame, plain_message
+from chatroom_lib.bench.targets import Entrant
+from chatroom_lib.bench.websocket_frames import frame
+from chatroom_lib.bench.load_generator import plain_message
 from chatroom_lib.bench.measurement import cores, serving
 from chatroom_lib.message import decode
 from tests.helpers import is_alive

@@ -16,11 +16,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Scenario, check, compare, frozen, listener, rooms, simulate, talker
-from chatroom_lib.contestants import CONTESTANTS
-from chatroom_lib.gauntlet import cores
-from chatroom_lib.guarantees import GUARANTEES, judge
+from chatroom_lib.reference_rooms import CONTESTANTS
+from chatroom_lib.runtime.console import cores
+from chatroom_lib.checker.guarantees import GUARANTEES, judge
 from chatroom_lib.rooms import v1, v3
-from chatroom_lib.scenarios import SCENARIOS
+from chatroom_lib.checker.scenarios import SCENARIOS
 from tests.helpers import is_alive
 
 two = {"two": Scenario([talker("Ann", says=3), listener("Bob")], duration=30)}

@@ -7,13 +7,13 @@ import pytest
 
 from chatroom_lib import Scenario, decode, flooder, frozen, late_joiner, leaving, limits, listener
 from chatroom_lib import live, rooms, run, simulate, slow_reader, talker, vanishing
-from chatroom_lib.clients import Client
-from chatroom_lib.guarantees import GUARANTEES, described, judge, most_within
-from chatroom_lib.holdings import Holding
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.checker.guarantees import GUARANTEES, described, judge, most_within
+from chatroom_lib.instrumentation.memory import Holding
 from chatroom_lib.rooms import v1
-from chatroom_lib.scenarios import SCENARIOS
+from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.trace import Event, Trace
-from chatroom_lib.waiting import Wait
+from chatroom_lib.instrumentation.waits import Wait
 
 SEEDS = range(3)
 SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions" / "chapter_04.py"

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from chatroom_lib import Message, Scenario, frozen, listener, simulate, talker
-from chatroom_lib.holdings import LONG, count_texts, reachable
+from chatroom_lib.instrumentation.memory import LONG, count_texts, reachable
 
 
 def texts_in(roots) -> int:

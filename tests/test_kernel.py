@@ -12,7 +12,7 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from chatroom_lib.server import is_free
+from chatroom_lib.server.serving import is_free
 from tests.helpers import AT_MOST, is_alive, wait_until
 from tests.test_chapters import FOLDER, execute
 

@@ -16,10 +16,10 @@ import pytest
 from rich.console import Console
 
 from chatroom_lib import background, load
-from chatroom_lib.load import Latencies, Load, LoadError, Result
+from chatroom_lib.clients.load import Latencies, Load, LoadError, Result
 from chatroom_lib.message import Message, encode
 from chatroom_lib.rooms import v1, v3_1, v3_2
-from chatroom_lib.server import serve, stop_all
+from chatroom_lib.server.serving import serve, stop_all
 
 pytestmark = pytest.mark.real
 

@@ -12,10 +12,11 @@ from nbclient import NotebookClient
 from websockets.asyncio.server import serve as serve_anything
 
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
-from chatroom_lib.background import background_loop, hand_over
-from chatroom_lib.clients import reset
-from chatroom_lib.guest import LINE_LENGTH, LINES, NAME_LENGTH, NotJoined
-from chatroom_lib.panel import _panels
+from chatroom_lib.runtime.background import background_loop, hand_over
+from chatroom_lib.clients.player import reset
+from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH
+from chatroom_lib.notebook.chat_session import LINES, NotJoined
+from chatroom_lib.notebook.chat_panel import _panels
 from chatroom_lib.rooms import v1, v3, v3_2
 from tests.helpers import (
     A_MOMENT, AT_MOST, assert_nothing_was_printed, every_version, hears, in_a_loop, joining, said, until,

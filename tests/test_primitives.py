@@ -9,11 +9,11 @@ import pytest
 
 from chatroom_lib import Scenario, frozen, late_joiner, listener, rooms, simulate, talker
 from chatroom_lib.channels import Channel, RWLock
-from chatroom_lib.clients import Client
-from chatroom_lib.primitives import observe
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.instrumentation.primitives import observe
 from chatroom_lib.rooms import v1, v2, v2_rw, v3
-from chatroom_lib.simulation import SimulationLoop
-from chatroom_lib.tasks import visitor
+from chatroom_lib.runs.simulation import SimulationLoop
+from chatroom_lib.instrumentation.tasks import visitor
 from chatroom_lib.trace import Event, Trace, Use
 
 meeting = Scenario([talker("Ann", says=5), talker("Bob", says=5, every=0.07), listener("Cy")], duration=60)

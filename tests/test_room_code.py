@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 import chatroom_lib
-from chatroom_lib.room_code import is_room_code
+from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.rooms import VERSIONS
 
 PACKAGE = Path(chatroom_lib.__file__).parent

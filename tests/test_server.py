@@ -15,8 +15,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import Server, ServerError, run, serve, stop_all
-from chatroom_lib.background import hand_over
-from chatroom_lib.clients import reset
+from chatroom_lib.runtime.background import hand_over
+from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import RoomError, v1, v3
 from tests.helpers import (
     A_MOMENT, AT_MOST, PROMPT, TWO_SECONDS, assert_nothing_was_printed, close_code, every_version, flooding, frozen,

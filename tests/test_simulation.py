@@ -14,7 +14,7 @@ from chatroom_lib import (
     Scenario, decode, encode, flooder, frozen, leaving, listener, rooms, simulate, talker, vanishing,
 )  # fmt: skip
 from chatroom_lib.rooms import v1_1, v3
-from chatroom_lib.simulation import SimulationLoop
+from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
     [

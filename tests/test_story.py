@@ -7,9 +7,9 @@ import matplotlib.pyplot as plt
 import pytest
 
 from chatroom_lib import Scenario, frozen, late_joiner, leaving, listener, plots, rooms, simulate, talker
-from chatroom_lib.clients import Client
-from chatroom_lib.contestants import LibraryBroadcast
-from chatroom_lib.story import Story, Way
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.reference_rooms import LibraryBroadcast
+from chatroom_lib.trace.space_time import Story, Way
 from chatroom_lib.trace import Event, Trace
 
 

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from chatroom_lib import Scenario, frozen, listener, live, plots, run, simulate, slow_reader, talker
-from chatroom_lib.clients import Client
+from chatroom_lib.clients.scenario import Client
 from chatroom_lib.trace import KINDS, Event, Trace, percentile
 
 

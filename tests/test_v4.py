@@ -12,9 +12,9 @@ from websockets.extensions.permessage_deflate import (
 
 from chatroom_lib import Message, Scenario, flooder, leaving, listener, simulate, slow_reader, talker, typist
 from chatroom_lib import frozen as frozen_client
-from chatroom_lib.network import LATENCY
+from chatroom_lib.runs.network import LATENCY
 from chatroom_lib.rooms import v4
-from chatroom_lib.server import Server
+from chatroom_lib.server.server import Server
 from tests.helpers import frozen, heard, hears, in_a_loop, joining, said, until
 
 UNLIMITED = partial(v4.Room, limit=None)

@@ -12,8 +12,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Message, Scenario, decode, encode, limits, listener, simulate, talker
-from chatroom_lib.guarantees import judge
-from chatroom_lib.scenarios import SCENARIOS
+from chatroom_lib.checker.guarantees import judge
+from chatroom_lib.checker.scenarios import SCENARIOS
 
 
 class Good:

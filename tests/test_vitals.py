@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import Scenario, Server, dashboard, listener, live, plots, serve, stop_all, talker, vitals
-from chatroom_lib.measuring import drawing, measured_window
+from chatroom_lib.runtime.measurement_lock import drawing, measured_window
 from chatroom_lib.rooms import v3_1, v3_2, v4
-from chatroom_lib.vitals import DashboardError, Gauge, Sample
+from chatroom_lib.notebook.dashboard import DashboardError, Gauge, Sample
 from tests.helpers import every_version, frozen, hears, in_a_loop, joining, said, until
 
 

@@ -14,7 +14,9 @@ from chatroom_lib import Scenario, encode, frozen, listener, live, plots, run, s
 from chatroom_lib.channels import RWLock
 from chatroom_lib.rooms import v1, v2_rw, v3, v3_1, v3_2
 from chatroom_lib.trace import Trace, Use
-from chatroom_lib.waiting import Graph, Wait, cycle
+from chatroom_lib.plots.waits import Graph
+from chatroom_lib.instrumentation.waits import Wait
+from chatroom_lib.trace.deadlock import cycle
 
 SEEDS = range(10)
 speaker = talker("Ann", says=60, every=0.02)

@@ -1,30 +1,39 @@
 """The benchmark: how much a server carries, and how long people wait for it.
 
-    benchmark.py   every entrant under every load, round after round, and the report
-    entrants.py    who takes part; servers/, what others would use instead
-    measurement.py one measurement: a server's process (host.py) and the load's (generator.py), a core each
-    profiling.py   where a server's time goes
+suite.py      every target (targets.py) under every load (loads.py), round after round; report.py, the results
+measurement.py one measurement: a server's process (server_process.py) and the load generator's, a core each
+profiler.py   where a server's time goes
+servers/      what others would use instead
 """
 
-from chatroom_lib.bench.benchmark import CURVES, LOADS, ON_CURVES, QUICK, Load, Report, bench
-from chatroom_lib.bench.entrants import ENTRANTS, YARDSTICK
-from chatroom_lib.bench.generator import PAYLOAD
-from chatroom_lib.bench.measurement import BenchError, Measurement, measure
-from chatroom_lib.bench.profiling import profile
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "BenchError",
-    "CURVES",
-    "ENTRANTS",
-    "LOADS",
-    "Load",
-    "Measurement",
-    "ON_CURVES",
-    "PAYLOAD",
-    "QUICK",
-    "Report",
-    "YARDSTICK",
-    "bench",
-    "measure",
-    "profile",
-]
+from chatroom_lib.runtime.lazy import lazy_names
+
+if TYPE_CHECKING:  # for editors and type checkers: the same names
+    from chatroom_lib.bench.load_generator import PAYLOAD as PAYLOAD, Measurement as Measurement
+    from chatroom_lib.bench.loads import (
+        CURVES as CURVES,
+        LOADS as LOADS,
+        ON_CURVES as ON_CURVES,
+        QUICK as QUICK,
+        Load as Load,
+    )
+    from chatroom_lib.bench.measurement import BenchError as BenchError, measure as measure
+    from chatroom_lib.bench.profiler import profile as profile
+    from chatroom_lib.bench.report import Report as Report
+    from chatroom_lib.bench.suite import bench as bench
+    from chatroom_lib.bench.targets import BASELINE as BASELINE, TARGETS as TARGETS
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "load_generator": ("PAYLOAD", "Measurement"),
+        "loads": ("CURVES", "LOADS", "ON_CURVES", "QUICK", "Load"),
+        "measurement": ("BenchError", "measure"),
+        "profiler": ("profile",),
+        "report": ("Report",),
+        "suite": ("bench",),
+        "targets": ("BASELINE", "TARGETS"),
+    },
+)

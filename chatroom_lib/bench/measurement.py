@@ -18,10 +18,10 @@ from dataclasses import asdict, replace
 
 import psutil
 
-from chatroom_lib.bench.entrants import Entrant, find, node_environment
-from chatroom_lib.bench.generator import Job, Measurement
-from chatroom_lib.interrupts import interruptible
-from chatroom_lib.measuring import measured_window
+from chatroom_lib.bench.load_generator import Job, Measurement
+from chatroom_lib.bench.targets import Target, find, node_environment
+from chatroom_lib.runtime.interrupts import interruptible
+from chatroom_lib.runtime.measurement_lock import measured_window
 
 TIME_TO_START = 20.0  # seconds
 TIME_TO_STOP = 2.0
@@ -40,21 +40,21 @@ def cores() -> tuple[int, int]:
 
 
 @interruptible()
-def measure(entrant: "Entrant | str | Callable", clients: int, **options) -> Measurement:
-    """Start a server for `entrant`, put it under load, and stop it.
+def measure(target: "Target | str | Callable", clients: int, **options) -> Measurement:
+    """Start a server for `target`, put it under load, and stop it.
 
-    `entrant` is the name of one (see `ENTRANTS`), a version, a file and class, or a room class. `options` are the
+    `target` is the name of one (see `TARGETS`), a version, a file and class, or a room class. `options` are the
     fields of a `Job`: `in_flight`, or `rate`, and `warm_up` and `seconds`.
-    Raises BenchError, ValueError for a load that cannot be, or RoomError if there is no such entrant.
+    Raises BenchError, ValueError for a load that cannot be, or RoomError if there is no such target.
     """
     server_core, load_core = cores()
     job = Job("", clients, core=load_core, **options)
-    with measured_window(), serving(entrant, server_core) as (url, pid, dialect):
-        return generate(replace(job, url=url, pid=pid, dialect=dialect))
+    with measured_window(), serving(target, server_core) as (url, pid, protocol):
+        return generate(replace(job, url=url, pid=pid, protocol=protocol))
 
 
 def generate(job: Job) -> Measurement:
-    command = [sys.executable, "-m", "chatroom_lib.bench.generator"]
+    command = [sys.executable, "-m", "chatroom_lib.bench.load_generator"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -75,34 +75,34 @@ def generate(job: Job) -> Measurement:
 
 
 @contextmanager
-def serving(entrant: "Entrant | str | Callable", core: int) -> Iterator[tuple[str, int, str]]:
-    """The URL, the process id and the dialect of a server that runs for as long as the context."""
+def serving(target: "Target | str | Callable", core: int) -> Iterator[tuple[str, int, str]]:
+    """The URL, the process id and the protocol of a server that runs for as long as the context."""
     with tempfile.TemporaryDirectory(prefix="chatroom-bench-") as folder:
-        if isinstance(entrant, str):
-            entrant = find(entrant)
-        if not isinstance(entrant, Entrant):
-            entrant = pickled(entrant, f"{folder}/room")
+        if isinstance(target, str):
+            target = find(target)
+        if not isinstance(target, Target):
+            target = pickled(target, f"{folder}/room")
         with open(f"{folder}/errors", "w+b") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "chatroom_lib.bench.host", str(core), *entrant.command],
+                [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 env=node_environment(), start_new_session=True,
             )  # fmt: skip
             try:
-                yield f"{address(process)}{entrant.path}", process.pid, entrant.dialect
+                yield f"{address(process)}{target.path}", process.pid, target.protocol
             except BenchError as error:
                 raise BenchError(f"{error} ({said})" if (said := last_line(errors)) else str(error)) from None
             finally:
                 stop(process)
 
 
-def pickled(room: Callable, path: str) -> Entrant:
-    """An entrant that serves a room class of the notebook or script that asks."""
+def pickled(room: Callable, path: str) -> Target:
+    """A target that serves a room class of the notebook or script that asks."""
     import cloudpickle
 
     with open(path, "wb") as file:
         cloudpickle.dump(room, file)
-    return Entrant(getattr(room, "__name__", "a room"), ("pickle", path))
+    return Target(getattr(room, "__name__", "a room"), ("pickle", path))
 
 
 def address(process: subprocess.Popen) -> str:

@@ -25,8 +25,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
-from chatroom_lib.limits import TokenBucket
 from chatroom_lib.message import Message, MessageError, decode, encode
+from chatroom_lib.rate_limits import TokenBucket
 
 BATCH = 65536  # bytes that may be gathered before they are written
 REST = 0.02  # seconds; the longest that a message may wait for more

@@ -5,7 +5,7 @@ import asyncio
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import MessageError, decode, encode, limits, rooms
-from chatroom_lib.contestants import FastAPIManager
+from chatroom_lib.reference_rooms import FastAPIManager
 
 
 class Room1(rooms.get("v3.2")):

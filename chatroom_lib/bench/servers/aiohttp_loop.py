@@ -2,7 +2,7 @@
 
 from aiohttp import WSMsgType, web
 
-from chatroom_lib.bench.host import listen
+from chatroom_lib.bench.process import listen
 
 active = []
 
@@ -14,7 +14,7 @@ async def visit(request):
     try:
         async for message in websocket:
             if message.type is WSMsgType.TEXT:
-                for other in list(active):
+                for other in active:
                     await other.send_str(message.data)
     finally:
         active.remove(websocket)

@@ -3,7 +3,7 @@
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from chatroom_lib.bench.host import listen
+from chatroom_lib.bench.process import listen
 
 app = FastAPI()
 active = []
@@ -16,7 +16,7 @@ async def visit(websocket: WebSocket):
     try:
         while True:
             message = await websocket.receive_text()
-            for other in list(active):
+            for other in active:
                 await other.send_text(message)
     except WebSocketDisconnect:
         active.remove(websocket)

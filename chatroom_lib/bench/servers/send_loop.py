@@ -4,7 +4,7 @@ import asyncio
 
 from websockets.asyncio.server import serve
 
-from chatroom_lib.bench.host import listen
+from chatroom_lib.bench.process import listen
 
 connections = {}
 

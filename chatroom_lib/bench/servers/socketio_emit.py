@@ -3,7 +3,7 @@
 import socketio
 import uvicorn
 
-from chatroom_lib.bench.host import listen
+from chatroom_lib.bench.process import listen
 
 server = socketio.AsyncServer(async_mode="asgi", ping_interval=3600)
 

@@ -6,7 +6,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
-from chatroom_lib.bench.host import listen
+from chatroom_lib.bench.process import listen
 
 active = {}
 

@@ -1,0 +1,98 @@
+"""The process in which a server of the benchmark runs: on one core, and for as long as its standard input is open.
+
+    python -m chatroom_lib.bench.server_process CORE room v2 '{"delay": 0}'     a version or a file's class, with options
+    python -m chatroom_lib.bench.server_process CORE pickle FILE                a room, from `cloudpickle.dump`
+    python -m chatroom_lib.bench.server_process CORE profile FILE OUTPUT        the same, profiled: see profiler.py
+    python -m chatroom_lib.bench.server_process CORE path/to/server.py          a program, or one for node (.js)
+
+It prints one line with the address, "serving ... at ws://...". CORE may be -1: any. A room's rate limit is off.
+"""
+
+import asyncio
+import json
+import os
+import runpy
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+from chatroom_lib.bench.process import end_with_input, prepare
+
+SAMPLE_INTERVAL = 0.001  # seconds of CPU time
+
+
+def main(core: str, command: str, *arguments: str) -> None:
+    prepare(int(core))
+    if command.endswith(".js"):
+        os.execvp("node", ["node", command])  # it watches its standard input itself
+    if command == "profile":
+        return serve_profiled(*arguments)
+    threading.Thread(target=end_with_input, daemon=True).start()
+    if command == "room":
+        serve_room(*arguments)
+    elif command == "pickle":
+        serve_factory(unpickled(*arguments))
+    else:
+        runpy.run_path(command, run_name="__main__")
+
+
+def serve_room(spec: str, options: str) -> None:
+    from chatroom_lib.rooms import resolve
+
+    serve_factory(partial(resolve(spec), **json.loads(options)))
+
+
+def unpickled(path: str):
+    import cloudpickle
+
+    with open(path, "rb") as file:
+        return cloudpickle.load(file)
+
+
+def serve_factory(factory: Callable) -> None:
+    """Serve a room that this makes, until the process ends."""
+    from chatroom_lib.rooms import create
+    from chatroom_lib.runtime.background import run
+    from chatroom_lib.runtime.console import complain
+    from chatroom_lib.server.serving import serve
+
+    print(f"serving at {run(serve(create(factory, unlimited=True), on_error=complain)).url}", flush=True)
+    threading.Event().wait()
+
+
+def serve_profiled(path: str, output: str) -> None:
+    """Serve the room in the file `path`, and write where its CPU time went, a count of samples for each part, to the
+    file `output` when the standard input ends."""
+    from chatroom_lib.bench.profiler import part_of
+
+    samples = Counter()
+    signal.signal(signal.SIGPROF, lambda _, frame: samples.update([part_of(frame)]))
+    asyncio.run(serve_until_input_ends(unpickled(path)))
+    with open(output, "w") as file:
+        json.dump(samples, file)
+
+
+async def serve_until_input_ends(spec) -> None:
+    from chatroom_lib.rooms import create
+    from chatroom_lib.server.server import Server
+
+    server = await Server(create(spec, unlimited=True)).start()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wait_for_end():
+        sys.stdin.read()
+        loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    print(f"serving at {server.url}", flush=True)
+    signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL, SAMPLE_INTERVAL)
+    await ended.wait()
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    await server.stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

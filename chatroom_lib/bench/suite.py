@@ -1,0 +1,79 @@
+"""The benchmark: every target under every load, round after round, all of it relative to the baseline.
+
+A round measures all targets one after another, so that what disturbs the machine for a while disturbs them all. A
+ratio compares two measurements of one round; the tables show medians over the rounds.
+"""
+
+import os
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+from chatroom_lib.bench.loads import CURVES, LOADS, ON_CURVES, Load
+from chatroom_lib.bench.measurement import BenchError, cores, measure
+from chatroom_lib.bench.report import Report
+from chatroom_lib.bench.targets import BASELINE, TARGETS, find
+from chatroom_lib.runtime.progress import progress_bar
+
+
+def bench(
+    entrants: Iterable[str] = tuple(TARGETS),
+    loads: Iterable[Load] = LOADS,
+    rounds: int = 3,
+    warm_up: float = 0.5,
+    seconds: float = 1.5,
+    curves: bool = True,
+    progress: bool = True,
+) -> Report:
+    """Measure `entrants` (see `TARGETS`; or a version, or path/to/file.py:Class) under `loads`, `rounds` times.
+
+    `curves`: also three of them under the loads of the scaling curves. Raises RoomError for a name that is none.
+    """
+    versions, missing = {}, {}
+    for name in (BASELINE, *entrants):
+        try:
+            versions[name] = find(name).version
+        except LookupError as error:
+            missing[name] = str(error)
+    report = Report(date.today().isoformat(), machine(), versions, missing, rounds, seconds)
+    plan = [(load, name) for load in loads for name in versions]
+    if curves:
+        extra = [(load, name) for curve in CURVES.values() for load in curve for name in ON_CURVES]
+        plan = list(dict.fromkeys([*plan, *extra]))
+    with progress_bar("benchmark" if progress else None, rounds * len(plan)) as show:
+        for number in range(rounds):
+            for place, (load, name) in enumerate(plan):
+                show(number * len(plan) + place)
+                add(report.measured.setdefault(load, {}), load, name, warm_up, seconds)
+    return report
+
+
+def add(results: dict, load: Load, name: str, warm_up: float, seconds: float) -> None:
+    """One more measurement. Who fails once does not run again."""
+    if isinstance(results.get(name), str):
+        return
+    try:
+        results.setdefault(name, []).append(measure(name, **asdict(load), warm_up=warm_up, seconds=seconds))
+    except BenchError as error:
+        results[name] = f"failed: {error}"
+
+
+def machine() -> dict:
+    """What the numbers depend on, and nothing that names the machine."""
+    return {
+        "cores": os.cpu_count(),
+        "pinned": cores() != (-1, -1),
+        "processor": processor(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+    }
+
+
+def processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

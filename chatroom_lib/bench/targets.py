@@ -1,0 +1,89 @@
+"""What the benchmark measures, and how each server is started."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+SERVERS = Path(__file__).parent / "servers"
+BASELINE = "broadcast()"  # all results are relative to it
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server to be measured."""
+
+    name: str
+    command: tuple[str, ...]  # for server_process.py
+    room: str = ""  # the version that it serves; "" for a server of another project
+    package: str = "websockets"  # what it is built on
+    protocol: str = "plain"  # what its clients speak: see load_generator.py
+    path: str = ""  # of the URL, if it is not the one that the server prints
+
+    @property
+    def version(self) -> str:
+        """Of its package, as "websockets 17.4". Raises LookupError, with what to do, if it is not there."""
+        try:
+            found = version_for_node(self.package) if self.command[0].endswith(".js") else version(self.package)
+        except PackageNotFoundError:
+            raise LookupError(f"{self.package} is not installed: pip install 'chatroom-lib[bench]'") from None
+        return f"{self.package} {found}"
+
+
+def room(spec: str, name: str | None = None, **options) -> Target:
+    """A version, or a room of one's own: "path/to/file.py:Class". `options` go to its class."""
+    return Target(name or spec, ("room", spec, json.dumps(options)), spec)
+
+
+def server(name: str, file: str, package: str = "websockets", **options) -> Target:
+    return Target(name, (str(SERVERS / file),), package=package, **options)
+
+
+TARGETS = {
+    target.name: target
+    for target in (
+        server(BASELINE, "websockets_broadcast.py"),
+        server("send loop", "send_loop.py"),
+        room("v1"),
+        room("v2", "v2, no delay", delay=0),
+        room("v3.1"),
+        room("v4"),
+        server("FastAPI", "fastapi_manager.py", "fastapi"),
+        server("aiohttp", "aiohttp_loop.py", "aiohttp"),
+        server("Tornado", "tornado_loop.py", "tornado"),
+        server("Socket.IO", "socketio_emit.py", "python-socketio", protocol="socketio",
+               path="socket.io/?EIO=4&transport=websocket"),
+        server("ws (Node)", "ws_loop.js", "ws"),
+    )
+}  # fmt: skip
+
+
+def find(name: str) -> Target:
+    """The target called `name`, or else the room of that name. Raises RoomError if there is neither."""
+    if name in TARGETS:
+        return TARGETS[name]
+    from chatroom_lib.rooms import resolve  # not above: whoever only looks a colour up loads no room
+
+    resolve(name)
+    return room(name)
+
+
+def node_environment() -> dict[str, str]:
+    """Node looks for packages beside a script, and with this also in the current folder."""
+    places = [str(Path.cwd() / "node_modules"), os.environ.get("NODE_PATH", "")]
+    return {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, places))}
+
+
+@functools.cache
+def version_for_node(package: str) -> str:
+    if not shutil.which("node"):
+        raise LookupError("node is not installed")
+    ask = ["node", "-p", f"require({package + '/package.json'!r}).version"]
+    answer = subprocess.run(ask, capture_output=True, text=True, env=node_environment(), timeout=30)
+    if answer.returncode:
+        raise LookupError(f"node finds no package {package}: npm install {package}")
+    return answer.stdout.strip()

@@ -1,0 +1,363 @@
+"""What a chat room owes its users. Each guarantee is a function of a Trace, and its docstring is the promise.
+
+    judge(simulate("v1", scenario))["delivery"]     # Verdict(kept=False, evidence="Cy never heard Ann 5 ...")
+
+A run that cannot tell, because nobody in it froze, died or flooded, gets the verdict "not tested", never "kept".
+*Well* is who reads promptly and speaks no faster than people do.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+from chatroom_lib.clients.scenario import NEVER, Client
+from chatroom_lib.trace import Event, Trace
+
+PROMPT = 1.0  # seconds within which somebody who is well must hear a message
+GRACE = 0.05  # seconds that a room has to take in a newcomer
+SETTLED = 1.0  # seconds after which a room must have noticed that somebody is gone
+HUMAN = 0.5  # seconds between two messages of somebody who types, at least
+FLOOD = 10.0  # messages a second that nobody types, nor wants to hear of one person
+WINDOW = 10.0  # seconds over which that is counted
+MANY = 300  # messages that must be said before a room's memory is judged
+SLACK = 32  # messages that a room may hold more or less without growing
+FEW = 2  # tasks and connections of those who have gone that a room may still have in hand
+TAIL = 3  # messages in a row that the others hear: who misses them is deaf
+
+
+class Verdict(NamedTuple):
+    kept: bool | None  # None: not tested
+    evidence: str = ""  # who, what and when, if it is broken; why, if it is not tested
+
+
+Guarantee = Callable[[Trace], Verdict]
+GUARANTEES: dict[str, Guarantee] = {}
+KEPT = Verdict(True)
+
+
+def guarantee(function: Guarantee) -> Guarantee:
+    GUARANTEES[function.__name__.replace("_", "-")] = function
+    return function
+
+
+def judge(trace: Trace) -> dict[str, Verdict]:
+    """The verdict on each guarantee."""
+    return {name: function(trace) for name, function in GUARANTEES.items()}
+
+
+def broken(evidence: str) -> Verdict:
+    return Verdict(False, evidence)
+
+
+def untested(why: str) -> Verdict:
+    return Verdict(None, why)
+
+
+# ---------------------------------------------------------------- the guarantees
+
+
+@guarantee
+def delivery(trace: Trace) -> Verdict:
+    """What is said reaches everyone who is in by then, stays and reads.
+
+    The speaker hears it, too, and slow readers read. What the room refuses need not be passed on, if it tells the
+    speaker; nor what a speaker who is gone said last, if the room has not read it; nor that for which the room puts a
+    flooder out.
+    """
+    gone, missed = trace.gone(), trace.missed()
+    stayed = [client.name for client in trace.clients if reads(client) and client.name in missed]
+    stayed = [name for name in stayed if name not in gone]
+    kicked = {event.who for event in trace.of("lost")} - {client.name for client in trace.clients if well(client)}
+    heard = {event.message for event in trace.of("heard")}
+    for name in stayed:
+        if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
+            garbled = "; what it got was not what was said" * bool(trace.of("garbled", who=name))
+            return broken(f"{name} never heard {the(lost)}{garbled}")
+    if any(trace.heard(name) for name in stayed):
+        return KEPT
+    return untested("nobody stayed to whom anything was said")
+
+
+@guarantee
+def at_most_once(trace: Trace) -> Verdict:
+    """Nobody hears a message twice."""
+    said = {event.message for event in trace.of("said")}
+    for name in trace.names:
+        for message, times in Counter(trace.heard(name)).items():
+            if message in said and times > 1:
+                return broken(f"{name} heard {message} {times} times")
+    return KEPT if trace.orders() else untested("nobody heard anything")
+
+
+@guarantee
+def total_order(trace: Trace) -> Verdict:
+    """Whoever hears the same messages hears them in the same order."""
+    for one, other, a, b in trace.disagreements():
+        return broken(f"{one} heard {a} before {b}, and {other} the other way round")
+    times = Counter(message for order in trace.orders().values() for message in order)
+    if sum(count > 1 for count in times.values()) > 1:
+        return KEPT
+    return untested("no two people heard the same two messages")
+
+
+@guarantee
+def no_false_eviction(trace: Trace) -> Verdict:
+    """Nobody who is well is put out, disconnected, or left deaf while others hear."""
+    people = [client.name for client in trace.clients if well(client) and client.name in trace.first("entered")]
+    evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
+    for name in people:
+        if name in evicted or name in lost:
+            when = min(evicted.get(name, NEVER), lost.get(name, NEVER))
+            how = "put out of the pool" if evicted.get(name) == when else "disconnected"
+            return broken(f"{name}, who was well, was {how} at {when:.3f} s")
+    if not any(wait.blocked for wait in trace.waits):  # else the room may still be at it
+        for name in people:
+            if name not in trace.gone() and (last := deaf_to(name, trace)):
+                return broken(f"{name}, who was well, went deaf: the others heard {', '.join(last)}")
+    return KEPT if people else untested("nobody who is well has come in")
+
+
+@guarantee
+def prompt_join(trace: Trace) -> Verdict:
+    """Who comes while others talk hears the next message within 1 s."""
+    said, end = trace.to_pass_on(), ends(trace)
+    joined = trace.first("joined")
+    newcomers = [client.name for client in trace.clients if well(client) and client.joins is not None]
+    for event in trace.of("shut out"):
+        if event.who in newcomers:
+            return broken(f"{event.who} could not connect at {event.time:.3f} s")
+    tested = False
+    for name in newcomers:
+        since = joined.get(name, NEVER) + GRACE
+        until = min(left(name, trace), end)
+        if not said or said[0].time > since or not (after := [event for event in said if event.time >= since]):
+            continue
+        if after[0].time + PROMPT > until:
+            continue
+        tested = True
+        if late := how_late(after[0], times_heard(trace, name)):
+            return broken(f"{name} joined at {joined[name]:.3f} s, and {late}")
+    return KEPT if tested else untested("nobody came while others talked, and stayed")
+
+
+@guarantee
+def no_head_of_line_blocking(trace: Trace) -> Verdict:
+    """While somebody reads late or not at all, the others hear within 1 s."""
+    gone, joined, end = trace.gone(), trace.first("joined"), ends(trace)
+    late = [(name, joined[name], gone.get(name, end)) for name in late_readers(trace) if name in joined]
+    entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
+    tested = False
+    for name in [client.name for client in trace.clients if well(client)]:
+        since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
+        heard = times_heard(trace, name)
+        for event in said:
+            if since < event.time < until and (who := [who for who, *of in late if of[0] < event.time < of[1]]):
+                tested = True
+                if slow := how_late(event, heard):
+                    return broken(f"{name} {slow}, while {' and '.join(who)} did not read")
+    return KEPT if tested else untested("nobody read late or not at all while others talked")
+
+
+@guarantee
+def recovery(trace: Trace) -> Verdict:
+    """After the death of somebody who did not read, all can speak, and hear."""
+    dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
+    if not dead:
+        return untested("nobody died who did not read")
+    since, missed = dead[0].time + SETTLED, trace.missed()
+    alive = [client for client in trace.clients if well(client) and left(client.name, trace) == NEVER]
+    next_said = {event.message for event in trace.to_pass_on() if event.time >= since}
+    for client in alive:
+        if lost := [message for message in missed.get(client.name, []) if message in next_said]:
+            return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {the(lost)}")
+    for client in alive:
+        said = len(trace.of("said", who=client.name))
+        if said < len(client.moments) and ends(trace) > due(client, trace, said) + SETTLED:
+            return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} could not go on speaking")
+    return KEPT if alive and next_said else untested("nobody said anything after the death")
+
+
+@guarantee
+def no_leak(trace: Trace) -> Verdict:
+    """Who has gone, with or without a word, is out of the pool; no task is left."""
+    end = ends(trace)
+    gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
+    for name in trace.in_pool():
+        if name in gone:
+            return broken(f"{name} went at {gone[name]:.3f} s, and is in the pool at the end")
+    if left_over := trace.leftovers:
+        for name, place in left_over.visits.items():
+            if name in gone:
+                return broken(f"{name} went at {gone[name]:.3f} s, and a task still serves them: {place}")
+        if len(left_over.connections) > FEW:
+            return broken(f"the room holds the connections of {', '.join(left_over.connections)}, who have gone")
+        if left_over.strays > FEW:
+            return broken(f"{left_over.strays} tasks are left that were made in visits of people who have gone")
+        if left_over.tasks > FEW and set(trace.first("joined")) <= set(gone):
+            return broken(f"everybody has gone, and {left_over.tasks} tasks are left that were not there at the start")
+    return KEPT if gone else untested("nobody has gone")
+
+
+@guarantee
+def bounded_memory(trace: Trace) -> Verdict:
+    """What a room holds for somebody who does not read stops growing.
+
+    That is messages, tasks, and bytes in buffers. What it holds before it has read two thirds of all messages is
+    compared with what it holds later. So in a run of 450 messages a bound of 300 or less is seen to be one. A room that
+    stops reading holds no more.
+    """
+    planned = sum(len(client.moments) for client in trace.clients)
+    if planned < MANY or all(reads(client) for client in trace.clients):
+        return untested(f"fewer than {MANY} messages, or nobody who does not read")
+    if not trace.holdings:
+        return untested("what the room holds is weighed in simulated runs only")
+    if not trace.of("accepted"):
+        return untested("the room has read nothing")
+    early = [holding for holding in trace.holdings if holding.accepted <= planned * 2 / 3]
+    late = [holding for holding in trace.holdings if holding.accepted > planned * 2 / 3]
+    if late and not early:
+        return untested("it read most of the messages before it could be weighed")
+    size = max(client.size for client in trace.clients)
+    units = ("texts", SLACK), ("tasks", SLACK), ("size", SLACK * size), ("buffered", SLACK * size)
+    for what, slack in units:
+        before, after = (max((getattr(holding, what) for holding in part), default=0) for part in (early, late))
+        if after > before * 1.2 + slack:
+            unit = {"size": "bytes", "buffered": "bytes in buffers"}.get(what, what)
+            counts = f"{before:,} {unit} after {early[-1].accepted} messages, {after:,} after {late[-1].accepted}"
+            return broken(f"it held up to {counts}")
+    return KEPT
+
+
+@guarantee
+def no_crash(trace: Trace) -> Verdict:
+    """No exception goes unhandled in any task, and the room lets time pass."""
+    if trace.errors:
+        events = trace.of("error")
+        when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
+        return broken(described(trace.errors[0]) + when)
+    if trace.ending in ("never rests", "never yields"):
+        return broken(f"the room {trace.ending}: it is still busy at {trace.duration:.3f} s")
+    return KEPT
+
+
+@guarantee
+def rate_limit(trace: Trace) -> Verdict:
+    """Nobody can flood the others, and nobody who types is refused.
+
+    A flood is more than 10 messages a second, counted over 10 seconds.
+    """
+    for client in trace.clients:
+        if types(client) and (refused := trace.of("refused", who=client.name)):
+            return broken(f"{client.name} types, and was refused {the([event.message for event in refused])}")
+    flooders = [client.name for client in trace.clients if floods(client) and trace.of("said", who=client.name)]
+    if not flooders:
+        return untested("nobody floods the room")
+    heard_anything = False
+    for client in trace.clients:
+        for flooder in flooders:
+            if client.prompt and client.name != flooder:
+                heard = trace.of("heard", who=client.name)
+                heard_anything = heard_anything or bool(heard)
+                most = most_within([event.time for event in heard if speaker(event.message) == flooder], WINDOW)
+                if most > FLOOD * WINDOW:
+                    return broken(f"{flooder} made {client.name} hear {most} messages within {WINDOW:.0f} s")
+    return KEPT if heard_anything else untested("nobody but who floods the room heard anything")
+
+
+# ---------------------------------------------------------------- who is who
+
+
+def reads(client: Client) -> bool:
+    return client.pause < NEVER
+
+
+def floods(client: Client) -> bool:
+    return most_within(client.moments, WINDOW) > FLOOD * WINDOW
+
+
+def types(client: Client) -> bool:
+    """Does it speak, and no faster than people do?"""
+    moments = client.moments
+    return bool(moments) and all(later - earlier >= HUMAN for earlier, later in zip(moments, moments[1:]))
+
+
+def well(client: Client) -> bool:
+    return client.prompt and not floods(client)
+
+
+def late_readers(trace: Trace) -> list[str]:
+    return [client.name for client in trace.clients if not client.prompt]
+
+
+# ---------------------------------------------------------------- what happened
+
+
+def times_heard(trace: Trace, name: str) -> dict[str, float]:
+    """When `name` first heard each message."""
+    return {event.message: event.time for event in reversed(trace.of("heard", who=name))}
+
+
+def how_late(said: Event, heard: dict[str, float]) -> str:
+    """ "heard Ann 3 after 2.100 s", if that was too late; "" if it was not. `heard` has the times of one listener."""
+    if said.message not in heard:
+        return f"never heard {said.message}, said at {said.time:.3f} s"
+    delay = heard[said.message] - said.time
+    return f"heard {said.message} after {delay:.3f} s" if delay > PROMPT else ""
+
+
+def deaf_to(name: str, trace: Trace) -> list[str]:
+    """The last messages that others heard, if there are enough of them and `name`, who was there, heard none."""
+    since = trace.first("entered").get(name, trace.first("joined")[name])
+    others = {event.message for event in trace.of("heard") if event.who != name}
+    last = [event.message for event in trace.to_pass_on() if event.time > since and event.message in others][-TAIL:]
+    return last if len(last) == TAIL and not set(last) & set(trace.heard(name)) else []
+
+
+def ends(trace: Trace) -> float:
+    """Until when something could still happen: for ever, if the run came to rest."""
+    return NEVER if trace.ending == "at rest" else trace.duration
+
+
+def left(name: str, trace: Trace) -> float:
+    """When `name` went of its own accord; NEVER if it did not."""
+    return max((event.time for event in trace.of("left", "vanished", who=name)), default=NEVER)
+
+
+def due(client: Client, trace: Trace, number: int) -> float:
+    """When a client wanted to say its message of that number, counted from 0."""
+    return trace.first("joined").get(client.name, NEVER) + client.moments[number]
+
+
+def speaker(message: str) -> str:
+    return message.partition(" ")[0]
+
+
+def most_within(times: list[float], window: float) -> int:
+    """The most of these moments, which come in order, that fall within `window` seconds."""
+    most = start = 0
+    for end, time in enumerate(times):
+        while time - times[start] >= window:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+def the(messages: list[str]) -> str:
+    """ "Ann 3", or "Ann 3 and 17 more"."""
+    more = f" and {len(messages) - 1} more" if len(messages) > 1 else ""
+    return f"{messages[0]}{more}"
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line; of a group, the first one in it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    try:
+        text = str(error)
+    except Exception:  # a room's own exception may fail to tell what it is
+        text = ""
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # neither addresses, which differ from run to run,
+    text = re.sub(r"(?<![\w.])/(?:[^/\s'\"]+/)+", "", text)  # nor the folders of this machine
+    text = " ".join(word for word in text.encode("utf-8", "replace").decode().split() if word.isprintable())
+    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__

@@ -1,0 +1,233 @@
+"""What came of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from html import escape
+from io import StringIO
+from textwrap import fill
+
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from chatroom_lib import rooms
+from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.scenarios import Maker, Scenarios
+from chatroom_lib.checker.shrink import shrink
+from chatroom_lib.checker.worker import Outcome
+from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.trace import Trace
+
+NOT_TESTED, KEPT = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
+KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.3)", "rgba(214, 0, 110, 0.3)"  # on light pages and on dark ones
+
+
+@dataclass
+class Score:
+    """How often a guarantee was tested, in one scenario or in all."""
+
+    tested: int = 0  # seeds with which it could be judged
+    kept: int = 0
+    broken: int = 0
+    first_seed: int | None = None  # the first with which it was broken
+    scenario: str | None = None  # in which one
+    evidence: str | None = None  # who, what and when
+
+    @property
+    def mark(self) -> str:
+        return (str(self.broken) if self.broken else KEPT) if self.tested else NOT_TESTED
+
+    @property
+    def style(self) -> str:
+        return ("bold red" if self.broken else "green") if self.tested else "dim"
+
+    def add(self, kept: bool, seed: int, scenario: str | None, evidence: str | None) -> None:
+        """One more seed; they come in order."""
+        self.tested += 1
+        self.kept += kept
+        self.broken += not kept
+        if not kept and self.first_seed is None:
+            self.first_seed, self.scenario, self.evidence = seed, scenario, evidence
+
+
+@dataclass
+class Scorecard:
+    """What a room keeps of what it owes its users. `repr` is a table for a terminal, and a notebook shows one, too."""
+
+    room: str
+    seeds: int
+    scores: dict[str, Score]  # guarantee -> over all scenarios; a seed breaks it if any scenario does
+    cells: dict[tuple[str, str], Score]  # (guarantee, scenario) -> in this one
+    failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
+    made_by: object = field(repr=False, compare=False)  # what makes the room
+    scenarios: Scenarios = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, room, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
+        """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
+        scores = {guarantee: Score() for guarantee in GUARANTEES}
+        cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}
+        for seed in range(seeds):
+            tried = {name: outcomes[name, seed].verdicts for name in scenarios if (name, seed) in outcomes}
+            for guarantee, score in scores.items():
+                verdicts = [(verdicts[guarantee], name) for name, verdicts in tried.items()]
+                verdicts = [(verdict, name) for verdict, name in verdicts if verdict.kept is not None]
+                for verdict, name in verdicts:
+                    cells[guarantee, name].add(verdict.kept, seed, name, verdict.evidence)
+                if verdicts:
+                    worst, name = min(verdicts, key=lambda verdict: verdict[0].kept)
+                    score.add(worst.kept, seed, name, worst.evidence)
+        failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
+        names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
+        name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
+        return cls(name, seeds, scores, cells, failed, room, scenarios)
+
+    @property
+    def broken(self) -> dict[str, Score]:
+        return {name: score for name, score in self.scores.items() if score.broken}
+
+    @property
+    def kept(self) -> list[str]:
+        """The guarantees that were tested and never broken."""
+        return [name for name, score in self.scores.items() if score.tested and not score.broken]
+
+    @property
+    def untested(self) -> list[str]:
+        return [name for name, score in self.scores.items() if not score.tested]
+
+    def as_dict(self) -> dict:
+        """For JSON. Equal for equal rooms and seeds, in every process."""
+        return {
+            "room": self.room,
+            "seeds": self.seeds,
+            "guarantees": {name: asdict(score) for name, score in self.scores.items()},
+            "failed": self.failed,
+        }
+
+    # ------------------------------------------------------------ the runs behind it
+
+    def replay(self, guarantee: str, scenario: str | None = None) -> Trace:
+        """The first run that broke a guarantee, in any scenario or in this one.
+
+        Raises ValueError if it was never broken, if the run would fail here, too, or if it cannot be repeated.
+        """
+        trace = simulate(self.made_by, *self.first_broken(guarantee, scenario))
+        if GUARANTEES[guarantee](trace).kept is not False:
+            raise ValueError(
+                f"with seed {trace.seed} {self.room} does not do the same again: something besides the seed decides, "
+                "such as the order of a set of objects or another clock"
+            )
+        return trace
+
+    def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
+        """The smallest run that can be found which breaks a guarantee: with the fewest people, and then the fewest
+        messages. It is looked for by leaving out people and messages of a run that broke it.
+        """
+        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee)
+
+    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
+        """The scenario and the seed of the first run that broke it."""
+        if guarantee not in self.scores:
+            raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
+        if scenario is not None and scenario not in self.scenarios:
+            raise ValueError(f"no scenario {scenario!r}: there are {', '.join(self.scenarios)}")
+        score = self.scores[guarantee] if scenario is None else self.cells[guarantee, scenario]
+        if score.first_seed is None:
+            where = f" in {scenario!r}" if scenario else ""
+            why = f"was kept with all {score.tested} seeds" if score.tested else "could not be tested"
+            raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
+        if self.failed.get(score.scenario) == score.first_seed:
+            raise ValueError(f"this run would do here what it did there: {score.evidence}")
+        return self.scenarios[score.scenario], score.first_seed
+
+    # ------------------------------------------------------------ as a table
+
+    def grid(self) -> "Grid":
+        rows = {
+            guarantee: [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)]
+            for guarantee, score in self.scores.items()
+        }
+        remarks = [(name, f"{s.evidence} (seed {s.first_seed}, {s.scenario})") for name, s in self.broken.items()]
+        remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
+        return Grid(self.room, self.seeds, ["any", *self.scenarios], rows, remarks)
+
+    def __rich__(self):
+        return self.grid()
+
+    def __repr__(self):
+        return repr(self.grid())
+
+    def _repr_html_(self):
+        return self.grid()._repr_html_()
+
+
+def is_failure(outcome: Outcome | None) -> bool:
+    return outcome is not None and outcome.failed
+
+
+def compare(*cards: Scorecard) -> "Grid":
+    """The cards of several rooms, checked with the same number of seeds, side by side: a column for each."""
+    if len({card.seeds for card in cards}) != 1:
+        seeds = ", ".join(str(card.seeds) for card in cards) or "no card"
+        raise ValueError(f"cards can be compared that have the same number of seeds, and these have {seeds}")
+    rows = {guarantee: [card.scores[guarantee] for card in cards] for guarantee in GUARANTEES}
+    return Grid(f"{len(cards)} rooms", cards[0].seeds, [card.room for card in cards], rows)
+
+
+@dataclass
+class Grid:
+    """Scores in rows and columns: for a terminal, as text, and for a notebook."""
+
+    title: str
+    seeds: int
+    columns: list[str]
+    rows: dict[str, list[Score]]
+    remarks: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
+
+    @property
+    def legend(self) -> str:
+        return f"{KEPT} kept, {NOT_TESTED} not tested, a number: the seeds, of {self.seeds}, with which it was broken"
+
+    def __rich_console__(self, _, options) -> Iterator:
+        """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line."""
+        narrow = options.max_width < 100
+        heads = [Column(words(name), justify="center") for name in self.columns]
+        look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if narrow else (0, 1, 0, 0))
+        table = Table("", *heads, **look)
+        for name, scores in self.rows.items():
+            table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
+        yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
+        yield table
+        yield Text(f"\n{self.legend}\n", "dim")
+        for what, why in self.remarks:
+            yield Text.assemble((what, "bold"), f": {why}")
+
+    def __repr__(self):
+        console = Console(file=StringIO(), width=110, color_system=None, force_terminal=False, force_jupyter=False)
+        console.print(self)
+        return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
+
+    def _repr_html_(self):
+        def cell(score: Score) -> str:
+            colour = BROKEN_COLOUR if score.broken else KEPT_COLOUR if score.tested else "transparent"
+            return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
+
+        style = "text-align: center; white-space: pre"
+        heads = "".join(f'<th style="{style}">{escape(words(name))}</th>' for name in ["", *self.columns])
+        rows = "".join(
+            f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>'
+            for name, scores in self.rows.items()
+        )
+        remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
+        return (
+            f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
+            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
+        )
+
+
+def words(name: str) -> str:
+    """A name for the head of a column, with a line for each of its words: "frozen reader", "UnboundedQueues"."""
+    return re.sub(r"(?<=[a-zA-Z])(?=[A-Z][a-z])| ", "\n", name)

@@ -1,0 +1,67 @@
+"""The shortest run that breaks a guarantee: leave out people and messages for as long as it still does."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from random import Random
+
+from chatroom_lib.checker.scenarios import Maker
+from chatroom_lib.checker.worker import Worker, pack
+from chatroom_lib.clients.scenario import Client, Scenario
+from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.runtime.interrupts import interruptible
+from chatroom_lib.trace import Trace
+
+TRIES = 10  # seeds with which a smaller scenario is tried before it counts as one that keeps the guarantee
+
+
+@interruptible()
+def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace:
+    """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
+    if not isinstance(scenario, Scenario):
+        scenario = scenario(Random(seed))
+    worker = Worker(pack(room, {}))
+    try:
+        for smaller_ones in (with_fewer_people, with_fewer_messages):
+            while found := first_failing(worker, smaller_ones(scenario), guarantee):
+                scenario, seed = found
+    finally:
+        worker.end()
+    return simulate(room, scenario, seed)
+
+
+def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, int] | None:
+    """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that seed."""
+    for scenario in scenarios:
+        for seed in range(TRIES):
+            outcome = worker.ask(scenario, seed)
+            kept = outcome.verdicts[guarantee].kept
+            if kept is False and not outcome.failed:
+                return scenario, seed
+            if kept is None or outcome.failed:  # nothing to break it is left, and no other seed brings it back
+                break
+    return None
+
+
+def with_fewer_people(scenario: Scenario) -> Iterator[Scenario]:
+    """Without one of them."""
+    people = scenario.clients
+    for index in range(len(people)):
+        if len(people) > 1:
+            yield replace(scenario, clients=people[:index] + people[index + 1 :])
+
+
+def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
+    """Without all, half, a quarter ... of what one of them says, down to one message."""
+    people = scenario.clients
+    for index, client in enumerate(people):
+        count = less = len(client.moments)
+        while less:
+            yield replace(scenario, clients=(*people[:index], saying(client, count - less), *people[index + 1 :]))
+            less //= 2
+
+
+def saying(client: Client, messages: int) -> Client:
+    """The same client, who says only the first of its messages."""
+    if client.at:
+        return replace(client, at=tuple(client.moments[:messages]), says=0)
+    return replace(client, says=messages)

@@ -1,0 +1,31 @@
+"""How a client opens its connection, and how it is killed."""
+
+import socket
+import struct
+
+from websockets.asyncio.client import ClientConnection
+
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.instrumentation.names import user_agent
+from chatroom_lib.message import WIRE
+
+
+def reset(connection: ClientConnection) -> None:
+    """End the TCP connection with a reset (RST), not with the polite FIN."""
+    sock = connection.transport.get_extra_info("socket")  # there is none in the simulation, where abort() resets
+    if sock and sock.fileno() >= 0:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.transport.abort()
+
+
+def dial_options(name: str) -> dict:
+    """For `websockets.connect`: the client's name, no compression, no pings, no proxy, and a quick goodbye."""
+    return {**WIRE, "user_agent_header": user_agent(name), "proxy": None, "close_timeout": 1}
+
+
+def connect_options(client: Client) -> dict:
+    """The same for a simulated client: whoever reads late reads no more than one message ahead."""
+    options = dial_options(client.name)
+    if not client.prompt:
+        options["max_queue"] = 1
+    return options

@@ -1,0 +1,307 @@
+"""The load client: many clients talk in a room on this machine, and somebody counts what arrives.
+
+    result = run_load("ws://127.0.0.1:8081/chatroom", clients=10, every=0.001, seconds=5.0)
+
+The schedule is fixed before the run: message k is due k * every seconds after the start, and clients take turns.
+A room that stalls does not slow the schedule down, and latency counts from the moment a message was due. Otherwise
+the messages that a stalled client says too late would count as quick ("coordinated omission").
+"""
+
+import asyncio
+import errno
+import math
+import secrets
+import socket
+from array import array
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from ipaddress import ip_address
+from time import monotonic as clock
+from urllib.parse import urlsplit
+
+from rich.table import Column, Table
+from rich.text import Text
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.protocol import State
+
+from chatroom_lib.clients.connect import dial_options
+from chatroom_lib.clients.player import reset
+from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.runtime.background import run
+from chatroom_lib.runtime.progress import progress_bar
+from chatroom_lib.trace import percentile
+
+TIME_TO_JOIN = 5.0  # seconds, for all clients together
+SETTLE = 0.1  # seconds; a room may still be busy letting in whom the server has accepted
+OVERRUN = 0.2  # seconds that the schedule may go on after its end, if this machine is busy
+QUIET = 0.5  # seconds without a frame after which nothing more is expected
+TIME_FOR_STRAGGLERS = 3.0  # seconds
+QUEUE_SIZE = 100  # messages that are due and wait for one client's connection
+CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
+SEND_BUFFER = 4096  # bytes; Linux would hold 40,000 messages for each client, and we would call them sent
+EXAMPLE = "ws://127.0.0.1:8081/chatroom"
+
+class LoadError(ValueError):
+    """There can be no run. The text says why, and what to do, in one line."""
+
+
+def counts(meaning: str):
+    """A field of a Result, and what its table says of it."""
+    return field(metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run counted. `sent` and `unsent` add up to the messages that were due.
+
+    `expected` is the number of times that messages should have been heard: each message sent counts once for every
+    client that was connected and read at that moment, and a refusal takes as many back. Deaf clients do not read,
+    so nothing is expected of them. What a room says twice is heard twice, and can hide a loss.
+    """
+
+    url: str
+    clients: int
+    seconds: float  # how long the clients talked
+    deaf: bool  # they never read
+    sent: int = counts("messages that a connection took, its buffers included")
+    unsent: int = counts("messages due that no connection took: it was stuck or lost, or this machine too slow")
+    refused: int = counts("messages that the room would not pass on, and said so")
+    expected: int = counts("the others, times the clients that listened")
+    heard: int = counts("messages that arrived, at all clients")
+    losses: int = counts("expected and not heard")
+    p50_ms: float | None = counts("from due to heard, in milliseconds, for half of them")
+    p99_ms: float | None = counts("from due to heard, for 99 of 100")
+    lost_connections: int = counts("connections that ended before the run did")
+    malformed: int = counts("frames that are not messages, or break the protocol")
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+    def table(self) -> Table:
+        who = "clients who do not read" if self.deaf else "clients"
+        title = Text(f"{self.clients} {who} talk for {self.seconds:g} s at {self.url}")
+        table = Table("", Column("number", justify="right"), "what it counts", title=title)
+        for each in fields(self):
+            if meaning := each.metadata.get("meaning"):
+                table.add_row(each.name.replace("_", " "), shown(getattr(self, each.name)), meaning)
+        return table
+
+
+def shown(number: float | None) -> str:
+    if number is None:
+        return "none heard"
+    return f"{number:,.2f}" if isinstance(number, float) else f"{number:,}"
+
+
+class Load:
+    """One run."""
+
+    def __init__(self, url: str, clients: int, every: float, seconds: float, deaf: bool):
+        self.url, self.clients, self.every, self.seconds, self.deaf = url, clients, every, seconds, deaf
+        self.run_id = secrets.token_hex(4)  # tells our messages from everybody else's
+        self.due = max(1, math.ceil(seconds / every - 1e-6))  # messages in the whole run
+        self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # numbers of messages that are due
+        self.connections: list[ClientConnection] = []
+        self.listening = 0  # clients that are connected and read
+        self.queued = self.sent = self.refused = self.expected = self.malformed = 0
+        self.latencies = array("d")  # seconds, of each message heard: 8 bytes each
+
+    async def run(self, show: Callable[[float], None]) -> Result:
+        try:
+            await self.join()
+            await self.talk(show)
+            return self.result()
+        finally:
+            for connection in self.connections:
+                reset(connection)
+            await asyncio.gather(*(connection.wait_closed() for connection in self.connections))
+
+    async def talk(self, show: Callable[[float], None]) -> None:
+        self.start = self.last_frame = clock()
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self.report_progress(show))]
+            for client, connection in enumerate(self.connections):
+                tasks.append(group.create_task(self.speak(client, connection)))
+                if not self.deaf:
+                    tasks.append(group.create_task(self.listen(connection)))
+            await self.keep_schedule()
+            await self.wait_for_stragglers()
+            for task in tasks:
+                task.cancel()
+
+    # ------------------------------------------------------------ joining
+
+    async def join(self) -> None:
+        """Connect all clients, one after another."""
+        try:
+            async with asyncio.timeout(TIME_TO_JOIN):
+                for client in range(self.clients):
+                    self.connections.append(await self.dial(client))
+        except (OSError, WebSocketException, ValueError) as error:
+            raise LoadError(self.explain(error)) from error
+        self.listening = 0 if self.deaf else self.clients
+        await asyncio.sleep(SETTLE)
+
+    async def dial(self, client: int) -> ClientConnection:
+        connection = await connect(
+            self.url,
+            host=urlsplit(self.url).hostname,  # with a host of our own, no redirect leads to another machine
+            open_timeout=TIME_TO_JOIN,
+            max_queue=1 if self.deaf else 16,
+            write_limit=SEND_BUFFER,
+            **dial_options(f"load-{client}"),
+        )
+        connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        return connection
+
+    def explain(self, error: Exception) -> str:
+        joined = f"{len(self.connections)} of {self.clients} clients joined {self.url}"
+        if isinstance(error, TimeoutError):
+            return f"only {joined} within {TIME_TO_JOIN:g} s: take fewer clients, or look whether the room stalls"
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return f"only {joined}, then this process had too many open files: take fewer clients"
+        if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+            return f"nobody listens at {self.url}: start a room with `chatroom serve v1`"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return f"cannot join {self.url}: {reason}; take the address that `chatroom serve` prints, like {EXAMPLE}"
+
+    # ------------------------------------------------------------ talking
+
+    async def keep_schedule(self) -> None:
+        """Give each message to its speaker when it is due, whether or not the earlier ones are out."""
+        end = self.start + self.seconds
+        for number in range(self.due):
+            # This always lets the others run, even when there is nothing to wait for.
+            await asyncio.sleep(self.start + number * self.every - clock())
+            if clock() > end + OVERRUN:
+                return
+            with suppress(asyncio.QueueFull):
+                self.queues[number % self.clients].put_nowait(number)
+                self.queued += 1
+        await asyncio.sleep(end - clock())
+
+    async def speak(self, client: int, connection: ClientConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                number = await self.queues[client].get()
+                listening = self.listening
+                content = f"{self.run_id} {client} {number} ".ljust(CONTENT_SIZE, ".")
+                await connection.send(encode(Message(f"load-{client}", content)))
+                self.sent += 1
+                self.expected += listening
+
+    async def wait_for_stragglers(self) -> None:
+        """Wait until everything is said and heard; but not for a room that has gone quiet."""
+        latest = clock() + TIME_FOR_STRAGGLERS
+        self.last_frame = clock()
+        while self.sent < self.queued or len(self.latencies) < self.expected:
+            if clock() > min(latest, self.last_frame + QUIET):
+                return
+            await asyncio.sleep(0.01)
+
+    # ------------------------------------------------------------ listening
+
+    async def listen(self, connection: ClientConnection) -> None:
+        try:
+            async for frame in connection:
+                self.hear(frame)
+        except ConnectionClosed as error:
+            if error.sent and not error.rcvd_then_sent:  # our side closed it, over a frame that breaks the protocol
+                self.malformed += 1
+        finally:
+            self.listening -= 1
+
+    def hear(self, frame: str | bytes) -> None:
+        self.last_frame = clock()
+        try:
+            message = decode_reply(frame)
+            if message.refused is not None:
+                self.refused += 1
+                self.expected -= self.listening
+            elif message.content.startswith(f"{self.run_id} "):
+                due = self.start + self.number_in(message.content) * self.every
+                self.latencies.append(self.last_frame - due)
+        except ValueError:  # a MessageError is one, too
+            self.malformed += 1
+
+    def number_in(self, content: str) -> int:
+        """Which of our messages it is. Raises ValueError if somebody changed it on the way."""
+        _, _, number, _ = content.split(" ", 3)
+        if not 0 <= int(number) < self.due:
+            raise ValueError(f"there is no message {number}")
+        return int(number)
+
+    # ------------------------------------------------------------ reporting
+
+    async def report_progress(self, show: Callable[[float], None]) -> None:
+        while True:
+            show(clock() - self.start)
+            await asyncio.sleep(0.5)  # drawing takes a few milliseconds, and nobody is heard meanwhile
+
+    def result(self) -> Result:
+        heard, expected = len(self.latencies), max(0, self.expected)
+        ordered = sorted(self.latencies)
+        p50_ms, p99_ms = (round(1000 * percentile(ordered, p), 3) if ordered else None for p in (50, 99))
+        return Result(
+            url=self.url,
+            clients=self.clients,
+            seconds=self.seconds,
+            deaf=self.deaf,
+            sent=self.sent,
+            unsent=self.due - self.sent,
+            refused=self.refused,
+            heard=heard,
+            expected=expected,
+            losses=max(0, expected - heard),
+            p50_ms=p50_ms,
+            p99_ms=p99_ms,
+            lost_connections=sum(connection.state is not State.OPEN for connection in self.connections),
+            malformed=self.malformed,
+        )
+
+
+def run_load(
+    url: str, clients: int = 10, every: float = 0.001, seconds: float = 5.0, deaf: bool = False, progress: bool = True
+) -> Result:
+    """Let `clients` talk in the room at `url` for `seconds`, one message every `every` seconds from all of them
+    together. `deaf`: they never read. `progress`: show a bar.
+
+    Blocks for `seconds`, and at most 3 s more once all clients have joined, for which they have 5 s.
+    Raises LoadError if there can be no run.
+    """
+    require_numbers(clients, every, seconds)
+    load = Load(room_url(url), clients, every, seconds, deaf)
+    with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
+        return run(load.run(show))
+
+
+def require_numbers(clients: int, every: float, seconds: float) -> None:
+    if clients < 1:
+        raise LoadError(f"the number of clients must be 1 or more, not {clients}")
+    if not 0 < every < math.inf:
+        raise LoadError(f"every must be more than 0 seconds (0 is not allowed), not {every:g}: take 0.001, say")
+    if not 0 < seconds < math.inf:
+        raise LoadError(f"seconds must be more than 0, not {seconds:g}: take 5, say")
+
+
+def room_url(url: str) -> str:
+    """`url`, with the path of our rooms if it has none. Raises LoadError unless it leads to this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port  # asking for a port that is no number raises ValueError
+    except ValueError as error:
+        raise LoadError(f"{url!r} is not a URL ({error}): take one like {EXAMPLE}") from None
+    if parts.scheme not in ("ws", "wss") or not host:
+        raise LoadError(f"{url!r} is not the URL of a room: it begins with ws:// or wss://, as in {EXAMPLE}")
+    if not on_this_machine(host):
+        raise LoadError(f"{host} may be another machine, and a load test goes to your own only: take 127.0.0.1")
+    return parts._replace(path=parts.path or "/chatroom").geturl()
+
+
+def on_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,100 @@
+"""How a client plays its part, on real sockets as in the simulation."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from chatroom_lib.clients.connect import reset
+from chatroom_lib.clients.scenario import NEVER, Client, Scenario
+from chatroom_lib.message import Message, MessageError, decode_reply, encode
+from chatroom_lib.trace import Trace, label
+
+Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
+
+
+async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
+    """Let all clients play their parts; ends when all are gone."""
+    async with asyncio.TaskGroup() as visits:
+        before = asyncio.Event()
+        before.set()
+        for client in scenario.clients:
+            done = asyncio.Event()
+            visits.create_task(visit(client, dial, trace, before, done))
+            before = done
+
+
+async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event, done: asyncio.Event) -> None:
+    """One client's visit, from joining to its end. `before` is set when the client before it is in, `done` by it."""
+    await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
+    try:
+        async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
+            connection = await dial(client)
+    except (OSError, InvalidHandshake, TimeoutError):
+        trace.record("shut out" if trace.now() < client.vanishes else "vanished", client.name)
+        return
+    finally:
+        done.set()
+    trace.record("joined", client.name)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(speak(client, connection, trace))
+            if client.pause < NEVER:
+                tasks.create_task(read(client, connection, trace))
+            if min(client.leaves, client.vanishes) < NEVER:
+                tasks.create_task(go(client, connection, trace))
+            await connection.wait_closed()
+            if not trace.of("left", "vanished", who=client.name):
+                trace.record("lost", client.name)
+    finally:
+        reset(connection)
+
+
+async def speak(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    clock = asyncio.get_running_loop().time
+    joined = clock()
+    try:
+        for number, moment in enumerate(client.moments, 1):
+            await asyncio.sleep(joined + moment - clock())
+            message = Message(client.name, client.text(number))
+            trace.record("said", client.name, label(message))
+            await connection.send(encode(message))
+    except ConnectionClosed:
+        pass
+
+
+async def read(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    try:
+        async for frame in connection:
+            try:
+                message = decode_reply(frame)
+            except MessageError:
+                message = None
+            if message is None or altered(message, trace.clients):
+                trace.record("garbled", client.name)
+            elif message.refused is None:
+                trace.record("heard", client.name, label(message))
+            else:
+                trace.record("refused", client.name, label(Message(client.name, message.refused)))
+            if client.pause:
+                await asyncio.sleep(client.pause)
+    except ConnectionClosed:
+        pass
+
+
+def altered(message: Message, clients: tuple[Client, ...]) -> bool:
+    """Does it pretend to be of one of the clients, who never said it so?"""
+    number = message.content.partition(" ")[0]
+    speakers = [client for client in clients if client.name == message.token and message.refused is None]
+    return any(not number.isdecimal() or message.content != speaker.text(int(number)) for speaker in speakers)
+
+
+async def go(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    await asyncio.sleep(min(client.leaves, client.vanishes) - trace.clock())
+    if client.leaves < client.vanishes:
+        trace.record("left", client.name)
+        await connection.close()
+    else:
+        trace.record("vanished", client.name)
+        reset(connection)

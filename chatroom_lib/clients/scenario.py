@@ -1,0 +1,127 @@
+"""Simulated people, and the scenarios they play.
+
+A client is a description: who joins when, says how much, reads how fast, and how they go. The same description
+runs on real sockets (`live`) and in the simulation (`simulate`).
+"""
+
+import itertools
+from dataclasses import dataclass, replace
+
+NEVER = float("inf")
+SMALL_BUFFER = 4096  # bytes in each buffer between a room and a client, in runs live and simulated
+
+
+@dataclass(frozen=True)
+class Client:
+    """One person. Times are in seconds; `joins`, `leaves` and `vanishes` count from the start of the run.
+
+    Make one with the functions below.
+    """
+
+    name: str
+    joins: float | None = None  # None: as soon as the client before it in the scenario is in
+    says: int = 0  # how many messages
+    starts: float = 0.2  # seconds from joining to its first message
+    every: float = 0.1  # seconds from one message to the next
+    at: tuple[float, ...] = ()  # seconds from joining to each message, instead of the three above
+    size: int = 1000  # characters in a message
+    pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
+    leaves: float = NEVER  # when it closes its connection politely
+    vanishes: float = NEVER  # when it resets its connection, as a program that is killed may do
+
+    def __post_init__(self):
+        if not self.name or " " in self.name:
+            raise ValueError(f"a client's name must be one word, not {self.name!r}")
+        if min(self.joins or 0, self.says, self.starts, self.every, self.size, self.pause, *self.at) < 0:
+            raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
+
+    @property
+    def moments(self) -> list[float]:
+        """When it speaks: seconds from joining to each message."""
+        return sorted(self.at) or [self.starts + number * self.every for number in range(self.says)]
+
+    def text(self, number: int) -> str:
+        """What it says in its message of that number, counted from 1."""
+        return f"{number} ".ljust(self.size, ".")
+
+    @property
+    def prompt(self) -> bool:
+        """Does it read whatever comes at once?"""
+        return self.pause == 0
+
+
+def talker(name: str, says: int = 20, **changes) -> Client:
+    """Says `says` messages, one every `every` seconds, and reads promptly."""
+    return Client(name, says=says, **changes)
+
+
+def listener(name: str, **changes) -> Client:
+    """Says nothing and reads promptly."""
+    return Client(name, **changes)
+
+
+def late_joiner(name: str, joins: float, **changes) -> Client:
+    """A listener who comes in at second `joins` of the run."""
+    return Client(name, joins=joins, **changes)
+
+
+def slow_reader(name: str, pause: float = 0.2, **changes) -> Client:
+    """Reads one message, then does something else for `pause` seconds."""
+    return Client(name, pause=pause, **changes)
+
+
+def frozen(name: str, **changes) -> Client:
+    """Keeps its connection open and never reads: a program that hangs. With `vanishes=3` it is killed at second 3."""
+    return Client(name, pause=NEVER, **changes)
+
+
+def vanishing(name: str, vanishes: float, **changes) -> Client:
+    """Reads promptly until it resets its connection, at second `vanishes` of the run: in the middle of the handshake,
+    if it is still joining then."""
+    return Client(name, vanishes=vanishes, **changes)
+
+
+def leaving(name: str, leaves: float, **changes) -> Client:
+    """Reads promptly until it closes its connection politely, at second `leaves` of the run."""
+    return Client(name, leaves=leaves, **changes)
+
+
+def flooder(name: str, says: int = 1000, **changes) -> Client:
+    """Says `says` short messages as fast as its connection takes them."""
+    return Client(name, says=says, **{"every": 0.0, "size": 20, **changes})
+
+
+def typist(name: str, *lines: str, speed: float = 4.3, **changes) -> Client:
+    """Types these lines without a pause, `speed` characters a second, and the Enter after each.
+
+    The default is the mean speed of 168,000 volunteers, 52 words of 5 characters a minute. (Dhakal, Feit, Kristensson
+    and Oulasvirta, "Observations on Typing from 136 Million Keystrokes", CHI 2018.)
+    """
+    if not speed > 0:
+        raise ValueError(f"{name}: the speed of typing must be more than 0 characters a second, not {speed!r}")
+    at = tuple(itertools.accumulate((len(line) + 1) / speed for line in lines))
+    return Client(name, at=at, **{"size": 20, **changes})
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Who meets, for how long. Runs unchanged in `simulate(room, scenario, seed)` and `live(room, scenario)`."""
+
+    clients: tuple[Client, ...]
+    duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
+
+    def __post_init__(self):
+        object.__setattr__(self, "clients", tuple(self.clients))
+        names = [client.name for client in self.clients]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two clients of one name: {', '.join(names)}")
+        if not 0 < self.duration < NEVER:
+            raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
+
+    @property
+    def all_prompt(self) -> bool:
+        """Does everybody read whatever comes at once?"""
+        return all(client.prompt for client in self.clients)
+
+    def lasting(self, duration: float) -> "Scenario":
+        return replace(self, duration=duration)

@@ -1,0 +1,77 @@
+"""What a room reads from each client, and what it sends to it."""
+
+import asyncio
+from functools import cached_property, lru_cache
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from chatroom_lib.instrumentation.names import name_of_client
+from chatroom_lib.message import MessageError, decode
+from chatroom_lib.trace import Trace, label
+
+
+class ObservedConnection(ServerConnection):
+    """A server's connection that notes in a Trace what the room reads and sends.
+
+    Two sends at once are noted as `overlap`: the check that makes gorilla's Go library panic with "concurrent
+    write to websocket connection". (`websockets` writes each frame whole and then waits, so nothing breaks here.)
+    """
+
+    def __init__(self, *args, trace: Trace, **options):
+        super().__init__(*args, **options)
+        self.trace = trace
+        self.sending = 0  # tasks inside send()
+
+    @cached_property
+    def name(self) -> str:
+        return name_of_client(self)
+
+    def connection_made(self, transport):
+        """Count writes to the transport: frames, not the handshakes."""
+        write = transport.write
+
+        def counted_write(data):
+            if self.protocol.state is State.OPEN and self.trace.clock and bytes(data[:4]) != b"HTTP":
+                self.trace.writes[self.name] += 1
+            write(data)
+
+        transport.write = counted_write
+        super().connection_made(transport)
+
+    async def recv(self, decode=None):
+        frame = await super().recv(decode)
+        self.trace.record("accepted", self.name, label_of(frame))
+        return frame
+
+    async def recv_streaming(self, decode=None):
+        parts = []
+        async for part in super().recv_streaming(decode):
+            parts.append(part)
+            yield part
+        self.trace.record("accepted", self.name, label_of(type(part)().join(parts)))
+
+    async def send(self, message, *, text=None):
+        said = label_of(message)
+        self.trace.record("overlap" if self.sending else "sending", self.name, said)
+        self.sending += 1
+        try:
+            await super().send(message, text=text)
+        except ConnectionClosed:
+            self.trace.record("failed", self.name, said)
+            raise
+        except asyncio.CancelledError:
+            self.trace.record("given up", self.name, said)
+            raise
+        finally:
+            self.sending -= 1
+        self.trace.record("sent", self.name, said)
+
+
+@lru_cache(maxsize=256)
+def label_of(frame) -> str:
+    try:
+        return label(decode(frame))
+    except MessageError:
+        return "?"

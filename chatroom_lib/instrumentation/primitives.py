@@ -1,0 +1,240 @@
+"""Locks, queues and channels that note who asked for them, who had them, and how long the line was.
+
+A room makes them as always. `observe` changes the class of the finished object, so that nothing in the room, and
+nobody who holds the object already, has to know.
+"""
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Iterator
+from functools import cache
+
+from websockets.asyncio.server import ServerConnection
+
+from chatroom_lib.channels import Channel, RWLock
+from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.tasks import visitor
+from chatroom_lib.trace import Trace, Use
+
+
+def observe(primitive, name: str, trace: Trace) -> None:
+    """Note in `trace` from now on what the room's tasks do with this lock, queue or channel.
+
+    It stays the same object, so whoever holds it holds the observed one; only its class changes. One whose class
+    allows no such change is left alone.
+    """
+    with contextlib.suppress(TypeError):
+        if not isinstance(primitive, tuple(OBSERVED.values())):
+            primitive.__class__ = observed_class(type(primitive))
+        primitive.usage = Usage(name, trace)
+        if isinstance(primitive, asyncio.Queue):
+            trace.note_depth(name, primitive.qsize())
+
+
+@cache
+def observed_class(kind: type) -> type:
+    mixin = next(mixin for base, mixin in OBSERVED.items() if issubclass(kind, base))
+    return type(kind.__name__, (mixin, kind), {})
+
+
+class Usage:
+    """Who waits for one lock, queue or channel, and who has it."""
+
+    def __init__(self, what: str, trace: Trace):
+        self.what, self.trace = what, trace
+        self.line: list[tuple[asyncio.Task, Use]] = []  # who waits, in the order of asking
+        self.holders: list[tuple[asyncio.Task, Use]] = []  # of a lock
+        self.takers: list[asyncio.Task] = []  # who takes things out of a queue or a channel
+
+    def asking(self, how: str, free: bool) -> "Asking":
+        """`with` this around the operation. `free`: it can be done at once, without standing in line."""
+        return Asking(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
+
+    def hold(self, use: Use) -> None:
+        self.holders.append((current_task(), use))
+
+    def release(self) -> None:
+        """The current task lets go of what it took last; or if it took nothing, somebody's last hold ends."""
+        if self.holders:
+            mine = [holder for holder in self.holders if holder[0] is current_task()]
+            last = (mine or self.holders)[-1]
+            last[1].released = self.trace.now()
+            self.holders.remove(last)
+
+    def takes(self) -> None:
+        task = current_task()
+        if self.takers and self.takers[-1] is task:
+            return
+        if task and task not in self.takers:
+            self.takers = [*(taker for taker in self.takers if not taker.done()), task]
+
+    def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
+        """The tasks that the wait of this one in the line hangs on: any who takes from a queue or channel; all who hold
+        a lock."""
+        how = next((use.how for waiting, use in self.line if waiting is task), None)
+        if how == "put":
+            return self.takers
+        if how == "read":  # waits for who writes, or else for the next who wants to
+            return [other for other, use in (*self.holders, *self.line) if use.how == "write"][:1]
+        return [holder for holder, _ in self.holders]
+
+
+def current_task() -> asyncio.Task | None:
+    """None also where no loop runs, as after a run."""
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+class Asking:
+    __slots__ = ("entry", "free", "usage", "use")
+
+    def __init__(self, usage: Usage, use: Use, free: bool):
+        self.usage, self.use, self.free = usage, use, free
+
+    def __enter__(self) -> Use:
+        if not self.free:
+            self.entry = current_task(), self.use
+            self.usage.line.append(self.entry)
+        return self.use
+
+    def __exit__(self, error, *_):
+        if not self.free:
+            self.usage.line.remove(self.entry)
+        if error:
+            self.use.given_up = self.usage.trace.now()
+        else:
+            self.use.got = self.use.asked if self.free else self.usage.trace.now()
+
+
+class ObservedLock:
+    async def acquire(self, *args, **options):
+        with self.usage.asking("hold", free=not (self.locked() or self.usage.line)) as use:
+            result = await super().acquire(*args, **options)
+        self.usage.hold(use)
+        return result
+
+    def release(self):
+        super().release()
+        self.usage.release()
+
+
+class ObservedRWLock:
+    async def acquire_read(self):
+        with self.usage.asking("read", free=not (self.writing or self.waiting_writers)) as use:
+            await super().acquire_read()
+        self.usage.hold(use)
+
+    async def acquire_write(self):
+        with self.usage.asking("write", free=not (self.writing or self.readers)) as use:
+            await super().acquire_write()
+        self.usage.hold(use)
+
+    def release_read(self):
+        super().release_read()
+        self.usage.release()
+
+    def release_write(self):
+        super().release_write()
+        self.usage.release()
+
+
+class ObservedQueue:
+    async def put(self, *args, **options):
+        with self.usage.asking("put", free=not self.full()):
+            return await super().put(*args, **options)
+
+    async def get(self, *args, **options):
+        with self.usage.asking("get", free=not self.empty()):
+            return await super().get(*args, **options)
+
+    def _put(self, item):  # asyncio calls this for every item that goes in, and _get for every one that comes out
+        super()._put(item)
+        self.usage.trace.note_depth(self.usage.what, self.qsize())
+
+    def _get(self):
+        item = super()._get()
+        self.usage.takes()
+        self.usage.trace.note_depth(self.usage.what, self.qsize())
+        return item
+
+
+class ObservedChannel:
+    async def put(self, *args, **options):
+        with self.usage.asking("put", free=False):
+            return await super().put(*args, **options)
+
+    def ready(self):  # `select` asks this of each channel before it takes a value from one
+        self.usage.takes()
+        return super().ready()
+
+
+OBSERVED = {
+    asyncio.Lock: ObservedLock,
+    RWLock: ObservedRWLock,
+    asyncio.Queue: ObservedQueue,
+    Channel: ObservedChannel,
+}
+KINDS = tuple(OBSERVED)
+
+STEP = asyncio.Handle._run.__code__  # from where the event loop runs each step of a task
+
+
+def rooms_function() -> str:
+    """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
+    frame = sys._getframe(1)
+    while frame.f_code is not STEP and not is_room_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    return "" if frame.f_code is STEP else frame.f_code.co_qualname
+
+
+# ---------------------------------------------------------------- finding them in a room
+
+
+def observe_all(room, trace: Trace) -> None:
+    """Observe the locks, queues and channels that a room has as attributes, or that the clients in them have."""
+    for name, primitive in primitives(room):
+        if getattr(primitive, "usage", None) is None or primitive.usage.trace is not trace:
+            observe(primitive, name, trace)
+
+
+def primitives(room) -> Iterator[tuple[str, object]]:
+    """("lock", the lock), ("Bob's outbox", the queue), and so on."""
+    for name, value in attributes(room):
+        if is_a(value, KINDS):
+            yield name, value
+        elif is_a(value, dict):
+            for key, item in value.items():
+                yield from of_client(key, (name, item), *attributes(item))
+        elif is_a(value, (list, tuple, set, deque)):
+            for item in value:
+                yield from of_client(None, (name, item), *attributes(item))
+
+
+def of_client(key, *parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
+    connections = [part for part in (key, *(part for _, part in parts)) if is_a(part, ServerConnection)]
+    owner = connections[0].name if connections else key if is_a(key, str) else "somebody"
+    for name, part in parts:
+        if is_a(part, KINDS):
+            yield f"{owner}'s {name}", part
+
+
+def attributes(thing) -> list[tuple[str, object]]:
+    """A connection's own are none of our business."""
+    if is_a(thing, ServerConnection):
+        return []
+    with contextlib.suppress(Exception):  # what a room holds may answer as it likes when it is asked
+        slots = getattr(type(thing), "__slots__", ())
+        found = [(name, getattr(thing, name)) for name in slots if hasattr(thing, name)]
+        with contextlib.suppress(AttributeError):
+            found += object.__getattribute__(thing, "__dict__").items()
+        return found
+    return []
+
+
+def is_a(thing, kinds) -> bool:
+    """isinstance, but by its type alone. (A dead weak reference cannot even be asked for its class.)"""
+    return issubclass(type(thing), kinds)

@@ -1,0 +1,42 @@
+"""Words for what goes wrong with a connection, and what to do."""
+
+import socket
+from urllib.parse import urlsplit
+
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+from chatroom_lib.notebook.chat_log import shortened
+
+CONNECTING = 5.0  # seconds that a connection may take to be made,
+
+
+def why_not(error: Exception, url: str) -> str:
+    """Why nobody gets in at `url`, and what to do."""
+    place = urlsplit(url).netloc
+    if isinstance(error, TimeoutError):
+        return f"no answer from {place} within {CONNECTING:g} s. See if the server runs, then join again."
+    if isinstance(error, socket.gaierror):
+        return f"there is no host {urlsplit(url).hostname}. Check the address {url}."
+    if isinstance(error, OSError):
+        return f"nobody answers at {place}. Start the server, then join again."
+    if isinstance(error, InvalidStatus):
+        says = shortened(bytes(error.response.body or b"").decode(errors="replace").strip(), 100)
+        return f"the server refuses with HTTP status {error.response.status_code}. {says}".strip()
+    if isinstance(error, (InvalidHandshake, EOFError)):
+        return f"what answers at {place} is no chat room. Check the address {url}."
+    return f"{type(error).__name__}: {shortened(str(error), 200)}"
+
+
+def why_lost(connection) -> str:
+    """Why `connection` has ended, and what to do."""
+    reasons = {
+        1000: "the room has ended it. You may join again.",
+        1001: "the server has stopped. Start it again, then join again.",
+        1006: "it broke off. See if the server runs, then join again.",
+        1007: "the room does not take what you have sent. You may join again.",
+        1009: "a message was too long. You may join again.",
+        1011: "something in the room has failed. You may join again.",
+    }
+    code, says = connection.close_code, shortened(connection.close_reason or "", 125)
+    reason = reasons.get(code, f"closed with code {code}. You may join again.")
+    return f"{reason} The server says: {says}" if says else reason

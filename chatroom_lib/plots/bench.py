@@ -1,0 +1,58 @@
+"""Figures of what was measured."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from chatroom_lib.bench.loads import CURVES, ON_CURVES
+from chatroom_lib.plots.lines import curves
+from chatroom_lib.plots.style import QUIET, axes, hue, ink
+
+
+def parts(profiles: dict[str, dict[str, float]], axs=None):
+    """Where the time for one delivery goes: a panel for each profile, on one scale. Returns the axes."""
+    if axs is None:
+        _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
+    names = list(dict.fromkeys(part for profile in profiles.values() for part in profile))
+    for ax, (room, profile) in zip(np.atleast_1d(axs), profiles.items()):
+        axes(ax).spines[["left", "bottom"]].set_visible(False)
+        bars = ax.barh(names, [profile.get(name, 0) for name in names], color=hue(room))
+        ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
+        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=ink(hue(room)))
+        ax.tick_params(length=0, labelbottom=False)
+        ax.margins(x=0.35)
+    np.atleast_1d(axs)[0].invert_yaxis()
+    return axs
+
+
+def times(ratios: dict[str, float], xlabel: str, ax=None):
+    """A bar for each ratio, on a logarithmic scale that begins at the yardstick, 1."""
+    ax = axes(ax, height=0.9 + 0.28 * len(ratios))
+    names = sorted(ratios, key=ratios.get, reverse=True)
+    bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[hue(name) for name in names])
+    ax.bar_label(bars, [f" {ratios[name]:.{1 if ratios[name] >= 10 else 2}f}× " for name in names], fontsize=8)
+    ax.axvline(1, color=QUIET, linewidth=1)
+    ax.set(xscale="log", xlabel=xlabel)
+    ax.set_xlim(min(ratios.values()) / 2, max(ratios.values()) * 2)
+    ax.minorticks_off()
+    ax.set_xticks([], [])
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    return ax
+
+
+def scaling(report, curve: str, axs=None):
+    """How deliveries a second and p99 change along a curve of the benchmark ("clients", "in flight")."""
+    if axs is None:
+        _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+    titles = {"deliveries_per_second": "deliveries a second", "p99_ms": "p99, milliseconds"}
+    for ax, (what, title) in zip(axs, titles.items()):
+        points = {
+            name: [
+                (load.clients if curve == "clients" else load.in_flight, report.median(load, name, what))
+                for load in CURVES[curve] if name in report.fit(load)
+            ]
+            for name in ON_CURVES
+        }  # fmt: skip
+        curves(points, curve, title, log=True, ax=ax)
+    return axs

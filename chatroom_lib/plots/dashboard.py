@@ -1,0 +1,40 @@
+"""The picture of a running server."""
+
+import math
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from chatroom_lib.plots.style import ALARM, axes, hue, ink
+
+LOSSES = "dropped", "evicted", "refused"  # what a room may count
+
+
+def shown(value: float) -> str:
+    """12, 1,250 or 0.5"""
+    return f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
+
+
+def vital_signs(room: str, samples: list) -> Figure:
+    """A small panel for each sign that a dashboard has read, with its last value. A gap: it stood still.
+
+    A figure of its own, since pyplot's are for one thread only.
+    """
+    figure = Figure(figsize=(7, 1.4))
+    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.28, top=0.85, wspace=0.25)
+    titles = list(dict.fromkeys(title for sample in samples for title in sample.signs))
+    times = [sample.time for sample in samples]
+    for ax, title in zip(figure.subplots(1, len(titles), sharex=True, squeeze=False)[0], titles):
+        values = [sample.signs.get(title, math.nan) for sample in samples]
+        colour = ALARM if title in LOSSES else hue(room)
+        axes(ax).plot(times, values, color=colour, drawstyle="steps-post")
+        last = next((time, value) for time, value in zip(times[::-1], values[::-1]) if not math.isnan(value))
+        ax.plot(*last, "o", color=colour, markersize=4)
+        ax.set_title(f"{shown(last[1])} {title}", loc="left", fontsize=8, color=ink(colour))
+        ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * max(1, np.nanmax(values))))
+        ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        ax.tick_params(labelsize=7)
+        ax.set_xlabel("seconds", fontsize=7, labelpad=1)
+    return figure

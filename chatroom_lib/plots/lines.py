@@ -1,0 +1,120 @@
+"""Figures with a line, or a bar, for each run."""
+
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, hue, ink, keep_apart, label_rows
+from chatroom_lib.trace import Trace, percentile
+
+
+def pool_size(*traces: Trace, ax=None):
+    """How many connections the pool holds over time, a line for each run."""
+    return lines(traces, Trace.pool_size, "connections in the pool", ax)
+
+
+def waiting(*traces: Trace, ax=None):
+    """How many sends have begun and not returned, a line for each run: each is a task and a message kept alive."""
+    return lines(traces, Trace.sends_under_way, "sends under way", ax)
+
+
+def failed_sends(trace: Trace, ax=None):
+    """The size of the pool, and a cross for each message: how many sends of it failed."""
+    points = trace.failed_per_broadcast()
+    va = "bottom" if points else "center"  # the label of the crosses goes below
+    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va=va)
+    if points:
+        every = max(1, len(points) // 40)
+        ax.plot(*zip(*points), "x", color=ALARM, markersize=5, markevery=every, clip_on=False, zorder=3)
+        last = points[-1][1]
+        end_label(ax, trace.duration, last, f"{last} failed sends\nper message", ALARM, va="top")
+    return ax
+
+
+def depth(*traces: Trace, what: str, ax=None):
+    """How many messages are in a queue ("Bob's outbox"), or how many tasks wait for a lock or a channel, over time."""
+    counted = "messages in" if any(what in trace.depths for trace in traces) else "tasks waiting for"
+    return lines(traces, lambda trace: trace.depth(what), f"{counted} {what}", ax)
+
+
+def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
+    """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
+    ax, labels = axes(ax), []
+    for trace in traces:
+        times, values = zip(*points_of(trace))
+        last, colour = values[-1], colour_of(trace)
+        ax.step((*times, trace.duration), (*values, last), where="post", color=colour, linewidth=2)
+        labels.append(end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va))
+    ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
+    ax.set_ylim(bottom=0)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    keep_apart(labels)
+    return ax
+
+
+def curves(
+    points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None, room: str | None = None, log=False
+):
+    """A line through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
+
+    The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
+    With `log` both axes are logarithmic.
+    """
+    ax, labels = axes(ax), []
+    for name, places in points.items():
+        colour = hue(room or name)
+        style = "o-" if len(places) <= 50 else "-"
+        ax.plot(*zip(*places), style, color=colour, markersize=4, linewidth=2, clip_on=False)
+        labels.append(end_label(ax, *places[-1], name, colour, va="center" if log else "bottom"))
+    ax.set(xlabel=xlabel, ylabel=ylabel)
+    if log:
+        logarithmic(ax, sorted({x for places in points.values() for x, _ in places}))
+    else:
+        ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
+    keep_apart(labels)
+    return ax
+
+
+def logarithmic(ax, xs: list[float]) -> None:
+    """Both axes, with a tick at each of `xs`, and numbers written out."""
+    ax.set(xscale="log", yscale="log")
+    ax.set_xticks(xs)
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:,.10g}")
+        axis.set_minor_locator(NullLocator())
+    ax.tick_params(axis="both", labelsize=8)
+
+
+def shares(percents: dict[str, float], xlabel: str, ax=None):
+    """A bar for each room, with its number at the end: the percentage of something."""
+    ax = axes(ax, height=0.9 + 0.3 * len(percents))
+    for row, (name, percent) in enumerate(percents.items()):
+        colour = hue(name)
+        ax.barh(-row, percent, height=0.7, color=colour)
+        place = dict(xytext=(4, 0), textcoords="offset points", va="center")
+        ax.annotate(f"{percent:.1f} %", (percent, -row), color=ink(colour), **place)
+    label_rows(ax, dict(enumerate(percents)), len(percents))
+    ax.set(xlabel=xlabel, xlim=(0, 100))
+    return ax
+
+
+def latency(*traces: Trace, who: str | None = None, ax=None):
+    """The share of messages that were heard within a time, a line for each run; one listener's, if `who` is given.
+
+    The label has the median, the 99th percentile, and how many were never heard: losses flatter latency.
+    """
+    ax = axes(ax)
+    for index, trace in enumerate(traces):
+        delays = sorted(delay for event, delay in trace.latencies() if who in (None, event.who))
+        lost = sum(len(missed) for name, missed in trace.missed().items() if who in (None, name))
+        shares = [100 * (rank + 1) / len(delays) for rank in range(len(delays))]
+        ax.step(delays, shares, where="post", color=colour_of(trace), linewidth=2)
+        p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
+        text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
+        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=ink(colour_of(trace)), transform=ax.transAxes)
+    heard = f"% of messages {who or 'all'} heard by then"
+    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
+    return ax
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2g} s" if value >= 0.1 else f"{1000 * value:.2g} ms"

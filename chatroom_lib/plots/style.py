@@ -1,0 +1,83 @@
+"""What all figures share: one colour for each version, axes, and labels in the line's own colour."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+
+from chatroom_lib.bench.targets import TARGETS
+from chatroom_lib.trace import Trace
+
+COLOURS = {
+    "v1": "#E08214",
+    "v1.1": "#A6490A",
+    "v2": "#4393C3",
+    "v2-rw": "#08519C",
+    "v3": "#5AAE61",
+    "v3.1": "#1B7837",
+    "v3.2": "#00441B",
+    "v4": "#5020F0",
+}
+OTHER = "#762A83"  # a room of one's own
+QUIET = "#949494"  # what is not the point
+ALARM = "#A3004F"  # dead, or put out
+
+
+def colour_of(trace: Trace) -> str:
+    return hue(trace.room)
+
+
+def hue(name: str) -> str:
+    """A version's colour; the quiet one for servers of other projects; or that of a room of one's own."""
+    if target := TARGETS.get(name):
+        return COLOURS.get(target.room, QUIET)
+    return COLOURS.get(name, OTHER)
+
+
+def pale(colour: str) -> list[float]:
+    """The colour, mixed with as much white."""
+    return [(1 + part) / 2 for part in to_rgb(colour)]
+
+
+def ink(colour: str) -> str:
+    """The colour, so dark that it can be read on white: the contrast is 4.5 at least (WCAG 2.2)."""
+    rgb = np.array(to_rgb(colour))
+    while 1.05 / (0.05 + luminance(rgb)) < 4.5:
+        rgb = 0.95 * rgb
+    return to_hex(rgb)
+
+
+def luminance(rgb) -> float:
+    """How bright a colour looks, from 0 to 1."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+
+
+def axes(ax=None, height: float = 3.0):
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def label_rows(ax, labels: dict[int, str], count: int) -> None:
+    """`count` rows, the first (0) on top, over time."""
+    ax.set_yticks([-row for row in labels], list(labels.values()))
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set(xlabel="seconds", ylim=(0.5 - count, 0.5))
+
+
+def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"):
+    """A label at the end of a line, in the line's own colour."""
+    place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
+    return ax.annotate(text, (x, y), color=ink(colour), va=va, **place)
+
+
+def keep_apart(labels: list, gap: float = 12) -> None:
+    """Move labels up, so that each is `gap` points above the one below. The limits of the axes must be set."""
+    height = {label: label.axes.transData.transform(label.xy)[1] * 72 / label.figure.dpi for label in labels}
+    lowest = -math.inf
+    for label in sorted(labels, key=height.get):
+        lowest = max(height[label], lowest + gap)
+        label.set_position((6, lowest - height[label]))

@@ -1,0 +1,130 @@
+"""Figures of who waits: for a lock, and for whom."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from chatroom_lib.plots.style import ALARM, QUIET, axes, colour_of, ink, label_rows, pale
+from chatroom_lib.trace import Trace, Wait, cycle
+from chatroom_lib.trace.records import WAITS, task_label
+
+
+def lock(trace: Trace, what: str = "lock", ax=None):
+    """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
+    uses, colour = trace.uses_of(what), colour_of(trace)
+    ax = axes(ax, height=0.9 + 0.2 * len(uses))
+    for row, use in enumerate(uses):
+        waited_until = next((end for end in (use.got, use.given_up) if end is not None), trace.duration)
+        released = trace.duration if use.released is None else use.released
+        ax.barh(-row, waited_until - use.asked, left=use.asked, height=0.7, color=pale(colour))
+        if use.got is not None:
+            ax.barh(-row, released - use.got, left=use.got, height=0.7, color=colour, edgecolor=colour)
+    usual = Counter(use.doing for use in uses).most_common(1)[0][0]
+    named = [row for row, use in enumerate(uses) if len(uses) <= 16 or use.doing != usual]
+    label_rows(ax, {row: task_label(uses[row].who, uses[row].doing) for row in named}, len(uses))
+    ax.set_xlim(0, trace.duration * 1.02)
+    ax.set_title(f"{trace.room}: who waits for the {what}, and who holds it", loc="left", fontsize=10)
+    return ax
+
+
+def wait_for(trace: Trace, ax=None):
+    """The wait-for graph at the end of the run: an arrow from each blocked task to whom it waits for, with what lies
+    between the two. A cycle is drawn in the colour of alarm; rounded: a person.
+    """
+    graph = Graph(trace.waits)
+    columns = graph.columns()
+    ax = axes(ax, height=0.7 + 0.7 * max(map(len, columns), default=1))
+    ax.axis("off")
+    ax.set(xlim=(-0.4, max(len(columns), 3) - 0.6), ylim=(0, 1))
+    verdict = "a cycle" if graph.circle else "no cycle" if columns else "nobody is blocked"
+    ax.set_title(f"{trace.room}: who waits for whom? {verdict}", loc="left", fontsize=10)
+    boxes = {}
+    for x, column in enumerate(columns):
+        for row, node in enumerate(column):
+            boxes[node] = box(ax, x, 1 - (row + 0.5) / len(column), graph, node, pale(colour_of(trace)))
+    for (start, end), text in graph.edges.items():
+        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.circle) else QUIET)
+    return ax
+
+
+class Graph:
+    """Who waits for whom, for a figure. Tasks that do the same, and wait for the same, are one node.
+
+    `edges` maps (node, node) to what lies between: "saying", "Bob's outbox". `circle` has the nodes of the cycle.
+    """
+
+    def __init__(self, waits: Sequence[Wait]):
+        self.count = Counter(map(node_of, waits))
+        self.circle = list(dict.fromkeys(map(node_of, cycle(waits))))
+        self.edges = {}
+        for wait in waits:
+            if wait.blocked:
+                others = [node_of(waits[place]) for place in wait.needs] or [(wait.on or "somebody",)]
+                self.edges |= {(node_of(wait), other): between(wait) for other in others}
+
+    def label(self, node: tuple) -> str:
+        return node[0] + (f" \N{MULTIPLICATION SIGN} {self.count[node]}" if self.count[node] > 1 else "")
+
+    def is_person(self, node: tuple) -> bool:
+        return node not in self.count
+
+    def columns(self) -> list[list[tuple]]:
+        """The nodes, each to the right of all who wait for it, as far as cycles allow."""
+        column = {node: 0 for edge in self.edges for node in edge}
+        ahead = self.ahead(list(column))
+        for _ in column:
+            for start, end in ahead:
+                column[end] = max(column[end], column[start] + 1)
+        return [[node for node in column if column[node] == place] for place in sorted(set(column.values()))]
+
+    def ahead(self, nodes: list[tuple]) -> list[tuple]:
+        """The edges without those that close a cycle: a walk from those for whom nobody waits, depth first."""
+        ahead, seen = [], set()
+
+        def walk(node, path):
+            seen.add(node)
+            for edge in self.edges:
+                if edge[0] == node and edge[1] not in path:
+                    ahead.append(edge)
+                    if edge[1] not in seen:
+                        walk(edge[1], [*path, edge[1]])
+
+        ends = {end for _, end in self.edges}
+        for node in sorted(nodes, key=lambda node: node in ends):
+            if node not in seen:
+                walk(node, [node])
+        return ahead
+
+
+def node_of(wait: Wait) -> tuple:
+    return wait.name, wait.kind, wait.on or wait.what
+
+
+def between(wait: Wait) -> str:
+    """What an arrow says: "saying", "lock, to write", "send"."""
+    purpose = {"read": ", to read", "write": ", to write"}.get(wait.kind, "")
+    return f"{wait.what}{purpose}" if wait.what else WAITS[wait.kind].removeprefix("to ").removesuffix(" to")
+
+
+def box(ax, x: float, y: float, graph: Graph, node, colour):
+    if graph.is_person(node):
+        look = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=QUIET)
+    else:
+        look = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
+    return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=look)
+
+
+def arrow(ax, start, end, text: str, colour: str) -> None:
+    """From box to box, or in a loop over one box; the text beside its middle."""
+    (x1, y1), (x2, y2) = start.get_position(), end.get_position()
+    style = dict(color=colour, arrowstyle="-|>", linewidth=2.6 if colour == ALARM else 1.2, shrinkA=0, shrinkB=0)
+    if start is end:
+        bend, above = 1.4, 46
+        tail, tip = (x1 - 0.12, y1 + 0.08), (x1 + 0.12, y1 + 0.08)
+    else:
+        bend = 0.25 if colour == ALARM else 0  # so that the way there and the way back are two
+        above = (4 + 95 * bend) * (1 if x2 > x1 else -1)  # points
+        tail, tip = (x1, y1), (x2, y2)
+        style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
+    ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
+    words = dict(color=ink(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
+    ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)

@@ -1,0 +1,95 @@
+"""From what names a room to the room: a version ("v1.1"), "path/to/file.py:Class", a class, a function, or an object."""
+
+import contextlib
+import functools
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from chatroom_lib.rooms.versions import VERSIONS, Room
+
+RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Class"; a class, or a function that makes a room
+
+
+class RoomError(ValueError):
+    """There is no such room. The text says what was looked for and what there is."""
+
+
+def resolve(spec: RoomSpec) -> Callable[..., Room]:
+    """The class that `spec` names, or the class or function that it is: call it to make a room.
+
+    Raises RoomError if there is none, and for a room object: it is one room, and cannot be made again.
+    """
+    if isinstance(spec, str):
+        return VERSIONS[spec] if spec in VERSIONS else load(spec)
+    if isinstance(spec, type):
+        require_methods(spec, spec.__name__)
+    elif hasattr(spec, "handle") or not callable(spec):
+        raise RoomError(
+            f"{spec!r:.80} cannot be tried: each run needs a new room, so name the class, or a function that makes one"
+        )
+    return spec
+
+
+def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
+    """A new room of this `spec`; a room object is returned as it is. `unlimited`: without its rate limit, if it has
+    one.
+
+    Raises RoomError if there is no such room, or if it cannot be made.
+    """
+    if hasattr(spec, "handle") and not isinstance(spec, type):
+        return spec
+    factory = resolve(spec)
+    try:
+        return factory(limit=None) if unlimited and takes_a_limit(factory) else factory()
+    except (Exception, SystemExit) as error:
+        raise RoomError(f"cannot make a room of {display_name(spec)}: {type(error).__name__}: {error}") from error
+
+
+def display_name(spec: RoomSpec | Room) -> str:
+    """What to call a room, or the rooms that this makes: the version, or else the name of the class or function."""
+    if isinstance(spec, str):
+        return spec
+    factory = spec.func if isinstance(spec, functools.partial) else spec
+    if hasattr(factory, "handle") and not isinstance(factory, type):
+        factory = type(factory)
+    versions = {version: name for name, version in VERSIONS.items()}
+    return versions.get(factory) or getattr(factory, "__name__", "a room")
+
+
+def takes_a_limit(factory: Callable[..., Room]) -> bool:
+    return "limit" in inspect.signature(factory).parameters
+
+
+def require_methods(cls: object, name: str) -> None:
+    """Raises RoomError if a class lacks what every room has."""
+    if missing := [method for method in ("__aenter__", "__aexit__", "handle", "members") if not hasattr(cls, method)]:
+        raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
+
+
+def load(spec: str) -> Callable[..., Room]:
+    """Run the file of "path/to/file.py:Class", and return what is called so in it."""
+    file, colon, name = spec.rpartition(":")
+    path = Path(file)
+    if not colon or path.suffix != ".py":
+        known = ", ".join(VERSIONS)
+        raise RoomError(f"no room {spec!r}: the versions are {known}; a room of your own is path/to/file.py:Class")
+    if not path.is_file():
+        raise RoomError(f"no file {path}")
+    found = importlib.util.spec_from_file_location(f"room_in_{path.stem}", path)
+    module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # dataclasses look their own module up there
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not what was asked for
+            found.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise RoomError(f"{path} does not run: {type(error).__name__}: {error}") from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise RoomError(f"no class {name!r} in {path}")
+    require_methods(factory, f"{name} in {path}")
+    return factory

@@ -1,0 +1,31 @@
+"""The versions, in the order in which the story tells them. A new one is a new file here and a new line below."""
+
+from typing import Protocol
+
+from websockets.asyncio.server import ServerConnection
+
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4
+
+
+class Room(Protocol):
+    """What a class must offer to be a room here. (No room inherits from this: it is a description.)"""
+
+    async def __aenter__(self): ...  # start what runs beside the visits, a hub for example
+
+    async def __aexit__(self, *exc): ...  # stop it, and wait until it has stopped
+
+    async def handle(self, connection: ServerConnection) -> None: ...  # one visit; ends when the client leaves
+
+    def members(self) -> list[ServerConnection]: ...  # whom a message would be sent to now
+
+
+VERSIONS: dict[str, type[Room]] = {
+    "v1": v1.Room,
+    "v1.1": v1_1.Room,
+    "v2": v2.Room,
+    "v2-rw": v2_rw.Room,
+    "v3": v3.Room,
+    "v3.1": v3_1.Room,
+    "v3.2": v3_2.Room,
+    "v4": v4.Room,
+}

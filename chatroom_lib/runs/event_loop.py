@@ -1,0 +1,200 @@
+"""asyncio's event loop with a virtual clock and an in-memory network."""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+import random
+from functools import partial
+
+from chatroom_lib.instrumentation.connections import ObservedConnection
+from chatroom_lib.instrumentation.tasks import task_factory
+from chatroom_lib.runs.network import LATENCY, WINDOW, Listener, Transport
+
+MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
+MOST_TURNS_AT_ONCE = 50_000  # the same, for turns in which no time passes
+
+
+class SimulationLoop(asyncio.BaseEventLoop):
+    """asyncio's event loop with a virtual clock and an in-memory network; `random` decides all races."""
+
+    def __init__(self, seed: int):
+        super().__init__()
+        self.random = random.Random(seed)
+        self.now = 0.0  # virtual seconds
+        self.deadline = float("inf")
+        self.ending = None
+        self.turns = 0  # of the event loop, in all
+        self.turns_now = 0  # since the clock last moved
+        self.interrupted = False  # set by another thread
+        self.cleaning_up = False
+        self.after_turn = lambda: None
+        self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
+        self.listening = {}  # (host, port) -> Listener
+        self.serials = itertools.count()
+        self.set_task_factory(partial(task_factory, task_class=Task))
+
+    def time(self) -> float:
+        return self.now
+
+    def end(self, ending: str) -> None:
+        self.ending = ending
+        self.stop()
+
+    def run_until_rest(self, duration: float) -> str:
+        """Run for `duration` virtual seconds at most; returns how it ended."""
+        self.deadline = self.now + duration
+        self.ending = None
+        while self.ending is None:
+            self.keep_running()
+        return self.ending
+
+    def keep_running(self) -> None:
+        with contextlib.suppress(SystemExit):  # a room that calls sys.exit() ends the task that does, and no more
+            self.run_forever()
+
+    def _run_once(self):
+        """One turn, which asyncio's loop takes again and again: all who are ready go one step."""
+        self.shuffle()
+        ready, timers = self._ready, self._scheduled
+        while timers and timers[0]._cancelled:
+            heapq.heappop(timers)
+        if not ready and not self._stopping:
+            self.move_clock()
+        while timers and timers[0]._when <= self.now:
+            ready.append(heapq.heappop(timers))
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+        self.after_turn()
+        self.turns += 1
+        self.turns_now += 1
+        if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
+            self.end("never rests")
+        if self.interrupted and not self.cleaning_up:
+            raise KeyboardInterrupt
+
+    def move_clock(self) -> None:
+        """Where a real loop waits for the network or the next timer, this one moves its clock."""
+        if not self._scheduled:
+            self.end("at rest")
+        elif self._scheduled[0]._when > self.now:
+            self.now = min(self._scheduled[0]._when, self.deadline)
+            self.turns_now = 0
+            if self.now == self.deadline:
+                self.end("time is up")
+
+    def shuffle(self) -> None:
+        """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order, which transports
+        rely on."""
+        if len(self._ready) < 2:
+            return
+        steps = [
+            index
+            for index, handle in enumerate(self._ready)
+            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
+        ]
+        if len(steps) > 1:
+            handles = [self._ready[index] for index in steps]
+            self.random.shuffle(handles)
+            for index, handle in zip(steps, handles):
+                self._ready[index] = handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        if delay > 0:
+            delay = max(delay, 1e-9)  # one that is lost in rounding would never let the clock move
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):
+        timer = Timer(when, callback, args, self, context)
+        heapq.heappush(self._scheduled, timer)
+        return timer
+
+    def clean_up(self) -> None:
+        """End every task and close the loop."""
+        self.cleaning_up = True
+        self.after_turn = lambda: None
+        self.report = lambda context: None
+        self.deadline = float("inf")
+        for _ in range(100):  # a task may go on for some turns after it was cancelled
+            tasks = asyncio.all_tasks(self)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            self.call_soon(self.stop)
+            self.keep_running()
+        self.run_until_complete(self.shutdown_asyncgens())
+        self.close()
+
+    def call_exception_handler(self, context):
+        """Also if the room has set a handler of its own."""
+        self.report(context)
+
+    def run_in_executor(self, executor, function, *args):
+        """Another thread takes no time here: it has done its work at once."""
+        done = self.create_future()
+        try:
+            done.set_result(function(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+    def _write_to_self(self):
+        pass
+
+    # ------------------------------------------------------------ the network, as websockets asks for it
+
+    async def create_server(self, protocol_factory, host, port, **_):
+        self.listening[host, port] = Listener(self, protocol_factory, (host, port))
+        return self.listening[host, port]
+
+    async def create_connection(self, protocol_factory, host, port, *, window=WINDOW, **_):
+        listener = self.listening.get((host, port))
+        if listener is None:
+            raise ConnectionRefusedError(111, "Connection refused")
+        await asyncio.sleep(self.random.uniform(*LATENCY))
+        address = ("127.0.0.1", 50000 + next(self.serials))
+        client = Transport(self, protocol_factory(), window, address, listener.address)
+        server = Transport(self, listener.accept(), WINDOW, listener.address, address)
+        client.peer, server.peer = server, client
+        self.call_soon(server.protocol.connection_made, server, context=listener.context.copy())
+        client.protocol.connection_made(client)
+        return client, client.protocol
+
+
+class Timer(asyncio.TimerHandle):
+    """A timer. Of two that are due at the same time, the one set first goes first."""
+
+    __slots__ = ("serial",)
+
+    def __init__(self, when, callback, args, loop, context):
+        super().__init__(when, callback, args, loop, context)
+        self.serial = next(loop.serials)
+
+    def __lt__(self, other):
+        return (self._when, self.serial) < (other._when, other.serial)
+
+
+class Task(asyncio.Task):
+    """A task whose hash is the same in every run: asyncio keeps tasks in sets, and a set goes by hashes."""
+
+    def __new__(cls, coroutine, *, loop, **_):
+        task = super().__new__(cls)
+        task.serial = next(loop.serials)
+        return task
+
+    def __hash__(self):
+        return self.serial
+
+
+class SimulatedConnection(ObservedConnection):
+    """A connection whose hash is the same in every run."""
+
+    def __init__(self, *args, **options):
+        self.serial = next(asyncio.get_running_loop().serials)
+        super().__init__(*args, **options)
+
+    def __hash__(self):
+        return self.serial

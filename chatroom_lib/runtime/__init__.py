@@ -1,0 +1,1 @@
+"""Where things run: the background thread, interrupts, progress bars, the notebook, the console."""

@@ -1,0 +1,59 @@
+"""One thread with an event loop of its own, where servers and clients run.
+
+A server on the kernel's own loop stands still whenever a cell computes. On this thread it goes on.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Awaitable, Coroutine
+
+from chatroom_lib.runtime.interrupts import interruptible, wake_when_interrupted
+
+_lock = threading.Lock()
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop of the background thread, which starts when first asked for and ends with the process."""
+    global _loop
+    with _lock:
+        if _loop is None:
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=keep_running, args=[_loop], name="chatroom_lib", daemon=True).start()
+        return _loop
+
+
+def keep_running(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):  # a room that calls sys.exit() ends the loop
+            loop.run_forever()
+
+
+def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:
+    """Run `coroutine` on `loop` (the background one, unless given), whichever loop the caller is on.
+
+    Await what this returns. Cancelling that, as interrupting a cell does, cancels the coroutine.
+    """
+    loop = loop or background_loop()
+    if loop is asyncio.get_running_loop():
+        return coroutine
+    wake_when_interrupted(asyncio.get_running_loop())
+    return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, loop))
+
+
+@interruptible()
+def run(coroutine: Coroutine, timeout: float | None = None):
+    """Run `coroutine` on the background thread, wait for it, and return its result. For scripts, and for cells.
+
+    Raises TimeoutError after `timeout` seconds.
+    """
+    if threading.current_thread().name == "chatroom_lib":
+        coroutine.close()
+        raise RuntimeError("run() would wait for the thread it is called on; use await here")
+    future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
+    try:
+        return future.result(timeout)
+    except BaseException:
+        future.cancel()  # an interrupted cell leaves nothing running
+        raise

@@ -1,0 +1,213 @@
+"""A real `websockets` server around a room, and the page to chat from.
+
+    server = await serve("v1")      # in a cell; it runs on the background thread
+    server.url, server.page         # for clients, and for your browser
+    await server.stop()
+"""
+
+import asyncio
+import errno
+import logging
+import weakref
+from functools import partial
+
+import websockets
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from chatroom_lib import rooms
+from chatroom_lib.instrumentation.connections import ObservedConnection
+from chatroom_lib.instrumentation.names import name_of_client
+from chatroom_lib.instrumentation.primitives import observe_all
+from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
+from chatroom_lib.message import WIRE
+from chatroom_lib.runtime.background import hand_over
+from chatroom_lib.server.http import answer
+from chatroom_lib.trace import Trace
+
+# What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake
+# that breaks off, and asyncio a warning if several tasks send to a connection that was lost a moment ago.
+QUIET = logging.getLogger("chatroom_lib.server")
+
+
+QUIET.setLevel(logging.CRITICAL)
+logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
+
+
+ERRORS_KEPT = 100
+
+
+class ServerError(RuntimeError):
+    """The server cannot start. The text says why, and what to do."""
+
+
+class Server:
+    """One room behind one port.
+
+    `errors` are the exceptions in the room that nobody handled: the first 100, while `error_count` counts on.
+    `start` runs it on the event loop it is called from; `stop` may be called from any.
+    """
+
+    def __init__(self, room, host="127.0.0.1", port=0, *, connect=ServerConnection, on_error=None, **options):
+        self.room = rooms.create(room)
+        self.name = rooms.display_name(self.room)
+        self.host, self.port = host, port
+        self.connect = connect  # makes a connection object
+        self.on_error = on_error  # called with each error
+        self.options = {**WIRE, "logger": QUIET, **options}  # for websockets.serve
+        self.errors: list[BaseException] = []
+        self.error_count = 0
+        self.tasks = Tasks(self.record_error)
+        self.connections = weakref.WeakSet()  # those still in their handshake included
+        self.attributes: set[str] = set()  # what a connection has of its own
+        self.running = False
+        self.closing: asyncio.Task | None = None
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self.authority}/chatroom"
+
+    @property
+    def page(self) -> str:
+        return f"http://{self.authority}/"
+
+    @property
+    def authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    # ------------------------------------------------------------ start and stop
+
+    async def start(self) -> "Server":
+        """Start the room and listen. Raises ServerError if the room does not start or the port cannot be had."""
+        self.loop = asyncio.get_running_loop()
+        if self.loop.get_task_factory() is None:
+            self.loop.set_task_factory(task_factory)
+        await asyncio.create_task(self.open())  # in a task, so that `watcher` is set for what it starts, only
+        return self
+
+    async def open(self) -> None:
+        watcher.set(self.tasks)
+        await self.start_room()
+        try:
+            await self.listen()
+        except BaseException:
+            await self.stop_room()
+            raise
+        if self.listener.sockets:
+            self.port = self.listener.sockets[0].getsockname()[1]
+        self.running = True
+
+    async def start_room(self) -> None:
+        try:
+            await self.room.__aenter__()
+        except Exception as error:
+            raise ServerError(f"the room does not start: {type(error).__name__}: {error}") from error
+        self.hub_tasks = list(self.tasks.visitors)
+
+    async def listen(self) -> None:
+        try:
+            self.listener = await websockets.serve(
+                self.visit,
+                self.host,
+                self.port,
+                process_request=answer,
+                create_connection=self.make_connection,
+                **self.options,
+            )
+        except (OSError, OverflowError, UnicodeError) as error:  # the latter two: no such port, no such host name
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
+            if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
+                reason += "; take another port, or 0 for any free one"
+            raise ServerError(f"cannot listen on {self.host} port {self.port}: {reason}") from None
+
+    async def stop(self) -> None:
+        """Say goodbye to everybody. Ends within 2 s, whatever the clients and the room do."""
+        if self.running:
+            await hand_over(self.close(), self.loop)
+
+    async def close(self) -> None:
+        if not self.closing:
+            self.closing = asyncio.create_task(self.say_goodbye())
+        await asyncio.shield(self.closing)  # interrupting the cell that waits for it leaves nothing half stopped
+
+    async def say_goodbye(self) -> None:
+        self.listener.close()  # politely; but a client that does not read never answers,
+        await patiently(self.listener.wait_closed(), 0.5)
+        for connection in list(self.connections):  # and only this frees whoever waits to send to it
+            if hasattr(connection, "transport"):
+                connection.transport.abort()
+        await end([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
+        await self.stop_room()
+        self.running = False
+
+    async def stop_room(self) -> None:
+        await patiently(self.room.__aexit__(None, None, None), 0.3, self.record_error)
+        await end(list(self.tasks.visitors), 0.1)
+
+    # ------------------------------------------------------------ visits
+
+    def make_connection(self, *args, **options) -> ServerConnection:
+        connection = self.connect(*args, **options)
+        self.connections.add(connection)
+        return connection
+
+    async def visit(self, connection: ServerConnection) -> None:
+        name = name_of_client(connection)
+        self.attributes.update(vars(connection))
+        visitor.set(name)
+        self.tasks.visitors[asyncio.current_task()] = name
+        try:
+            try:
+                await self.room.handle(connection)
+            except* ConnectionClosed:  # alone or, out of a TaskGroup, in a group
+                pass  # the visit is over
+        except Exception as error:
+            self.record_error(error)
+
+    def record_error(self, error: BaseException) -> None:
+        self.error_count += 1
+        if len(self.errors) < ERRORS_KEPT:
+            self.errors.append(error)
+        if self.on_error:
+            self.on_error(error)
+
+    def __repr__(self):
+        if not self.running:
+            state = "stopped"
+        else:
+            state = f"at {self.url}, {len(self.room.members())} in the pool"
+        lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
+        lines += [f"  {type(error).__name__}: {error}" for error in self.errors[:5]]
+        return "\n".join(lines)
+
+
+def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Server:
+    """A server whose connections, of the class `connect`, and whose room and errors are noted in `trace`."""
+    server = Server(
+        room,
+        connect=partial(connect, trace=trace),
+        on_error=lambda error: trace.record("error", "room", type(error).__name__),
+        **options,
+    )
+    server.tasks.reported = []
+    observe_all(server.room, trace)  # before it starts: what it takes then, it may hold later
+    return server
+
+
+async def patiently(coroutine, seconds: float, on_error=lambda error: None) -> None:
+    """Let `coroutine` run for `seconds`, then cancel it. Its exception goes to `on_error`."""
+    task = asyncio.create_task(coroutine)
+    await end([task], seconds)
+    if task.done() and not task.cancelled() and task.exception():
+        on_error(task.exception())
+
+
+async def end(tasks: list[asyncio.Task], seconds: float) -> None:
+    """Give `tasks` that time to end, then cancel them and give it again."""
+    for cancel in (False, True):
+        tasks = [task for task in tasks if not task.done()]
+        for task in tasks:
+            if cancel:
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)

@@ -1,0 +1,140 @@
+"""What a Trace is made of: plain records, without a line of analysis."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from chatroom_lib.message import Message
+
+KINDS = {
+    # noted by the client
+    "joined": "its connection is open",
+    "shut out": "it could not connect",
+    "said": "it begins to send a message",
+    "heard": "it has received a message",
+    "refused": "the room told it that its message will not be passed on",
+    "garbled": "it has received a frame that is no message, or not what was said",
+    "left": "it closes its connection politely",
+    "vanished": "it resets its connection",
+    "lost": "its connection ended without its doing",
+    # noted at the server's end of its connection
+    "accepted": "the room has read its message",
+    "sending": "the room begins to send it a message",
+    "overlap": "the same, while an earlier send to it has not returned",
+    "sent": "that send has returned",
+    "failed": "that send has raised ConnectionClosed",
+    "given up": "that send was cancelled",
+    # read from the room
+    "entered": "it is in the room's pool from now on",
+    "removed": "it is not in the pool any more",
+    "error": "an exception in the room that nobody had handled by then",
+}
+
+
+class Event(NamedTuple):
+    time: float  # seconds since the run began
+    kind: str  # one of KINDS
+    who: str  # the name of the client it happens to
+    message: str = ""  # who said it and its first word: "Ann 3"
+
+    def __str__(self):
+        return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}".rstrip()
+
+
+@dataclass(slots=True)
+class Use:
+    """What one task did with a lock, a queue or a channel. Times are in seconds since the run began."""
+
+    what: str  # "lock", "saying", "Bob's outbox"
+    how: str  # "hold" a lock, "read" or "write" under it; "put" or "get"
+    who: str | None  # on whose behalf the task runs; None: the room's own
+    doing: str  # the room's function that asked: "Room.broadcast"
+    asked: float
+    got: float | None = None  # when it had what it asked for; None: it never had
+    released: float | None = None  # when it let go of the lock; None: it held it to the end, or this is no lock
+    given_up: float | None = None  # when it was cancelled while it waited
+
+
+def label(message: Message) -> str:
+    """What a Trace calls a message: its token and the first word of its content."""
+    return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
+
+
+WAITS = {  # kind -> what for, after "Room.broadcast waits ..."
+    # blocked: until somebody makes room or lets go
+    "send": "to send to",
+    "close": "to close",
+    "put": "for room in a queue",
+    "lock": "for a lock",
+    "read": "for a lock, to read",
+    "write": "for a lock, to write",
+    "semaphore": "for a semaphore",
+    "hand over": "for a channel to be taken from",
+    # idle: until something happens
+    "get": "for something in a queue",
+    "take": "for something in a channel",
+    "receive": "for a message",
+    "sleep": "for time to pass",
+    "tasks": "for other tasks",
+}
+BLOCKED = ("send", "close", "put", "lock", "read", "write", "semaphore", "hand over")
+WaitKind = Literal[
+    "send", "close", "put", "lock", "read", "write", "semaphore", "hand over",
+    "get", "take", "receive", "sleep", "tasks",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Where one task of a room is suspended."""
+
+    task: str  # the room's function that the task was made to run: "Room.run_hub"
+    doing: str  # the one, called by that, which is suspended: "Room.broadcast"
+    visitor: str | None  # on whose behalf: "Bob"; None for a task that the room runs for itself
+    kind: WaitKind  # what for
+    on: str | None  # whose connection that is: "Bob"; None if it is not a connection
+    what: str | None  # which lock, queue or channel, if it is an observed one: "Bob's outbox"
+    line: str  # the room's own line: "v3.py:75: await client.connection.send(encode(message))"
+    needs: tuple[int, ...] = ()  # the indices, in the list of waits, of the tasks that could end this wait
+
+    @property
+    def blocked(self) -> bool:
+        """True if it waits for somebody to make room or to let go (backpressure, a lock); false if it is merely idle."""
+        return self.kind in BLOCKED
+
+    @property
+    def name(self) -> str:
+        """What a figure calls it: "Bob: write", "run_hub"."""
+        return task_label(self.visitor, self.doing if self.visitor else self.task)
+
+    @property
+    def any_will_do(self) -> bool:
+        """An OR-wait: any one of `needs` can end it. An AND-wait, as for all who hold a lock, needs all."""
+        return self.kind not in ("lock", "read", "write")
+
+    def __str__(self):
+        visitor = f" (for {self.visitor})" if self.visitor else ""
+        which = f" {self.on}" if self.on else f" ({self.what})" if self.what else ""
+        return f"{self.doing}{visitor} waits {WAITS[self.kind]}{which}\n    {self.line}"
+
+
+def task_label(visitor: str | None, function: str) -> str:
+    """What a figure calls a task: "Bob: write", "run_hub"."""
+    return f"{visitor}: " * bool(visitor) + function.rpartition(".")[2]
+
+
+class Holding(NamedTuple):
+    time: float  # seconds since the run began
+    accepted: int  # messages that the room had read by then
+    texts: int  # of at least LONG characters that the room and its tasks hold
+    tasks: int  # alive, that serve the room
+    size: int  # bytes of all that the room and its tasks hold
+    buffered: int  # bytes written to connections and not yet sent
+
+
+class Leftovers(NamedTuple):
+    """What a room has not let go of at the end."""
+
+    connections: list[str]  # whose connections it holds, though they are gone
+    visits: dict[str, str]  # who is gone, and where a task stands that has their connection in hand
+    strays: int  # tasks alive that were made in visits of people who are gone
+    tasks: int  # tasks alive, more than there were when the room had started

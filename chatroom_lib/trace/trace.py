@@ -1,0 +1,262 @@
+"""What happened in one run: events in the order of time, and the figures read from them."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from chatroom_lib.trace.deadlock import cycle
+from chatroom_lib.trace.records import Event, Holding, Leftovers, Use, Wait
+
+
+def percentile(sorted_values: list[float], percent: float) -> float:
+    """The smallest value that at least `percent` % of the values do not exceed (the nearest-rank method)."""
+    return sorted_values[max(0, math.ceil(len(sorted_values) * percent / 100) - 1)]
+
+
+def running_count(changes: Iterable[tuple[float, int]]) -> list[tuple[float, int]]:
+    """(time, count) at the start and after each (time, change), which come in the order of time."""
+    counts = [(0.0, 0)]
+    for time, change in changes:
+        counts.append((time, counts[-1][1] + change))
+    return counts
+
+
+@dataclass
+class Trace:
+    """One run. `simulate` and `live` make it, plots and guarantees read it."""
+
+    room: str  # its name: "v1.1"
+    clients: tuple  # the scenario's clients, in its order
+    seed: int | None = None  # None: a live run
+    events: list[Event] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
+    depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
+    writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
+    holdings: list[Holding] = field(default_factory=list)  # what the room held every now and then; simulated
+    leftovers: Leftovers | None = None  # what the room has not let go of at the end; simulated
+    waits: list[Wait] = field(default_factory=list)  # where the room's tasks were suspended at the end
+    errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
+    duration: float = 0.0  # seconds, virtual ones in a simulated run
+    ending: str = ""  # "time is up", or for a simulated run "at rest", "never rests" or "never yields"
+    clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
+    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # the events, sorted by `of`
+    sorted: int = field(default=0, compare=False)  # how many of them
+
+    def start_clock(self, loop) -> None:
+        start = loop.time()
+        self.clock = lambda: loop.time() - start
+
+    def finish(self, ending: str, waits: list, errors: list, settled: list = ()) -> None:
+        """Close the books: what happens from now on belongs to the cleaning up. `settled`: errors that somebody has
+        handled after all, late."""
+        self.duration, self.clock = self.clock(), None
+        self.ending, self.waits = ending, waits
+        self.errors = [error for error in errors if not any(error is other for other in settled)]
+
+    def record(self, kind: str, who: str, message: str = "") -> None:
+        if self.clock:
+            self.events.append(Event(self.clock(), kind, who, message))
+
+    def now(self) -> float | None:
+        return self.clock() if self.clock else None
+
+    def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:
+        """A new Use, from now on."""
+        use = Use(what, how, who, doing, self.now() or 0.0)
+        if self.clock:
+            self.uses.append(use)
+        return use
+
+    def note_depth(self, queue: str, messages: int) -> None:
+        if self.clock:
+            self.depths.setdefault(queue, []).append((self.clock(), messages))
+
+    def of(self, *kinds: str, who: str | None = None) -> list[Event]:
+        """The events of these kinds, in order of time; only those of `who`, if given."""
+        if self.sorted != len(self.events):  # there are new ones
+            self.sorted, self.by_kind = len(self.events), {}
+            for event in self.events:
+                self.by_kind.setdefault(event.kind, []).append(event)
+        found = self.by_kind.get(kinds[0], []) if len(kinds) == 1 else self.events
+        return [event for event in found if event.kind in kinds and who in (None, event.who)]
+
+    @property
+    def names(self) -> list[str]:
+        return [client.name for client in self.clients]
+
+    # ------------------------------------------------------------ figures
+
+    def heard(self, name: str) -> list[str]:
+        """The messages that `name` heard, in its order."""
+        return [event.message for event in self.of("heard", who=name)]
+
+    def latencies(self) -> list[tuple[Event, float]]:
+        """For each message heard: the event, and the seconds since its speaker began to send it."""
+        said = {event.message: event.time for event in self.of("said")}
+        return [(event, event.time - said[event.message]) for event in self.of("heard") if event.message in said]
+
+    def pool_size(self) -> list[tuple[float, int]]:
+        """(time, connections in the pool) at the start and after each change."""
+        events = self.of("entered", "removed")
+        return running_count((event.time, 1 if event.kind == "entered" else -1) for event in events)
+
+    def memberships(self) -> list[tuple[str, float, float]]:
+        """(name, from, to) for each time that somebody was in the pool."""
+        since, spans = {}, []
+        for event in self.of("entered", "removed"):
+            if event.kind == "entered":
+                since[event.who] = event.time
+            else:
+                spans.append((event.who, since.pop(event.who), event.time))
+        return spans + [(name, start, self.duration) for name, start in since.items()]
+
+    def in_pool(self) -> list[str]:
+        """Who is in the pool at the end."""
+        last = {event.who: event.kind for event in self.of("entered", "removed")}
+        return [name for name, kind in last.items() if kind == "entered"]
+
+    def sends_under_way(self) -> list[tuple[float, int]]:
+        """(time, sends that have begun and not returned) at the start and after each change."""
+        begins, ends = ("sending", "overlap"), ("sent", "failed", "given up")
+        return running_count((event.time, 1 if event.kind in begins else -1) for event in self.of(*begins, *ends))
+
+    def failed_per_broadcast(self) -> list[tuple[float, int]]:
+        """(time, sends that failed) for each message that the room accepted, in that order."""
+        failed = Counter(event.message for event in self.of("failed"))
+        return [(event.time, failed[event.message]) for event in self.of("accepted")]
+
+    def uses_of(self, what: str) -> list[Use]:
+        """What was done with the lock, queue or channel called `what`. Raises ValueError if nothing was."""
+        uses = [use for use in self.uses if use.what == what]
+        if not uses:
+            known = ", ".join(dict.fromkeys(use.what for use in self.uses))
+            raise ValueError(f"{self.room} did not use {what!r} in this run; what it used: {known or 'nothing'}")
+        return uses
+
+    def depth(self, what: str) -> list[tuple[float, int]]:
+        """(time, messages) in a queue, or (time, tasks that wait) at a lock or a channel, after each change."""
+        if what in self.depths:
+            return [(0.0, 0), *self.depths[what]]
+        changes = []
+        for use in self.uses_of(what):
+            end = use.given_up if use.got is None else use.got
+            if end != use.asked and use.how != "get":
+                changes += [(use.asked, 1)] + ([] if end is None else [(end, -1)])
+        return running_count(sorted(changes))
+
+    def join_waits(self) -> dict[str, float]:
+        """For each client that came: the seconds from its open connection to its place in the pool; infinity if it
+        never had one."""
+        entered = self.first("entered")
+        return {who: max(0.0, entered.get(who, math.inf) - time) for who, time in self.first("joined").items()}
+
+    def first(self, kind: str) -> dict[str, float]:
+        """When an event of this kind first happened to each client."""
+        times = {}
+        for event in self.of(kind):
+            times.setdefault(event.who, event.time)
+        return times
+
+    def gone(self) -> dict[str, float]:
+        """Who is not connected any more at the end, and since when."""
+        return {event.who: event.time for event in self.of("left", "vanished", "lost", "shut out")}
+
+    def evicted(self) -> dict[str, float]:
+        """Who was put out of the pool while its connection was open, and when."""
+        gone = self.gone()
+        return {
+            event.who: event.time
+            for event in self.of("removed")
+            if event.who in self.names and event.time < gone.get(event.who, float("inf"))
+        }
+
+    def deadlock(self) -> list[Wait]:
+        """The shortest cycle of tasks, at the end of the run, each of which waits for the next, and the last for the
+        first, and which nobody else can end; [] if there is none."""
+        return cycle(self.waits)
+
+    def orders(self) -> dict[str, list[str]]:
+        """For each client that heard anything, which messages of the others and its own it heard, in the order in which
+        it first heard them. (What a room says by itself is not among them.)"""
+        said = {event.message for event in self.of("said")}
+        orders = {
+            name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names
+        }
+        return {name: order for name, order in orders.items() if order}
+
+    def disagreements(self) -> list[tuple[str, str, str, str]]:
+        """(one, other, a, b): `one` heard message a before b, and `other` heard b before a."""
+        found = []
+        orders = list(self.orders().items())
+        for index, (one, heard) in enumerate(orders):
+            for other, others in orders[index + 1 :]:
+                place = {message: number for number, message in enumerate(others)}
+                common = [message for message in heard if message in place]
+                found += [(one, other, a, b) for a, b in zip(common, common[1:]) if place[a] > place[b]]
+        return found
+
+    def to_pass_on(self) -> list[Event]:
+        """What was said and must be passed on: not what is refused, nor what was not read of somebody who is gone."""
+        refused = {event.message for event in self.of("refused")}
+        accepted = {event.message for event in self.of("accepted")}
+        gone = self.gone()
+        said = [event for event in self.of("said") if event.message not in refused]
+        return [event for event in said if event.message in accepted or event.who not in gone]
+
+    def missed(self) -> dict[str, list[str]]:
+        """For each client that came: what was said while it was connected, and in the pool or shut out of it, and it
+        has not heard. Who is evicted or loses its connection misses all that is said from then on.
+        """
+        entered, left = self.first("entered"), {event.who: event.time for event in self.of("left", "vanished")}
+        said = self.to_pass_on()
+        missed = {}
+        for who, joined in self.first("joined").items():
+            heard, since, until = set(self.heard(who)), entered.get(who, joined), left.get(who, math.inf)
+            missed[who] = [e.message for e in said if since < e.time < until and e.message not in heard]
+        return missed
+
+    def owed(self) -> dict[str, list[str]]:
+        """What those who read promptly and are still there have not heard, though it was said after they came in.
+
+        A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
+        """
+        prompt = {client.name for client in self.clients if client.prompt}
+        gone, entered = self.gone(), self.first("entered")
+        return {
+            who: missed
+            for who, missed in self.missed().items()
+            if who in prompt and who not in gone and (missed or who not in entered)
+        }
+
+    @property
+    def stuck(self) -> bool | None:
+        """Has the room come to rest with somebody still waiting for a message that can never come?
+
+        True if nothing can happen any more, a prompt reader is still owed something, and a task of the room
+        stands blocked, on more than on the slowness of its own visitor. None for a live run: it cannot know.
+        """
+        if self.seed is None:
+            return None
+        blocked = any(wait.blocked and (wait.on is None or wait.on != wait.visitor) for wait in self.waits)
+        return self.ending == "at rest" and blocked and bool(self.owed())
+
+    # ------------------------------------------------------------ as text
+
+    def digest(self) -> str:
+        """A fingerprint of the run: equal for equal runs, to the last digit of every time."""
+        text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}" for e in self.events)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def __repr__(self):
+        how = "live" if self.seed is None else f"seed {self.seed}"
+        counts = Counter(event.kind for event in self.events)
+        parts = [f"{counts['said']} said", f"{counts['heard']} heard"]
+        if evicted := self.evicted():
+            parts.append(f"evicted: {', '.join(evicted)}")
+        if self.stuck:
+            parts.append("STUCK")
+        if self.errors:
+            parts.append(f"{len(self.errors)} errors")
+        return f"<Trace of {self.room}, {how}, {self.duration:.2f} s: {', '.join(parts)}>"
