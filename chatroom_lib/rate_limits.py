@@ -42,12 +42,12 @@ class FixedInterval:
 
     def __init__(self, limit: float = 1.0):
         self.pause = 1 / positive(limit)
-        self.free = 0.0  # from when on the client may speak
+        self.next_allowed = 0.0  # the earliest time of its next message
 
     def wait(self, now: float) -> float:
-        if now < self.free:
-            return self.free - now
-        self.free = now + self.pause
+        if now < self.next_allowed:
+            return self.next_allowed - now
+        self.next_allowed = now + self.pause
         return 0.0
 
 
@@ -62,11 +62,11 @@ class TokenBucket:
     def __init__(self, limit: float = 1.0, burst: int = 5):
         self.limit, self.burst = positive(limit), burst
         self.tokens = float(burst)
-        self.counted = 0.0  # when `tokens` was right
+        self.updated_at = 0.0  # the time for which `tokens` is right
 
     def wait(self, now: float) -> float:
-        self.tokens = min(self.burst, self.tokens + (now - self.counted) * self.limit)
-        self.counted = now
+        self.tokens = min(self.burst, self.tokens + (now - self.updated_at) * self.limit)
+        self.updated_at = now
         if self.tokens < 1:
             return (1 - self.tokens) / self.limit
         self.tokens -= 1

@@ -16,11 +16,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import bench, encode, plots, rooms
-from chatroom_lib.bench import ENTRANTS, YARDSTICK, BenchError, Load, Measurement, Report, measure
-from chatroom_lib.bench.targets import Entrant
-from chatroom_lib.bench.websocket_frames import frame
+from chatroom_lib.bench import BASELINE, TARGETS, BenchError, Load, Measurement, Report, measure, profiler, suite
 from chatroom_lib.bench.load_generator import plain_message
 from chatroom_lib.bench.measurement import cores, serving
+from chatroom_lib.bench.targets import Target
+from chatroom_lib.bench.websocket_frames import frame
 from chatroom_lib.message import decode
 from tests.helpers import is_alive
 
@@ -62,10 +62,10 @@ class Plain:
 # ---------------------------------------------------------------- what is measured
 
 
-@pytest.mark.parametrize("name", ENTRANTS)
+@pytest.mark.parametrize("name", TARGETS)
 def test_every_entrant_delivers_everything(name):
     try:
-        assert any(digit.isdigit() for digit in ENTRANTS[name].version)
+        assert any(digit.isdigit() for digit in TARGETS[name].version)
     except LookupError as error:
         pytest.skip(str(error))
     result = measure(name, clients=7, in_flight=3, **SHORT)
@@ -191,7 +191,7 @@ def test_a_clients_frame_is_one_that_a_server_understands():
 
 def test_a_profile_adds_up_to_the_time_for_a_delivery():
     profile = bench.profile("v4", clients=20, in_flight=4, seconds=0.5)
-    assert set(profile) <= {*(part for _, _, part in bench.profiling.PARTS), bench.profiling.ROOM}
+    assert set(profile) <= {*(part for _, _, part in profiler.PARTS), profiler.ROOM}
     assert list(profile.values()) == sorted(profile.values(), reverse=True)
     assert profile["write to sockets"] > 0 and 0.05 < sum(profile.values()) < 1000
 
@@ -231,10 +231,10 @@ with serving("v4", -1) as (_, pid, _):
 
 def test_what_is_not_installed_is_said_with_what_to_do(monkeypatch):
     with pytest.raises(LookupError, match=r"no-such-package is not installed: pip install 'chatroom-lib\[bench\]'"):
-        Entrant("x", ("x.py",), "no-such-package").version
+        Target("x", ("x.py",), package="no-such-package").version
     monkeypatch.setenv("PATH", "")
     with pytest.raises(LookupError, match="node is not installed"):
-        Entrant("x", ("x.js",), "no-such-package").version
+        Target("x", ("x.js",), package="no-such-package").version
 
 
 # ---------------------------------------------------------------- reports
@@ -250,24 +250,24 @@ def report():
     closed, idle = Load(3, 1), Load(100)
     measured = {
         closed: {
-            YARDSTICK: [made_up(100), made_up(200), made_up(1000)],
+            BASELINE: [made_up(100), made_up(200), made_up(1000)],
             "v4": [made_up(600, 1.0), made_up(800, 1.0), made_up(2000, 1.0)],  # 6, 4 and 2 times as many
             "aiohttp": "failed: the server did not start",
         },
-        idle: {name: [made_up(0, bytes_per_connection=size)] for name, size in ((YARDSTICK, 1024.0), ("v4", 2048.0))},
+        idle: {name: [made_up(0, bytes_per_connection=size)] for name, size in ((BASELINE, 1024.0), ("v4", 2048.0))},
     }
     machine = {"cores": 2, "pinned": True, "processor": "P", "system": "S", "python": "3"}
-    return Report("2000-01-01", machine, {YARDSTICK: "w 1", "v4": "w 1"}, {"ws (Node)": "no node"}, 3, 2.0, measured)
+    return Report("2000-01-01", machine, {BASELINE: "w 1", "v4": "w 1"}, {"ws (Node)": "no node"}, 3, 2.0, measured)
 
 
 def test_a_ratio_compares_within_a_round(report):
     load = Load(3, 1)
     assert report.median(load, "v4", "deliveries_per_second") == 400
     assert report.ratio(load, "v4", "deliveries_per_second") == 4  # and not 800 / 200 of medians by chance
-    report.measured[load][YARDSTICK].reverse()
+    report.measured[load][BASELINE].reverse()
     assert report.ratio(load, "v4", "deliveries_per_second") == 4 and report.ratio(load, "v4", "p99_ms") == 0.5
     report.measured[load]["v4"][1] = made_up(1600)
-    assert report.ratio(load, "v4", "deliveries_per_second") == 8 and report.fit(load) == [YARDSTICK, "v4"]
+    assert report.ratio(load, "v4", "deliveries_per_second") == 8 and report.fit(load) == [BASELINE, "v4"]
 
 
 def test_a_report_survives_json_and_shows_everything(report):
@@ -287,9 +287,9 @@ def test_who_fails_once_is_not_tried_again(monkeypatch):
             raise BenchError("no")
         return made_up(10)
 
-    monkeypatch.setattr(bench.benchmark, "measure", failing)
+    monkeypatch.setattr(suite, "measure", failing)
     report = bench.bench(["v1", "v4"], [Load(3, 1)], rounds=3, curves=False, progress=False)
-    assert calls.count("v1") == 1 and calls.count("v4") == calls.count(YARDSTICK) == 3
+    assert calls.count("v1") == 1 and calls.count("v4") == calls.count(BASELINE) == 3
     assert report.measured[Load(3, 1)]["v1"] == "failed: no"
 
 
@@ -302,7 +302,7 @@ def test_the_committed_results_are_whole_and_are_what_the_page_shows():
     assert (folder / "README.md").read_text() == run.INTRODUCTION + report.markdown()
     assert set(report.measured) == {*bench.LOADS, *(load for curve in bench.CURVES.values() for load in curve)}
     for load in bench.LOADS:
-        assert report.fit(load) == list(ENTRANTS)
+        assert report.fit(load) == list(TARGETS)
     for load in bench.CURVES["clients"] + bench.CURVES["in flight"]:
         assert set(bench.ON_CURVES) <= set(report.fit(load))
 
@@ -313,14 +313,14 @@ def test_the_committed_figures_can_be_drawn():
         left, right = plots.scaling(report, curve)
         for ax in (left, right):
             colours = {text.get_text().strip(): text.get_color() for text in ax.texts}
-            assert colours == {name: plots.ink(plots.hue(name)) for name in bench.ON_CURVES}
+            assert colours == {name: plots.readable_on_white(plots.colour_of(name)) for name in bench.ON_CURVES}
         assert left.get_xscale() == right.get_yscale() == "log"
-    ax = plots.times({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")
+    ax = plots.ratios({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")
     assert [patch.get_facecolor() for patch in ax.patches] == [
-        matplotlib.colors.to_rgba(colour) for colour in (plots.COLOURS["v4"], plots.QUIET, plots.COLOURS["v2"])
+        matplotlib.colors.to_rgba(colour) for colour in (plots.COLOURS["v4"], plots.MUTED, plots.COLOURS["v2"])
     ]
     assert [text.get_text().strip() for text in ax.texts] == ["6.30×", "1.10×", "0.50×"]
-    first, second = plots.parts({"v4": {"a": 1.0, "b": 2.0}, "Mine": {"a": 3.0}})
+    first, second = plots.breakdown({"v4": {"a": 1.0, "b": 2.0}, "Mine": {"a": 3.0}})
     assert second.get_title(loc="left") == "Mine: 3.0 µs" and len(second.patches) == 2
 
 
@@ -338,7 +338,7 @@ def test_the_command_measures_quickly_and_prints_one_json_document():
     assert answer.returncode == 0 and answer.stderr == ""
     data = json.loads(answer.stdout)
     rows = data["loads"][0]["entrants"]
-    assert list(rows) == [YARDSTICK, "v4"] and rows[YARDSTICK]["ratios"]["deliveries_per_second"] == 1
+    assert list(rows) == [BASELINE, "v4"] and rows[BASELINE]["ratios"]["deliveries_per_second"] == 1
     assert rows["v4"]["ratios"]["deliveries_per_second"] > 1 > rows["v4"]["ratios"]["cpu_us"]
     assert data["loads"][1]["entrants"]["v4"]["bytes_per_connection"] > 0
     assert time.monotonic() - start < 60
@@ -351,4 +351,4 @@ def test_a_room_that_does_not_exist_is_one_line_and_exit_code_2():
 
 
 def test_there_is_an_entrant_for_what_the_chapters_are_about():
-    assert {"v1", "v3.1", "v4"} <= set(ENTRANTS) & set(rooms.VERSIONS)
+    assert {"v1", "v3.1", "v4"} <= set(TARGETS) & set(rooms.VERSIONS)

@@ -402,19 +402,19 @@ class Visit:
 
     def __init__(self, lock, kind):
         self.inside = False
-        self.leaving = asyncio.Event()
+        self.unregister = asyncio.Event()
         self.task = asyncio.create_task(self.stay(lock.read() if kind == "read" else lock.write()))
 
     async def stay(self, section):
         async with section:
             self.inside = True
             try:
-                await self.leaving.wait()
+                await self.unregister.wait()
             finally:
                 self.inside = False
 
     async def leave(self):
-        self.leaving.set()
+        self.unregister.set()
         await self.task
         await settle()
 

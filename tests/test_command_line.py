@@ -17,7 +17,18 @@ import pytest
 
 from chatroom_lib import run, serve
 from tests.helpers import (
-    A_MOMENT, AT_MOST, TWO_SECONDS, close_code, flooding, frozen, heard, hears, is_alive, joining, said, until,
+    A_MOMENT,
+    AT_MOST,
+    TWO_SECONDS,
+    close_code,
+    flooding,
+    frozen,
+    heard,
+    hears,
+    is_alive,
+    joining,
+    said,
+    until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.real

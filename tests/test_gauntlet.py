@@ -16,11 +16,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Scenario, check, compare, frozen, listener, rooms, simulate, talker
-from chatroom_lib.reference_rooms import CONTESTANTS
-from chatroom_lib.runtime.console import cores
 from chatroom_lib.checker.guarantees import GUARANTEES, judge
-from chatroom_lib.rooms import v1, v3
 from chatroom_lib.checker.scenarios import SCENARIOS
+from chatroom_lib.reference_rooms import REFERENCE_ROOMS
+from chatroom_lib.rooms import v1, v3
+from chatroom_lib.runtime.console import usable_cores
 from tests.helpers import is_alive
 
 two = {"two": Scenario([talker("Ann", says=3), listener("Bob")], duration=30)}
@@ -46,15 +46,15 @@ BROKEN = {
     "FastAPIManager": {
         *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "recovery", "rate-limit"),
     },
-    "LibraryBroadcast": {"bounded-memory", "rate-limit"},
+    "WebsocketsBroadcast": {"bounded-memory", "rate-limit"},
     "UnboundedQueues": {"bounded-memory", "rate-limit"},
-    "EvictingHub": {"rate-limit"},
+    "GorillaHub": {"rate-limit"},
 }
 
 
-@pytest.mark.parametrize("room", [*rooms.VERSIONS, *CONTESTANTS])
+@pytest.mark.parametrize("room", [*rooms.VERSIONS, *REFERENCE_ROOMS])
 def test_every_room_breaks_what_its_docstring_says_and_nothing_else(room, v1_1):
-    card = v1_1 if room == "v1.1" else quiet(CONTESTANTS.get(room, room), seeds=8)
+    card = v1_1 if room == "v1.1" else quiet(REFERENCE_ROOMS.get(room, room), seeds=8)
     assert set(card.broken) == BROKEN[room]
     assert card.untested == [] and set(card.kept) == {*GUARANTEES} - BROKEN[room] and card.failed == {}
 
@@ -62,7 +62,7 @@ def test_every_room_breaks_what_its_docstring_says_and_nothing_else(room, v1_1):
 def test_each_scenario_is_as_long_as_it_needs_to_be():
     for name, scenario in SCENARIOS.items():
         for room in ("v2", "v3.1"):  # the slowest of all, and one in which nobody waits
-            assert simulate(room, scenario, seed=1).ending == "at rest", (room, name)
+            assert simulate(room, scenario, seed=1).ending == "quiescent", (room, name)
 
 
 # ---------------------------------------------------------------- the same seeds, the same scorecard
@@ -349,7 +349,7 @@ class NeverRests(Simple):
             await asyncio.sleep(0)
 
 
-class NeverYields(Simple):
+class BlocksTheEventLoop(Simple):
     async def pass_on(self, frame):
         while True:
             pass
@@ -407,8 +407,8 @@ JUDGED = {
     Exits: "SystemExit: 3",
     Interrupts: "KeyboardInterrupt",
     NeverStarts: "the room does not start: NeverStarts.__aenter__ does not return",
-    NeverRests: "the room never rests",
-    NeverYields: "the room does not give up its turn: NeverYields.pass_on, line",
+    NeverRests: "the room never becomes quiescent",
+    BlocksTheEventLoop: "the room does not give up its turn: BlocksTheEventLoop.pass_on, line",
     SleepsForReal: "the room does not give up its turn: SleepsForReal.pass_on, line",
     NeverEndsItsOwnMaking: "the room does not give up its turn: NeverEndsItsOwnMaking.__init__, line",
     CannotBeStopped: "the room does not give up its turn: CannotBeStopped.pass_on, line",
@@ -428,7 +428,7 @@ def test_a_room_that_does_its_worst_is_judged(room):
 
 
 def test_a_run_that_hears_no_signal_is_ended_with_its_process(monkeypatch):
-    monkeypatch.setattr("chatroom_lib.worker.LONGEST_RUN", 3.0)
+    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)
 
     class Deep(Simple):
         async def pass_on(self, frame):
@@ -483,7 +483,7 @@ def test_a_room_may_print_and_leave_threads_and_processes_behind(capfd, tmp_path
 
 
 def test_no_process_is_left_behind_when_a_check_is_interrupted(monkeypatch):
-    from chatroom_lib import gauntlet, worker
+    from chatroom_lib.checker import worker
 
     started = []
     start = worker.Worker.start
@@ -498,7 +498,7 @@ def test_no_process_is_left_behind_when_a_check_is_interrupted(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(worker.Worker, "start", noted_start)
-    monkeypatch.setattr(gauntlet, "wait", interrupted)
+    monkeypatch.setattr("chatroom_lib.checker.check.wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         quiet("v1", seeds=1000)
     assert not any(is_alive(pid) for pid in started)
@@ -514,10 +514,10 @@ def test_a_room_may_be_a_version_a_class_a_function_a_partial_or_a_file(tmp_path
     makers = {
         "v3": "v3",
         "Room": type("Room", (v3.Room,), {}),
-        "v3.1": lambda: rooms.get("v3.1")(outbox_size=small),
-        "v3.2": partial(rooms.get("v3.2"), outbox_size=2),
+        "v3.1": lambda: rooms.resolve("v3.1")(outbox_size=small),
+        "v3.2": partial(rooms.resolve("v3.2"), outbox_size=2),
         path: path,
-        "SetRoom": rooms.get(path),
+        "SetRoom": rooms.resolve(path),
     }
     for name, maker in makers.items():
         card = quiet(maker, seeds=1, scenarios=two)
@@ -560,7 +560,7 @@ def test_nothing_to_do_is_an_error(wrong):
 
 
 def test_it_uses_the_cores_that_it_may_use():
-    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
 def test_it_works_in_a_cell_and_shows_how_far_it_is_and_nothing_of_it_remains(tmp_path):

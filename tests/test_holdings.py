@@ -77,7 +77,7 @@ def test_what_is_loaded_is_not_held():
 def test_a_run_in_which_somebody_does_not_read_is_weighed():
     people = [talker("Ann", says=60, every=0.1, size=2000), listener("Cy"), frozen("Bob")]
     trace = simulate("v1.1", Scenario(people, duration=60))
-    last = trace.holdings[-1]
+    last = trace.memory[-1]
     assert last.accepted == 60 and last.time == trace.duration
     assert last.texts > 50 and last.tasks > 50 and last.buffered >= 2000
-    assert not simulate("v1.1", Scenario(people[:2])).holdings
+    assert not simulate("v1.1", Scenario(people[:2])).memory

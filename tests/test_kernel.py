@@ -45,13 +45,13 @@ card = check("v1.1", 10, progress=False)
 deaf = socket.create_server(("127.0.0.1", 0))  # who calls here gets no answer
 lost = ChatPanel(f"ws://127.0.0.1:{deaf.getsockname()[1]}/chatroom", "Lou")
 
-class Greedy(rooms.get("v1")):
+class Greedy(rooms.resolve("v1")):
     async def handle(self, connection):
         async for _ in connection:
             while True:
                 pass
 
-class Sleepy(rooms.get("v1")):
+class Sleepy(rooms.resolve("v1")):
     async def handle(self, connection):
         async for _ in connection:
             time.sleep(2)

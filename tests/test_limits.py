@@ -8,12 +8,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from chatroom_lib import Scenario, decode, flooder, limits, plots, rooms, show, simulate, talker, typist
+from chatroom_lib import Scenario, decode, flooder, plots, rate_limits, rooms, show, simulate, talker, typist
 
 EACH = pytest.mark.parametrize(
-    "limiter", [limits.BelowZero, limits.WholeSeconds, limits.FixedInterval, limits.TokenBucket]
+    "limiter", [rate_limits.BelowZero, rate_limits.WholeSeconds, rate_limits.FixedInterval, rate_limits.TokenBucket]
 )
-REAL = [limits.WholeSeconds, limits.FixedInterval, limits.TokenBucket]
+REAL = [rate_limits.WholeSeconds, rate_limits.FixedInterval, rate_limits.TokenBucket]
 
 
 def passes(limiter, times) -> list[float]:
@@ -32,7 +32,7 @@ def test_the_first_message_passes_whenever_it_comes(limiter):
 
 
 def test_below_zero_refuses_nothing():
-    assert len(passes(limits.BelowZero(), flood(10))) == 1000
+    assert len(passes(rate_limits.BelowZero(), flood(10))) == 1000
 
 
 @pytest.mark.parametrize("limiter", REAL)
@@ -50,30 +50,30 @@ def test_whoever_waits_as_long_as_told_passes(limiter):
 
 
 def test_a_refused_message_costs_nothing():
-    patient, pushy = limits.FixedInterval(), limits.FixedInterval()
+    patient, pushy = rate_limits.FixedInterval(), rate_limits.FixedInterval()
     assert passes(patient, [0, 1.5]) == [0, 1.5]
     assert passes(pushy, [0, 0.5, 0.9, 1.5]) == [0, 1.5]
-    bucket = limits.TokenBucket(burst=1)
+    bucket = rate_limits.TokenBucket(burst=1)
     assert passes(bucket, [0, 0.3, 0.6, 0.9, 1.01]) == [0, 1.01]
 
 
 def test_whole_seconds_pass_two_messages_around_the_strike_of_the_clock():
-    assert passes(limits.WholeSeconds(), [0.9990, 1.0005, 1.9, 2.0]) == [0.9990, 1.0005, 2.0]
+    assert passes(rate_limits.WholeSeconds(), [0.9990, 1.0005, 1.9, 2.0]) == [0.9990, 1.0005, 2.0]
 
 
 def test_a_fixed_interval_keeps_its_distance():
-    times = passes(limits.FixedInterval(limit=4), flood(5))
+    times = passes(rate_limits.FixedInterval(limit=4), flood(5))
     assert all(later - earlier >= 0.25 - 1e-9 for earlier, later in zip(times, times[1:]))
 
 
 def test_a_token_bucket_allows_a_burst_after_a_silence_and_no_more():
-    bucket = limits.TokenBucket(limit=2, burst=3)
+    bucket = rate_limits.TokenBucket(limit=2, burst=3)
     assert len(passes(bucket, flood(0.4))) == 3
     assert len(passes(bucket, flood(0.4, start=1000))) == 3  # a long silence fills the bucket, and not more than that
     assert len(passes(bucket, flood(10, start=1000.4))) == 20
 
 
-@pytest.mark.parametrize("limiter", [limits.FixedInterval, limits.TokenBucket])
+@pytest.mark.parametrize("limiter", [rate_limits.FixedInterval, rate_limits.TokenBucket])
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
 def test_a_limit_that_is_none_is_one_clear_line(limiter, limit):
     with pytest.raises(ValueError, match="a limit must be more than 0 messages a second"):
@@ -101,7 +101,7 @@ def test_times_given_one_by_one_go_before_a_steady_pace():
         typist("Ann", "hi", speed=0)
 
 
-class Limited(rooms.get("v3.2")):
+class Limited(rooms.resolve("v3.2")):
     def __init__(self, limiter):
         super().__init__()
         self.limiter = limiter
@@ -112,8 +112,8 @@ class Limited(rooms.get("v3.2")):
             if wait := limiter.wait(clock()):
                 self.refuse(client, decode(frame), wait)
             else:
-                await self.saying.put(decode(frame))
-        await self.leaving.put(client)
+                await self.incoming.put(decode(frame))
+        await self.unregister.put(client)
 
 
 def test_only_the_token_bucket_stops_a_flood_and_lets_people_type():
@@ -122,14 +122,14 @@ def test_only_the_token_bucket_stops_a_flood_and_lets_people_type():
     def refused(limiter, who) -> int:
         return len(simulate(lambda: Limited(limiter), Scenario([who], duration=60)).of("refused"))
 
-    assert refused(limits.BelowZero, flo) == 0
-    assert refused(limits.FixedInterval, flo) > 80 and refused(limits.FixedInterval, pat) > 0
-    assert refused(limits.TokenBucket, flo) > 80 and refused(limits.TokenBucket, pat) == 0
+    assert refused(rate_limits.BelowZero, flo) == 0
+    assert refused(rate_limits.FixedInterval, flo) > 80 and refused(rate_limits.FixedInterval, pat) > 0
+    assert refused(rate_limits.TokenBucket, flo) > 80 and refused(rate_limits.TokenBucket, pat) == 0
 
 
 def test_v3_2_does_as_the_fixed_interval_does():
     flo = Scenario([flooder("Flo", says=100, every=0.1)], duration=60)
-    own, limited = simulate("v3.2", flo, seed=3), simulate(lambda: Limited(limits.FixedInterval), flo, seed=3)
+    own, limited = simulate("v3.2", flo, seed=3), simulate(lambda: Limited(rate_limits.FixedInterval), flo, seed=3)
     assert own.heard("Flo") == limited.heard("Flo") and own.of("refused")
 
 
@@ -144,5 +144,5 @@ def test_passed_shows_a_dot_or_a_cross_for_each_message():
 
 
 def test_the_code_of_classes_can_be_shown_as_that_of_rooms():
-    text = repr(show.source(limits.BelowZero, limits.TokenBucket))
+    text = repr(show.source(rate_limits.BelowZero, rate_limits.TokenBucket))
     assert text.startswith("class BelowZero") and "class TokenBucket" in text and "class FixedInterval" not in text

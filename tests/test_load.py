@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import os
-import random
 import signal
 import socket
 import threading
@@ -15,10 +14,11 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from chatroom_lib import background, load
-from chatroom_lib.clients.load import Latencies, Load, LoadError, Result
+from chatroom_lib.clients import load
+from chatroom_lib.clients.load import Load, LoadError, Result
 from chatroom_lib.message import Message, encode
 from chatroom_lib.rooms import v1, v3_1, v3_2
+from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.server.serving import serve, stop_all
 
 pytestmark = pytest.mark.real
@@ -30,7 +30,7 @@ SMALL = 4096  # bytes in each buffer of a server, so that a client that does not
 @pytest.fixture(autouse=True)
 def servers_stop():
     yield
-    background.run(stop_all(), timeout=AT_MOST)
+    run(stop_all(), timeout=AT_MOST)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +46,11 @@ def patient(monkeypatch):
 
 
 def served(room, **options):
-    return background.run(serve(room, **options), timeout=AT_MOST)
+    return run(serve(room, **options), timeout=AT_MOST)
 
 
 def loaded(server, clients=4, every=0.01, seconds=0.4, **options) -> Result:
-    return load.run(server.url, clients, every, seconds, progress=False, **options)
+    return load.run_load(server.url, clients, every, seconds, progress=False, **options)
 
 
 def until(condition):
@@ -68,10 +68,10 @@ class Recorder(v3_1.Room):
         self.frames = []
         self.speakers = Counter()
 
-    async def broadcast(self, message):
+    def broadcast(self, message):
         self.speakers[message.token] += 1
         self.frames.append(message)
-        await super().broadcast(message)
+        super().broadcast(message)
 
 
 class OneByOne:
@@ -122,9 +122,9 @@ def test_a_room_with_a_rate_limit_refuses(patient):
 
 def test_what_a_room_swallows_is_lost():
     class Swallowing(v3_1.Room):
-        async def broadcast(self, message):
+        def broadcast(self, message):
             if message.token != "load-0":
-                await super().broadcast(message)
+                super().broadcast(message)
 
     result = loaded(served(Swallowing()))
     assert (result.sent, result.expected) == (40, 160)
@@ -189,7 +189,7 @@ def test_latency_counts_from_the_moment_a_message_was_due():
 
     talk = Load("", clients=1, every=0.001, seconds=0.01, deaf=False)
     asyncio.run(speak())
-    assert talk.latencies.kept[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
+    assert talk.latencies[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
 
 
 # ---------------------------------------------------------------- servers that misbehave
@@ -253,7 +253,7 @@ def test_a_server_that_stops_midway_loses_all_connections():
             await asyncio.sleep(0.01)
         await server.stop()
 
-    stopped = asyncio.run_coroutine_threadsafe(stop_midway(), background.background_loop())
+    stopped = asyncio.run_coroutine_threadsafe(stop_midway(), background_loop())
     result = loaded(server, seconds=1.5)
     stopped.result(AT_MOST)
     assert result.lost_connections == 4
@@ -264,8 +264,8 @@ def test_a_server_that_stops_midway_loses_all_connections():
 
 def test_one_client_that_is_thrown_out_is_one_lost_connection():
     class Bouncer(v3_1.Room):
-        async def broadcast(self, message):
-            await super().broadcast(message)
+        def broadcast(self, message):
+            super().broadcast(message)
             if message.token == "load-1":
                 self.clients[1].connection.transport.abort()
 
@@ -280,7 +280,7 @@ def test_one_client_that_is_thrown_out_is_one_lost_connection():
 
 def problem(url, **options) -> str:
     with pytest.raises(LoadError) as caught:
-        load.run(url, **{"seconds": 0.1, "progress": False, **options})
+        load.run_load(url, **{"seconds": 0.1, "progress": False, **options})
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -422,33 +422,14 @@ def test_a_result_is_json():
 def test_nothing_is_drawn_unless_for_a_terminal(progress, monkeypatch, capfd):
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
-    load.run(served("v1").url, clients=1, every=0.01, seconds=0.1, progress=progress)
+    load.run_load(served("v1").url, clients=1, every=0.01, seconds=0.1, progress=progress)
     assert capfd.readouterr() == ("", "")
 
 
 def test_progress_is_drawn_on_a_terminal(monkeypatch, capfd):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes anything for a terminal
     monkeypatch.setenv("TERM", "xterm")
-    load.run(served("v1").url, clients=1, every=0.01, seconds=0.1)
+    load.run_load(served("v1").url, clients=1, every=0.01, seconds=0.1)
     out, err = capfd.readouterr()
     assert out == ""
     assert "1 clients talk" in err
-
-
-# ---------------------------------------------------------------- latencies
-
-
-def test_percentiles_are_latencies_that_were_measured():
-    latencies = Latencies()
-    assert latencies.percentiles_ms(50, 99) == [None, None]
-    for number in random.Random(1).sample(range(1, 201), 200):
-        latencies.add(number / 1000)
-    assert latencies.percentiles_ms(0.5, 50, 99, 100) == [1, 100, 198, 200]
-
-
-def test_a_long_run_keeps_a_sample():
-    latencies = Latencies(size=1000)
-    for number in range(20_000):
-        latencies.add(number / 1000)
-    assert (latencies.count, len(latencies.kept)) == (20_000, 1000)
-    assert latencies.percentiles_ms(50)[0] == pytest.approx(10_000, rel=0.15)  # the seed is fixed, and so is this

@@ -12,14 +12,22 @@ from nbclient import NotebookClient
 from websockets.asyncio.server import serve as serve_anything
 
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
-from chatroom_lib.runtime.background import background_loop, hand_over
 from chatroom_lib.clients.player import reset
 from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH
-from chatroom_lib.notebook.chat_session import LINES, NotJoined
 from chatroom_lib.notebook.chat_panel import _panels
+from chatroom_lib.notebook.chat_session import LINES, NotJoined
 from chatroom_lib.rooms import v1, v3, v3_2
+from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
-    A_MOMENT, AT_MOST, assert_nothing_was_printed, every_version, hears, in_a_loop, joining, said, until,
+    A_MOMENT,
+    AT_MOST,
+    assert_nothing_was_printed,
+    every_version,
+    hears,
+    in_a_loop,
+    joining,
+    said,
+    until,
 )  # fmt: skip
 
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -183,7 +191,7 @@ async def test_the_coroutines_work_on_the_background_loop_too():
         await bob.leave()
         return await bob.join()
 
-    assert await hand_over(there())
+    assert await submit(there())
 
 
 @in_a_loop
@@ -191,7 +199,7 @@ async def test_what_was_not_heard_is_named():
     alice = ChatPanel(await serve("v1"), "Alice")
     with pytest.raises(TimeoutError, match="Alice has not heard 'hello' within 0.05 s"):
         await alice.heard("hello", timeout=0.05)
-    assert alice.guest.listeners == []
+    assert alice.session.listeners == []
 
 
 @in_a_loop
@@ -354,7 +362,7 @@ async def test_a_reset_is_told():
     async def cut():
         reset(server.room.members()[0])
 
-    await hand_over(cut())
+    await submit(cut())
     await is_drawn(alice, "Connection lost: it broke off. See if the server runs, then join again.")
 
 
@@ -362,7 +370,7 @@ async def test_a_reset_is_told():
 async def test_leaving_while_joining_ends_it():
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and says nothing
         alice = ChatPanel(f"ws://127.0.0.1:{silent.getsockname()[1]}/", "Alice")
-        await until(lambda: alice.guest.visit)
+        await until(lambda: alice.session.visit)
         assert alice.state == "joining" and not alice.leave_button.disabled
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
@@ -374,7 +382,7 @@ async def test_leaving_while_joining_ends_it():
 
 @in_a_loop
 async def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr("chatroom_lib.guest.CONNECTING", 0.1)
+    monkeypatch.setattr("chatroom_lib.notebook.chat_session.CONNECTING", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         alice = ChatPanel(f"ws://127.0.0.1:{silent.getsockname()[1]}/", "Alice")
         assert not await alice.join()
@@ -483,7 +491,7 @@ async def test_a_room_whose_members_are_broken_can_be_chatted_in(room, people):
     alice = ChatPanel(server, "Alice")
     await alice.say("hello")
     await alice.heard("hello")
-    assert alice.guest.people == people
+    assert alice.session.people == people
     await alice.leave()
     server.room.members = lambda: []
 
@@ -508,7 +516,7 @@ async def test_the_people_are_counted_and_named():
     alice, bob = await joined(server, "Alice", "Bob")
     await is_drawn(alice, "You have joined as Alice. 2 people are in the room.")
     async with joining(server.url):
-        await until(lambda: alice.guest.people == 3 and alice.lines[-1] == "Somebody has joined.")
+        await until(lambda: alice.session.people == 3 and alice.lines[-1] == "Somebody has joined.")
     await until(lambda: alice.lines[-1] == "Somebody has left.")
     await bob.leave()
     await until(lambda: alice.lines[-1] == "Bob has left.")
@@ -521,7 +529,7 @@ async def test_in_v1_those_who_left_are_counted_on():
     alice, bob = await joined(await serve("v1"), "Alice", "Bob")
     await bob.leave()
     await bob.join()
-    await until(lambda: alice.guest.people == 3)
+    await until(lambda: alice.session.people == 3)
     assert "Bob has left." not in alice.lines
 
 
@@ -550,10 +558,10 @@ async def test_a_flood_is_drawn_now_and_then_and_in_the_end():
 
     async def flood():
         for number in range(5000):
-            alice.guest.receive(said(f"message {number}", token="Ann"))
+            alice.session.receive(said(f"message {number}", token="Ann"))
             await asyncio.sleep(0)
 
-    await hand_over(flood())
+    await submit(flood())
     await is_drawn(alice, "message 4999<")
     assert len(drawings) < 500
     assert len(alice.lines) == LINES and alice.lines[0] == f"Ann: message {5000 - LINES}"
@@ -633,7 +641,7 @@ async def test_leaving_before_the_visit_has_begun_is_leaving():
         await alice.leave()
         return await joining_again
 
-    assert not await hand_over(at_once())
+    assert not await submit(at_once())
     assert alice.state == "left" and await alice.join()
 
 

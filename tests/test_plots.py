@@ -7,27 +7,28 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from chatroom_lib import plots
+from chatroom_lib.plots.style import luminance
 
-COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "quiet": plots.QUIET, "alarm": plots.ALARM}
+COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "quiet": plots.MUTED, "alarm": plots.ALARM}
 WHITE = np.ones(3)
 
 
 def contrast(one, other) -> float:
     """WCAG 2.2's contrast ratio, 1 to 21."""
-    dark, bright = sorted(plots.luminance(np.array(to_rgb(colour))) for colour in (one, other))
+    dark, bright = sorted(luminance(np.array(to_rgb(colour))) for colour in (one, other))
     return (bright + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
 def test_words_can_be_read_and_lines_be_seen(colour):
-    assert contrast(plots.ink(colour), WHITE) > 4.45  # after rounding
+    assert contrast(plots.readable_on_white(colour), WHITE) > 4.45  # after rounding
     assert contrast(colour, WHITE) > 2.5
     if contrast(colour, WHITE) > 4.5:
-        assert plots.ink(colour) == colour.lower()
+        assert plots.readable_on_white(colour) == colour.lower()
 
 
 def test_alarm_is_told_from_quiet_by_its_brightness():
-    assert contrast(plots.ALARM, plots.QUIET) > 2.5
+    assert contrast(plots.ALARM, plots.MUTED) > 2.5
 
 
 @pytest.mark.parametrize("log", [True, False])

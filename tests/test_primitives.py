@@ -11,9 +11,9 @@ from chatroom_lib import Scenario, frozen, late_joiner, listener, rooms, simulat
 from chatroom_lib.channels import Channel, RWLock
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.instrumentation.primitives import observe
+from chatroom_lib.instrumentation.tasks import visitor
 from chatroom_lib.rooms import v1, v2, v2_rw, v3
 from chatroom_lib.runs.simulation import SimulationLoop
-from chatroom_lib.instrumentation.tasks import visitor
 from chatroom_lib.trace import Event, Trace, Use
 
 meeting = Scenario([talker("Ann", says=5), talker("Bob", says=5, every=0.07), listener("Cy")], duration=60)
@@ -75,7 +75,7 @@ def test_a_lock_notes_who_asked_who_waited_and_who_had_it(kind):
     trace = watch(lock, *visits)
     assert times(trace) == [("Ann", 1, 1, 4), ("Bob", 2, 4, 7), ("Cy", 9, 9, 12)]
     assert trace.depth("it") == [(0, 0), (2, 1), (4, 0)]
-    assert not lock.usage.line and not lock.usage.holders
+    assert not lock.usage.waiters and not lock.usage.holders
 
 
 @exclusive_lock
@@ -85,7 +85,7 @@ def test_who_gives_up_waiting_leaves_the_line_and_never_had_the_lock(kind):
     assert times(trace) == [("Ann", 1, 1, 6), ("Bob", 2, None, None), ("Cy", 2.5, 6, 7)]
     assert [use.given_up for use in trace.uses] == [None, 3, None]
     assert trace.depth("it") == [(0, 0), (2, 1), (2.5, 2), (3, 1), (6, 0)]
-    assert not lock.usage.line and not lock.usage.holders
+    assert not lock.usage.waiters and not lock.usage.holders
 
 
 def test_a_lock_let_go_whose_next_holder_has_not_run_yet_is_not_free():
@@ -165,7 +165,7 @@ def test_who_is_cancelled_at_a_full_or_an_empty_queue_has_given_up():
     assert [(use.who, use.how, use.got, use.given_up) for use in trace.uses] == [
         ("Ann", "get", None, 2), ("Bob", "put", 3, None), ("Cy", "put", None, 5),
     ]  # fmt: skip
-    assert trace.depth("it") == [(0, 0), (3, 1)] and not queue.usage.line
+    assert trace.depth("it") == [(0, 0), (3, 1)] and not queue.usage.waiters
 
 
 def test_depth_follows_those_who_do_not_wait_and_a_full_or_empty_queue_leaves_it_alone():
@@ -274,7 +274,7 @@ def test_a_use_names_the_visitor_and_the_rooms_function():
     }  # fmt: skip
     assert ("lock", "write", "Cy", "Room.handle") in used("v2-rw")
     assert used("v3", Scenario([talker("Ann", says=1)], duration=5)) == {
-        ("joining", "put", "Ann", "Room.handle"), ("saying", "put", "Ann", "Room.read"),
+        ("register", "put", "Ann", "Room.handle"), ("incoming", "put", "Ann", "Room.read"),
         ("Ann's outbox", "put", None, "Room.broadcast"), ("Ann's outbox", "get", "Ann", "Room.write"),
     }  # fmt: skip
 
@@ -348,8 +348,7 @@ def test_a_task_that_runs_no_function_of_the_rooms_has_none():
 @pytest.mark.parametrize("scenario", [meeting, frozen_dies], ids=["meeting", "frozen_dies"])
 def test_a_room_runs_the_same_observed_or_not(room, scenario, monkeypatch):
     observed = [simulate(room, scenario, seed) for seed in range(4)]
-    for module in ("observe", "server"):
-        monkeypatch.setattr(f"chatroom_lib.{module}.observe_all", lambda room, trace: None)
+    monkeypatch.setattr("chatroom_lib.instrumentation.primitives.observe", lambda *_: None)
     alone = [simulate(room, scenario, seed) for seed in range(4)]
     assert [trace.digest() for trace in observed] == [trace.digest() for trace in alone]
     assert room in ("v1", "v1.1", "v4") or all(trace.uses for trace in observed)
@@ -419,7 +418,7 @@ def said(*times: float) -> list[tuple]:
 def test_missed_is_what_was_said_while_somebody_was_there_and_was_not_heard(more, missed):
     trace = trace_of(*IN, *said(1, 2, 3), *more)
     assert trace.missed() == {"Ann": [], "Bob": missed}
-    assert trace.owed() == ({"Bob": missed} if missed and "Bob" not in trace.gone() else {})
+    assert trace.undelivered() == ({"Bob": missed} if missed and "Bob" not in trace.gone() else {})
 
 
 def test_a_late_joiner_misses_what_is_said_from_its_entry_on_or_if_it_never_gets_in_from_its_coming():

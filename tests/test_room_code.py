@@ -14,7 +14,7 @@ from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.rooms import VERSIONS
 
 PACKAGE = Path(chatroom_lib.__file__).parent
-ROOMS = [path for folder in ("rooms", "contestants") for path in (PACKAGE / folder).glob("*.py")]
+ROOMS = [path for folder in ("rooms", "reference_rooms") for path in (PACKAGE / folder).glob("*.py")]
 
 
 def code_of(function) -> str:

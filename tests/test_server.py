@@ -15,12 +15,26 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import Server, ServerError, run, serve, stop_all
-from chatroom_lib.runtime.background import hand_over
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import RoomError, v1, v3
+from chatroom_lib.runtime.background import submit
 from tests.helpers import (
-    A_MOMENT, AT_MOST, PROMPT, TWO_SECONDS, assert_nothing_was_printed, close_code, every_version, flooding, frozen,
-    heard, hears, in_a_loop, joining, said, silence, until,
+    A_MOMENT,
+    AT_MOST,
+    PROMPT,
+    TWO_SECONDS,
+    assert_nothing_was_printed,
+    close_code,
+    every_version,
+    flooding,
+    frozen,
+    heard,
+    hears,
+    in_a_loop,
+    joining,
+    said,
+    silence,
+    until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.real
@@ -634,7 +648,7 @@ class Work:
 @in_a_loop
 async def test_interrupting_a_cell_cancels_what_it_awaits():
     work = Work()
-    cell = asyncio.ensure_future(hand_over(work()))
+    cell = asyncio.ensure_future(submit(work()))
     await until(lambda: work.started)
     cell.cancel()
     await until(lambda: work.cancelled)
@@ -659,10 +673,10 @@ def test_run_on_the_background_thread_says_so_and_does_not_hang():
 @in_a_loop
 async def test_hand_over_works_on_the_background_thread_too():
     async def threads():
-        return threading.current_thread(), await hand_over(current())
+        return threading.current_thread(), await submit(current())
 
     async def current():
         return threading.current_thread()
 
-    outer, inner = await hand_over(threads())
+    outer, inner = await submit(threads())
     assert outer is inner is not threading.main_thread()

@@ -11,7 +11,17 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import (
-    Scenario, decode, encode, flooder, frozen, leaving, listener, rooms, simulate, talker, vanishing,
+    Scenario,
+    decode,
+    encode,
+    flooder,
+    frozen,
+    leaving,
+    listener,
+    rooms,
+    simulate,
+    talker,
+    vanishing,
 )  # fmt: skip
 from chatroom_lib.rooms import v1_1, v3
 from chatroom_lib.runs.simulation import SimulationLoop
@@ -75,7 +85,7 @@ class SetRoom(v1_1.Room):
 
 def test_a_run_at_rest_ends_early_and_costs_no_time():
     trace = simulate("v2", Scenario([talker("Ann", says=3), listener("Bob")], duration=10_000))
-    assert trace.ending == "at rest" and 6 < trace.duration < 30
+    assert trace.ending == "quiescent" and 6 < trace.duration < 30
     assert not trace.stuck
 
 
@@ -93,12 +103,12 @@ def test_a_room_that_never_rests_is_ended(monkeypatch):
             while True:
                 await asyncio.sleep(self.pause)
 
-    assert simulate(Restless, Scenario([listener("Ann")])).ending == "never rests"
+    assert simulate(Restless, Scenario([listener("Ann")])).ending == "livelocked"
     assert simulate(Restless, Scenario([listener("Ann")])).duration < 1  # in it, no time passes
-    monkeypatch.setattr("chatroom_lib.simulation.MOST_TURNS", 2000)
+    monkeypatch.setattr("chatroom_lib.runs.event_loop.MAX_ITERATIONS", 2000)
     monkeypatch.setattr(Restless, "pause", 0.001)
     trace = simulate(Restless, Scenario([listener("Ann")], duration=1000))
-    assert trace.ending == "never rests" and 0.5 < trace.duration < 3
+    assert trace.ending == "livelocked" and 0.5 < trace.duration < 3
 
 
 def test_a_frozen_client_alone_does_not_make_a_room_stuck():
@@ -148,7 +158,7 @@ def test_a_room_that_exits_ends_its_own_visit_and_nothing_else():
     people = [talker("Ann", says=1), talker("Bob", says=3), listener("Cy")]
     trace = simulate(Exits, Scenario(people, duration=30))
     assert [str(error) for error in trace.errors] == ["enough"]
-    assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "at rest"
+    assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "quiescent"
 
 
 @pytest.mark.parametrize("members", [lambda: ["Ann"], lambda: 1 / 0, lambda: None])

@@ -8,9 +8,9 @@ import pytest
 
 from chatroom_lib import Scenario, frozen, late_joiner, leaving, listener, plots, rooms, simulate, talker
 from chatroom_lib.clients.scenario import Client
-from chatroom_lib.reference_rooms import LibraryBroadcast
-from chatroom_lib.trace.space_time import Story, Way
+from chatroom_lib.reference_rooms import WebsocketsBroadcast
 from chatroom_lib.trace import Event, Trace
+from chatroom_lib.trace.space_time import MessagePath, SpaceTimeDiagram
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +19,10 @@ def close_figures():
     plt.close("all")
 
 
-def story_of(*events) -> Story:
+def story_of(*events) -> SpaceTimeDiagram:
     people = tuple(Client(name, joins=0) for name in ("Ann", "Bob"))
     come = [Event(0, "entered", name) for name in ("Ann", "Bob")]
-    return Story(Trace("v1", people, seed=0, events=come + [Event(*event) for event in events], duration=99))
+    return SpaceTimeDiagram(Trace("v1", people, seed=0, events=come + [Event(*event) for event in events], duration=99))
 
 
 def test_a_message_goes_to_the_room_and_from_there_to_everybody():
@@ -31,8 +31,8 @@ def test_a_message_goes_to_the_room_and_from_there_to_everybody():
         (70, "sending", "Ann", "Ann 1"), (71, "heard", "Bob", "Ann 1"), (72, "heard", "Ann", "Ann 1"),
     )  # fmt: skip
     assert story.moments == [1, 5, 70, 71, 72]
-    assert story.spoken == [Way("Ann", "Ann 1", 0, 1)]
-    assert story.passed_on == [Way("Bob", "Ann 1", 1, 3), Way("Ann", "Ann 1", 2, 4)]  # in the order of being sent
+    assert story.spoken == [MessagePath("Ann", "Ann 1", 0, 1)]
+    assert story.passed_on == [MessagePath("Bob", "Ann 1", 1, 3), MessagePath("Ann", "Ann 1", 2, 4)]  # in the order of being sent
     assert story.withheld == [] and story.overtaken == []
 
 
@@ -41,9 +41,9 @@ def test_what_does_not_arrive_has_no_end():
         (1, "said", "Ann", "Ann 1"), (2, "accepted", "Ann", "Ann 1"), (2, "sending", "Bob", "Ann 1"),
         (3, "said", "Ann", "Ann 2"),
     )  # fmt: skip
-    assert story.spoken[1] == Way("Ann", "Ann 2", 2, None)  # the room never reads it
-    assert story.passed_on == [Way("Bob", "Ann 1", 1, None)]
-    assert story.withheld == [Way("Ann", "Ann 1", 1)]  # in the pool, and never sent to
+    assert story.spoken[1] == MessagePath("Ann", "Ann 2", 2, None)  # the room never reads it
+    assert story.passed_on == [MessagePath("Bob", "Ann 1", 1, None)]
+    assert story.withheld == [MessagePath("Ann", "Ann 1", 1)]  # in the pool, and never sent to
 
 
 def test_a_refusal_or_an_absence_withholds_nothing():
@@ -67,10 +67,10 @@ def full_house(duration: float = 5) -> Scenario:
     return Scenario([*talkers, *others], duration)
 
 
-@pytest.mark.parametrize("room", [*rooms.VERSIONS, LibraryBroadcast])
+@pytest.mark.parametrize("room", [*rooms.VERSIONS, WebsocketsBroadcast])
 def test_six_people_and_twenty_messages_fit_into_a_picture(room):
     trace = simulate(room, full_house(60), seed=1)
-    story, ax = Story(trace), plots.space_time(trace)
+    story, ax = SpaceTimeDiagram(trace), plots.space_time(trace)
     arrived = [way for way in [*story.spoken, *story.passed_on] if way.stop is not None]
     assert len(arrived) == len(trace.of("accepted", "heard"))
     assert sum(line.get_marker() == "o" and line.get_markersize() == 2.5 for line in ax.lines) == len(arrived)
@@ -86,7 +86,7 @@ def test_deaths_and_evictions_are_marked():
     trace = simulate("v1.1", Scenario(people, duration=60), seed=2)
     ax = plots.space_time(trace)
     marked = {marker: sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == marker) for marker in "xo"}
-    crosses = len(trace.of("vanished")) + 2 * len(Story(trace).withheld)  # a stub has two ends
+    crosses = len(trace.of("vanished")) + 2 * len(SpaceTimeDiagram(trace).withheld)  # a stub has two ends
     assert trace.evicted() and marked["x"] == crosses
     big = [line for line in ax.lines if line.get_marker() == "o" and line.get_markersize() > 5]
     assert sum(len(line.get_xdata()) for line in big) == len(trace.evicted())

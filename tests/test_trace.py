@@ -59,7 +59,7 @@ def test_errors_are_counted_for_each_message():
 
 def test_sends_under_way_rise_and_fall():
     trace = trace_of((1, "sending", "Ann"), (2, "overlap", "Ann"), (3, "sent", "Ann"), (4, "failed", "Ann"))
-    assert [count for _, count in trace.sends_under_way()] == [0, 1, 2, 1, 0]
+    assert [count for _, count in trace.sends_in_flight()] == [0, 1, 2, 1, 0]
 
 
 def test_disagreements_name_who_heard_what_first():
@@ -86,17 +86,17 @@ SAID = [(1, "said", "Ann", "Ann 1"), (1.1, "accepted", "Ann", "Ann 1"), (1.2, "h
     ],
 )
 def test_owed_is_what_somebody_present_has_not_heard(more, owed):
-    assert trace_of(*JOINED, *SAID, *more).owed() == owed
+    assert trace_of(*JOINED, *SAID, *more).undelivered() == owed
 
 
 def test_who_never_got_in_is_owed_that():
-    assert trace_of((0, "joined", "Ann")).owed() == {"Ann": []}
+    assert trace_of((0, "joined", "Ann")).undelivered() == {"Ann": []}
 
 
 def test_nothing_is_owed_to_who_reads_late():
     trace = trace_of(*JOINED, *SAID)
     trace.clients = (trace.clients[0], frozen("Bob", joins=0))
-    assert trace.owed() == {}
+    assert trace.undelivered() == {}
 
 
 def test_percentiles_by_nearest_rank():
@@ -178,7 +178,7 @@ def test_failed_sends_has_a_cross_for_each_message(traces):
     assert points(plots.failed_sends(traces[0]), "x") == len(traces[0].of("accepted"))
 
 
-@pytest.mark.parametrize("figure", [plots.pool_size, plots.waiting, plots.latency])
+@pytest.mark.parametrize("figure", [plots.pool_size, plots.sends_in_flight, plots.latency])
 def test_lines_are_labelled_and_coloured_by_version(figure, traces):
     ax = figure(*traces)
     assert [line.get_color() for line in ax.lines] == [plots.COLOURS["v1"], plots.COLOURS["v1.1"]]

@@ -7,13 +7,26 @@ from functools import partial
 
 import pytest
 from websockets.extensions.permessage_deflate import (
-    ClientPerMessageDeflateFactory, PerMessageDeflate, ServerPerMessageDeflateFactory,
+    ClientPerMessageDeflateFactory,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
 )  # fmt: skip
 
-from chatroom_lib import Message, Scenario, flooder, leaving, listener, simulate, slow_reader, talker, typist
-from chatroom_lib import frozen as frozen_client
-from chatroom_lib.runs.network import LATENCY
+from chatroom_lib import (
+    Message,
+    Scenario,
+    flooder,
+    frozen as frozen_client,
+    leaving,
+    listener,
+    simulate,
+    slow_reader,
+    talker,
+    typist,
+)
+from chatroom_lib.frames import frame_key
 from chatroom_lib.rooms import v4
+from chatroom_lib.runs.network import LATENCY
 from chatroom_lib.server.server import Server
 from tests.helpers import frozen, heard, hears, in_a_loop, joining, said, until
 
@@ -63,14 +76,14 @@ class Far:
 
 @pytest.mark.parametrize(
     "together, seconds, rest",
-    [(1, 0.01, 0), (2, 0.0, 0), (2, 0.01, 0.005), (2, 0.2, v4.REST)],
+    [(1, 0.01, 0), (2, 0.0, 0), (2, 0.01, 0.005), (2, 0.2, v4.MAX_DELAY)],
     ids=["one by one", "in no time", "busy", "very busy"],
 )
 def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_writing_took(together, seconds, rest):
     async def talk():
         loop, room = asyncio.get_running_loop(), UNLIMITED()
         connection = Far(loop, seconds)
-        room.connections[connection] = v4.form_of(connection)
+        room.connections[connection] = frame_key(connection)
         for number in range(together):
             room.broadcast(Message("Ann", f"early {number}"))
         assert len(connection.written) == 1  # the first one goes out at once
@@ -86,7 +99,7 @@ def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_
         assert (b"late 0" in connection.written[-1]) == bool(rest)
         loop.now += 1.01 * rest
         await turns()
-        assert room.idle and not room.gathered
+        assert room.idle and not room.batch
 
     async def turns():
         for _ in range(5):
@@ -99,13 +112,13 @@ def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_
 @in_a_loop
 async def test_messages_too_long_to_gather_go_out_alone():
     async with serving() as server, joining(server.url) as ann, joining(server.url) as bob:
-        contents = ["." * 3 * v4.BATCH, "short", "." * 2 * v4.BATCH]
+        contents = ["." * 3 * v4.MAX_BATCH, "short", "." * 2 * v4.MAX_BATCH]
         for content in contents:
             await ann.send(said(content))
         for client in (ann, bob):
             assert [(await heard(client))["content"] for _ in contents] == contents
         await until(lambda: server.room.idle)
-        assert server.room.gathered == [] and server.room.gathered_bytes == 0
+        assert server.room.batch == [] and server.room.batch_bytes == 0
 
 
 class serving:
@@ -153,7 +166,7 @@ async def test_on_real_sockets_a_frozen_client_costs_no_more_than_the_bound():
             await ann.send(said("." * size))
             await heard(ann)
             most = max(most, victim.transport.get_write_buffer_size())
-        assert 50_000 < most <= room.buffer_size + v4.BATCH + size
+        assert 50_000 < most <= room.buffer_size + v4.MAX_BATCH + size
         assert room.evicted == 1 and victim.transport.get_write_buffer_size() == 0
         await ann.send(said("still here"))
         assert await hears(ann, "still here")

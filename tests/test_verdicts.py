@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import Message, Scenario, decode, encode, limits, listener, simulate, talker
+from chatroom_lib import Message, Scenario, decode, encode, listener, rate_limits, simulate, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
 
@@ -53,7 +53,7 @@ class Good:
         writer.cancel()
 
     async def read(self, connection):
-        bucket, clock = limits.TokenBucket(1, 5), asyncio.get_running_loop().time
+        bucket, clock = rate_limits.TokenBucket(1, 5), asyncio.get_running_loop().time
         async for frame in connection:
             message = decode(frame)
             if bucket.wait(clock()):
@@ -103,7 +103,7 @@ class SleepsOffItsBucket(Good):
     """A wait that is lost in rounding must not stop the clock."""
 
     async def read(self, connection):
-        bucket, clock = limits.TokenBucket(2, 5), asyncio.get_running_loop().time
+        bucket, clock = rate_limits.TokenBucket(2, 5), asyncio.get_running_loop().time
         async for frame in connection:
             while wait := bucket.wait(clock()):
                 await asyncio.sleep(wait)
@@ -152,7 +152,7 @@ class GoesByTheWallClock(Good):
         self.opened = time.time()
 
     async def read(self, connection):
-        bucket = limits.TokenBucket(1, 5)
+        bucket = rate_limits.TokenBucket(1, 5)
         async for frame in connection:
             message = decode(frame)
             assert time.time() >= self.opened
@@ -164,7 +164,7 @@ class GoesByTheWallClock(Good):
 
 class PutsTheFloodOut(Good):
     async def read(self, connection):
-        bucket, clock = limits.TokenBucket(1, 5), asyncio.get_running_loop().time
+        bucket, clock = rate_limits.TokenBucket(1, 5), asyncio.get_running_loop().time
         async for frame in connection:
             if bucket.wait(clock()):
                 await connection.close(1008, "you say too much")

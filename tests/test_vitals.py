@@ -9,10 +9,10 @@ import IPython.display
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib import Scenario, Server, dashboard, listener, live, plots, serve, stop_all, talker, vitals
-from chatroom_lib.runtime.measurement_lock import drawing, measured_window
+from chatroom_lib import Scenario, Server, dashboard, listener, live, plots, serve, stop_all, talker
+from chatroom_lib.notebook.dashboard import DashboardError, MetricsReader, Sample
 from chatroom_lib.rooms import v3_1, v3_2, v4
-from chatroom_lib.notebook.dashboard import DashboardError, Gauge, Sample
+from chatroom_lib.runtime.measurement_lock import drawing, measured_window
 from tests.helpers import every_version, frozen, hears, in_a_loop, joining, said, until
 
 
@@ -36,7 +36,7 @@ class Cell:
 def cell(monkeypatch):
     cell = Cell()
     monkeypatch.setattr(IPython.display, "display", cell.display)
-    monkeypatch.setattr(vitals, "in_a_notebook", lambda: True)
+    monkeypatch.setattr("chatroom_lib.notebook.dashboard.in_a_notebook", lambda: True)
     return cell
 
 
@@ -50,12 +50,12 @@ async def served(room, **options):
 
 @asynccontextmanager
 async def gauged(room, **options):
-    """A server on this loop, and a gauge of its room."""
+    """A server on this loop, and a reader of its room."""
     server = await Server(room, **options).start()
-    gauge = Gauge(server)
-    gauge.attach()
+    reader = MetricsReader(server)
+    reader.attach()
     try:
-        yield server, gauge
+        yield server, reader
     finally:
         await server.stop()
 
@@ -69,62 +69,62 @@ async def test_it_counts_people_and_messages_of_those_who_were_there_and_of_newc
     server = await Server(room).start()
     async with joining(server.url) as ann:
         await until(lambda: len(server.room.members()) == 1)
-        gauge = Gauge(server)
-        gauge.attach()
+        reader = MetricsReader(server)
+        reader.attach()
         async with joining(server.url) as bob:
             await until(lambda: len(server.room.members()) == 2)
             for client in (ann, bob):
                 await client.send(said("hello"))
-            await until(lambda: gauge.arrived == 2)
-            signs = gauge.read().signs
+            await until(lambda: reader.arrived == 2)
+            signs = reader.read().metrics
             assert signs["people"] == 2 and 0 < signs["messages a second"] <= 2
-            gauge.detach()
+            reader.detach()
             await bob.send(said("hello"))
             await hears(ann, "hello")
-            assert gauge.arrived == 2 and server.connect is ServerConnection and server.errors == []
-    assert gauge.now.uses == [] and not gauge.now.depths  # it keeps nothing
+            assert reader.arrived == 2 and server.connect is ServerConnection and server.errors == []
+    assert reader.now.uses == [] and not reader.now.depths  # it keeps nothing
     await server.stop()
 
 
 @in_a_loop
 async def test_the_rate_is_that_of_the_last_second():
-    async with gauged("v1") as (_, gauge):
-        gauge.arrived = 10
-        assert gauge.rate(gauge.start + 0.1) == 10
-        assert gauge.rate(gauge.start + 1.05) == pytest.approx(10 / 1.05)
-        assert gauge.rate(gauge.start + 1.2) == 0
-        gauge.arrived = 30
-        assert gauge.rate(gauge.start + 3.2) == pytest.approx(10)  # 20 in 2 s
+    async with gauged("v1") as (_, reader):
+        reader.arrived = 10
+        assert reader.rate(reader.start + 0.1) == 10
+        assert reader.rate(reader.start + 1.05) == pytest.approx(10 / 1.05)
+        assert reader.rate(reader.start + 1.2) == 0
+        reader.arrived = 30
+        assert reader.rate(reader.start + 3.2) == pytest.approx(10)  # 20 in 2 s
         for tenth in range(100):
-            gauge.rate(gauge.start + 4 + tenth / 10)
-        assert len(gauge.recent) < 15
+            reader.rate(reader.start + 4 + tenth / 10)
+        assert len(reader.recent) < 15
 
 
 @in_a_loop
 async def test_it_reads_the_longest_outbox_and_what_was_dropped():
-    async with gauged(lambda: v3_1.Room(outbox_size=4), write_limit=1024) as (server, gauge):
+    async with gauged(lambda: v3_1.Room(outbox_size=4), write_limit=1024) as (server, reader):
         async with frozen(server.url), joining(server.url, max_queue=None) as ann:
             await until(lambda: len(server.room.members()) == 2)
             while not server.room.dropped:
                 await ann.send(said("." * 50_000))
                 await asyncio.sleep(0)
-            signs = gauge.read().signs
+            signs = reader.read().metrics
             assert signs["in the longest queue"] == 4 and signs["dropped"] == server.room.dropped
 
 
 @in_a_loop
 async def test_it_reads_how_long_somebody_waits_for_the_lock():
-    async with gauged("v2") as (server, gauge):
-        assert gauge.read().signs["seconds in line for the lock"] == 0
+    async with gauged("v2") as (server, reader):
+        assert reader.read().metrics["seconds in line for the lock"] == 0
         await server.room.lock.acquire()
         async with joining(server.url):
             await until(lambda: server.room.lock._waiters)
-            first = gauge.read().signs["seconds in line for the lock"]
+            first = reader.read().metrics["seconds in line for the lock"]
             await asyncio.sleep(0.05)
-            assert gauge.read().signs["seconds in line for the lock"] > first >= 0
+            assert reader.read().metrics["seconds in line for the lock"] > first >= 0
             server.room.lock.release()
             await until(lambda: server.room.members())
-            assert gauge.read().signs["seconds in line for the lock"] == 0
+            assert reader.read().metrics["seconds in line for the lock"] == 0
 
 
 @in_a_loop
@@ -135,21 +135,21 @@ async def test_a_lock_that_cannot_be_observed_is_left_out():
                 raise TypeError("nobody changes this one")
             super().__setattr__(name, value)
 
-    async with gauged("v2") as (server, gauge):
+    async with gauged("v2") as (server, reader):
         server.room.lock = Strict()
-        assert gauge.read().signs == {"people": 0, "messages a second": 0}
+        assert reader.read().metrics == {"people": 0, "messages a second": 0}
 
 
 @in_a_loop
 async def test_losses_count_from_its_beginning():
     room = v4.Room(limit=0.001, burst=1)
     room.refused = 7
-    async with gauged(room) as (server, gauge), joining(server.url) as ann:
-        assert "refused" not in gauge.read().signs
+    async with gauged(room) as (server, reader), joining(server.url) as ann:
+        assert "refused" not in reader.read().metrics
         for _ in range(3):
             await ann.send(said("hello"))
         await until(lambda: room.refused == 9)
-        assert gauge.read().signs["refused"] == 2
+        assert reader.read().metrics["refused"] == 2
 
 
 # ---------------------------------------------------------------- when it draws, and that it ends
@@ -159,7 +159,7 @@ async def test_losses_count_from_its_beginning():
 async def test_it_ends_as_a_picture_of_the_last_state(cell):
     async with served("v3.1") as server:
         async with joining(server.url), dashboard(server) as view:
-            await until(lambda: view.samples[-1].signs["people"] == 1)
+            await until(lambda: view.samples[-1].metrics["people"] == 1)
             await asyncio.sleep(0.5)
         assert not view.thread.is_alive()
         assert "v3.1: 0 people" in repr(view) or "v3.1: 1 people" in repr(view)
@@ -199,7 +199,7 @@ async def test_it_stands_still_while_something_is_measured(cell):
                 assert len(cell.shown) == before
             await until(lambda: len(cell.shown) > before)
             await live("v1", Scenario([talker("Ann"), listener("Cy")], duration=0.6))
-        assert [sample.signs for sample in view.samples].count({}) == 2
+        assert [sample.metrics for sample in view.samples].count({}) == 2
 
 
 @in_a_loop
@@ -252,7 +252,7 @@ async def test_where_there_can_be_none_that_is_said(monkeypatch):
     async with served("v1") as server:
         with pytest.raises(DashboardError, match="run this in a notebook"):
             dashboard(server)
-    monkeypatch.setattr(vitals, "in_a_notebook", lambda: True)
+    monkeypatch.setattr("chatroom_lib.notebook.dashboard.in_a_notebook", lambda: True)
     with pytest.raises(DashboardError, match="start it with serve"):
         dashboard(server)
     ours = await Server("v1").start()
@@ -263,7 +263,7 @@ async def test_where_there_can_be_none_that_is_said(monkeypatch):
 
 def test_the_picture_has_a_panel_for_each_sign_and_a_gap_where_it_stood_still():
     samples = [Sample(0, {"people": 1}), Sample(1, {}), Sample(2, {"people": 3, "dropped": 1250})]
-    figure = plots.vital_signs("v3.1", samples)
+    figure = plots.dashboard_figure("v3.1", samples)
     people, dropped = figure.axes
     assert people.get_title(loc="left") == "3 people" and dropped.get_title(loc="left") == "1,250 dropped"
     assert [str(value) for value in people.lines[0].get_ydata()] == ["1.0", "nan", "3.0"]

@@ -12,10 +12,9 @@ from matplotlib.colors import same_color
 
 from chatroom_lib import Scenario, encode, frozen, listener, live, plots, run, simulate, slow_reader, talker
 from chatroom_lib.channels import RWLock
-from chatroom_lib.rooms import v1, v2_rw, v3, v3_1, v3_2
-from chatroom_lib.trace import Trace, Use
 from chatroom_lib.plots.waits import Graph
-from chatroom_lib.instrumentation.waits import Wait
+from chatroom_lib.rooms import v1, v2_rw, v3, v3_1, v3_2
+from chatroom_lib.trace import Trace, Use, Wait
 from chatroom_lib.trace.deadlock import cycle
 
 SEEDS = range(10)
@@ -62,14 +61,14 @@ def test_in_v2_all_wait_for_who_holds_the_lock_and_that_one_for_a_person():
 def test_in_v2_rw_a_broadcast_waits_for_itself_after_a_death(seed):
     trace = simulate("v2-rw", frozen_dies, seed)
     (stuck,) = cycle(trace.waits)
-    assert (stuck.name, stuck.waits, stuck.what) == ("Ann: broadcast", "for a lock, to write", "lock")
+    assert (stuck.name, stuck.kind, stuck.what) == ("Ann: broadcast", "write", "lock")
     assert trace.waits.index(stuck) in stuck.needs
 
 
 def test_in_v3_the_chain_of_a_slow_reader_ends_in_that_person():
     trace = simulate(partial(v3.Room, outbox_size=4), slow)
     assert arrows(trace) == {
-        ("Ann: read", "run_hub"): "saying", ("run_hub", "Bob: write"): BOBS, ("Bob: write", "Bob"): "send",
+        ("Ann: read", "run_hub"): "incoming", ("run_hub", "Bob: write"): BOBS, ("Bob: write", "Bob"): "send",
     }  # fmt: skip
     assert circle(trace) == []
 
@@ -77,8 +76,8 @@ def test_in_v3_the_chain_of_a_slow_reader_ends_in_that_person():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_in_v3_the_hub_and_the_writer_of_the_dead_wait_for_each_other(seed):
     trace = simulate(partial(v3.Room, outbox_size=8), frozen_dies, seed)
-    assert sorted((wait.doing, wait.waits, wait.what) for wait in cycle(trace.waits)) == [
-        ("Room.broadcast", "for room in a queue", BOBS), ("Room.write", "for a channel to be taken from", "leaving"),
+    assert sorted((wait.doing, wait.kind, wait.what) for wait in cycle(trace.waits)) == [
+        ("Room.broadcast", "put", BOBS), ("Room.write", "hand over", "unregister"),
     ]  # fmt: skip
     assert "Bob" not in {end for _, end in arrows(trace)}  # who is gone is not waited for
 
@@ -203,7 +202,7 @@ class Gathering(v1.Room):
 def test_sends_gathered_into_tasks_wait_for_their_readers():
     trace = simulate(Gathering, Scenario([speaker, frozen("Bob"), frozen("Cy")], duration=9))
     assert arrows(trace) == {("Ann: a task", "Bob"): "send", ("Ann: a task", "Cy"): "send"}
-    assert [wait.waits for wait in trace.waits if wait.doing == "Gathering.broadcast"] == ["for other tasks"]
+    assert [wait.kind for wait in trace.waits if wait.doing == "Gathering.broadcast"] == ["tasks"]
 
 
 def test_who_takes_from_the_queue_it_waits_for_waits_for_the_others_only():
@@ -229,7 +228,7 @@ def test_who_took_a_lock_as_the_room_started_is_known_to_hold_it():
 
 
 def wait(name: str, *needs: int, **fields) -> Wait:
-    usual = dict(visitor=None, waits="for a lock", on=None, what=name, line="", needs=needs)
+    usual = dict(visitor=None, kind="lock", on=None, what=name, line="", needs=needs)
     return Wait(f"Room.{name}", f"Room.{name}", **usual | fields)
 
 
@@ -247,7 +246,7 @@ def columns(*waits: Wait) -> list[list[str]]:
 def test_each_node_stands_to_the_right_of_all_who_wait_for_it():
     assert columns(wait("a", 2), wait("b", 0), wait("c"), wait("d", 2)) == [["b", "d"], ["a"], ["c"], ["somebody"]]
     assert columns(wait("a", 1), wait("b", 0), wait("c", 0)) == [["c"], ["a"], ["b"]]
-    assert columns(wait("a", waits="for a message")) == columns() == []
+    assert columns(wait("a", kind="receive")) == columns() == []
 
 
 @pytest.mark.parametrize("needs", [[(1,), (0,), (3,), (2,)], [(1,), (0, 2), (1, 3), (2, 0)], [(0,), (1,), (0, 1)]])
@@ -263,17 +262,17 @@ def test_who_is_waited_for_by_a_second_circle_stands_to_the_right_of_it():
 
 
 def test_waits_alike_are_one_node_with_their_number():
-    graph = Graph([wait("a", 2), wait("a", 2), wait("b", on="Eve", what=None, waits="to send to")])
+    graph = Graph([wait("a", 2), wait("a", 2), wait("b", on="Eve", what=None, kind="send")])
     alike, alone, person = dict.fromkeys(node for edge in graph.edges for node in edge)
     assert [graph.label(node) for node in (alike, alone, person)] == ["a \N{MULTIPLICATION SIGN} 2", "b", "Eve"]
     assert [graph.is_person(node) for node in (alike, alone, person)] == [False, False, True]
 
 
 def test_a_wait_says_in_a_sentence_where_who_stands():
-    sending = dict(visitor="Ann", waits="to send to", on="Bob", what=None, line="room.py:7: await send()")
+    sending = dict(visitor="Ann", kind="send", on="Bob", what=None, line="room.py:7: await send()")
     assert str(wait("say", **sending)) == "Room.say (for Ann) waits to send to Bob\n    room.py:7: await send()"
     assert str(wait("run")) == "Room.run waits for a lock (run)\n    "
-    assert str(wait("run", what=None, waits="for other tasks")) == "Room.run waits for other tasks\n    "
+    assert str(wait("run", what=None, kind="tasks")) == "Room.run waits for other tasks\n    "
 
 
 # ---------------------------------------------------------------- figures

@@ -19,26 +19,26 @@ COLUMNS = {  # of a table: how to read a number, its unit, and how it is shown
 
 @dataclass
 class Report:
-    """`measured[load][entrant]` is a list with a Measurement for each round, or the text of what went wrong."""
+    """`measured[load][target]` is a list with a Measurement for each round, or the text of what went wrong."""
 
     day: str
     machine: dict
-    versions: dict  # entrant -> what it stands on
-    missing: dict  # entrant -> why it did not take part
+    versions: dict  # target -> what it stands on
+    missing: dict  # target -> why it did not take part
     rounds: int
     seconds: float  # of each measurement
     measured: dict[Load, dict[str, "list[Measurement] | str"]] = field(default_factory=dict)
 
-    def median(self, load: Load, entrant: str, what: str) -> float:
-        return median(getattr(result, what) for result in self.measured[load][entrant])
+    def median(self, load: Load, target: str, what: str) -> float:
+        return median(getattr(result, what) for result in self.measured[load][target])
 
-    def ratio(self, load: Load, entrant: str, what: str, to: str = BASELINE) -> float:
-        """The median, over the rounds, of how many times as much `entrant` has as `to`."""
-        pairs = zip(self.measured[load][entrant], self.measured[load][to])
+    def ratio(self, load: Load, target: str, what: str, to: str = BASELINE) -> float:
+        """The median, over the rounds, of how many times as much `target` has as `to`."""
+        pairs = zip(self.measured[load][target], self.measured[load][to])
         return median(getattr(one, what) / getattr(other, what) for one, other in pairs)
 
     def fit(self, load: Load) -> list[str]:
-        """The entrants that got through `load`."""
+        """The targets that got through `load`."""
         return [name for name, results in self.measured[load].items() if not isinstance(results, str)]
 
     def as_dict(self) -> dict:
@@ -54,10 +54,10 @@ class Report:
             for load in self.measured
         ]
         plain = {name: value for name, value in vars(self).items() if name != "measured"}
-        return {**plain, "yardstick": BASELINE, "loads": loads}
+        return {**plain, "yardstick": BASELINE, "loads": loads}  # these keys are what --json has always printed
 
     def row(self, load: Load, name: str) -> dict:
-        """The medians, their ratios to the yardstick, and the rounds."""
+        """The medians, their ratios to the baseline, and the rounds."""
         whats = [*columns_of(load), *(() if idle(load) else ("server_cpu", "generator_cpu", "lost"))]
         row = {what: self.median(load, name, what) for what in whats}
         if BASELINE in self.fit(load):
@@ -80,7 +80,7 @@ class Report:
     # ------------------------------------------------------------ to be read
 
     def rows(self, load: Load) -> Iterable[list[str]]:
-        """The cells of one table, a row for each entrant."""
+        """The cells of one table, a row for each target."""
         for name, results in self.measured[load].items():
             if isinstance(results, str):
                 yield [name, results]

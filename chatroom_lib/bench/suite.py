@@ -19,7 +19,7 @@ from chatroom_lib.runtime.progress import progress_bar
 
 
 def bench(
-    entrants: Iterable[str] = tuple(TARGETS),
+    targets: Iterable[str] = tuple(TARGETS),
     loads: Iterable[Load] = LOADS,
     rounds: int = 3,
     warm_up: float = 0.5,
@@ -27,12 +27,12 @@ def bench(
     curves: bool = True,
     progress: bool = True,
 ) -> Report:
-    """Measure `entrants` (see `TARGETS`; or a version, or path/to/file.py:Class) under `loads`, `rounds` times.
+    """Measure `targets` (see `TARGETS`; or a version, or path/to/file.py:Class) under `loads`, `rounds` times.
 
     `curves`: also three of them under the loads of the scaling curves. Raises RoomError for a name that is none.
     """
     versions, missing = {}, {}
-    for name in (BASELINE, *entrants):
+    for name in (BASELINE, *targets):
         try:
             versions[name] = find(name).version
         except LookupError as error:

@@ -45,9 +45,9 @@ def check(
     chosen = SCENARIOS if scenarios is None else dict(scenarios)
     if not chosen:
         raise ValueError("there is no scenario to try the room in")
-    trials = Trials(pack(room, chosen), seeds, list(chosen))
+    trials = Check(pack(room, chosen), seeds, list(chosen))
     outcomes = trials.run(processes or usable_cores(), display_name(room) if progress else None)
-    return Scorecard.of(room, chosen, seeds, outcomes)
+    return Scorecard.from_outcomes(room, chosen, seeds, outcomes)
 
 
 def require_no_arguments(room: RoomSpec) -> None:
@@ -61,7 +61,7 @@ def require_no_arguments(room: RoomSpec) -> None:
             raise RoomError(f"cannot make a {name}: {error}; try a function that makes one") from None
 
 
-class Trials:
+class Check:
     """All runs of one check. Once a run has failed outright, its scenario is not tried with later seeds."""
 
     def __init__(self, packed: bytes, seeds: int, scenarios: list[str]):

@@ -173,7 +173,7 @@ def recovery(trace: Trace) -> Verdict:
             return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {the(lost)}")
     for client in alive:
         said = len(trace.of("said", who=client.name))
-        if said < len(client.moments) and ends(trace) > due(client, trace, said) + SETTLED:
+        if said < len(client.send_times) and ends(trace) > due(client, trace, said) + SETTLED:
             return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} could not go on speaking")
     return KEPT if alive and next_said else untested("nobody said anything after the death")
 
@@ -186,14 +186,14 @@ def no_leak(trace: Trace) -> Verdict:
     for name in trace.in_pool():
         if name in gone:
             return broken(f"{name} went at {gone[name]:.3f} s, and is in the pool at the end")
-    if left_over := trace.leftovers:
+    if left_over := trace.leak:
         for name, place in left_over.visits.items():
             if name in gone:
                 return broken(f"{name} went at {gone[name]:.3f} s, and a task still serves them: {place}")
         if len(left_over.connections) > FEW:
             return broken(f"the room holds the connections of {', '.join(left_over.connections)}, who have gone")
-        if left_over.strays > FEW:
-            return broken(f"{left_over.strays} tasks are left that were made in visits of people who have gone")
+        if left_over.orphaned_tasks > FEW:
+            return broken(f"{left_over.orphaned_tasks} tasks are left that were made in visits of people who have gone")
         if left_over.tasks > FEW and set(trace.first("joined")) <= set(gone):
             return broken(f"everybody has gone, and {left_over.tasks} tasks are left that were not there at the start")
     return KEPT if gone else untested("nobody has gone")
@@ -207,15 +207,15 @@ def bounded_memory(trace: Trace) -> Verdict:
     compared with what it holds later. So in a run of 450 messages a bound of 300 or less is seen to be one. A room that
     stops reading holds no more.
     """
-    planned = sum(len(client.moments) for client in trace.clients)
+    planned = sum(len(client.send_times) for client in trace.clients)
     if planned < MANY or all(reads(client) for client in trace.clients):
         return untested(f"fewer than {MANY} messages, or nobody who does not read")
-    if not trace.holdings:
+    if not trace.memory:
         return untested("what the room holds is weighed in simulated runs only")
     if not trace.of("accepted"):
         return untested("the room has read nothing")
-    early = [holding for holding in trace.holdings if holding.accepted <= planned * 2 / 3]
-    late = [holding for holding in trace.holdings if holding.accepted > planned * 2 / 3]
+    early = [holding for holding in trace.memory if holding.accepted <= planned * 2 / 3]
+    late = [holding for holding in trace.memory if holding.accepted > planned * 2 / 3]
     if late and not early:
         return untested("it read most of the messages before it could be weighed")
     size = max(client.size for client in trace.clients)
@@ -236,8 +236,9 @@ def no_crash(trace: Trace) -> Verdict:
         events = trace.of("error")
         when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
         return broken(described(trace.errors[0]) + when)
-    if trace.ending in ("never rests", "never yields"):
-        return broken(f"the room {trace.ending}: it is still busy at {trace.duration:.3f} s")
+    if trace.ending in ("livelocked", "blocks the event loop"):
+        why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
+        return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
     return KEPT
 
 
@@ -273,12 +274,12 @@ def reads(client: Client) -> bool:
 
 
 def floods(client: Client) -> bool:
-    return most_within(client.moments, WINDOW) > FLOOD * WINDOW
+    return most_within(client.send_times, WINDOW) > FLOOD * WINDOW
 
 
 def types(client: Client) -> bool:
     """Does it speak, and no faster than people do?"""
-    moments = client.moments
+    moments = client.send_times
     return bool(moments) and all(later - earlier >= HUMAN for earlier, later in zip(moments, moments[1:]))
 
 
@@ -316,7 +317,7 @@ def deaf_to(name: str, trace: Trace) -> list[str]:
 
 def ends(trace: Trace) -> float:
     """Until when something could still happen: for ever, if the run came to rest."""
-    return NEVER if trace.ending == "at rest" else trace.duration
+    return NEVER if trace.ending == "quiescent" else trace.duration
 
 
 def left(name: str, trace: Trace) -> float:
@@ -326,7 +327,7 @@ def left(name: str, trace: Trace) -> float:
 
 def due(client: Client, trace: Trace, number: int) -> float:
     """When a client wanted to say its message of that number, counted from 0."""
-    return trace.first("joined").get(client.name, NEVER) + client.moments[number]
+    return trace.first("joined").get(client.name, NEVER) + client.send_times[number]
 
 
 def speaker(message: str) -> str:

@@ -66,7 +66,7 @@ class Scorecard:
     scenarios: Scenarios = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, room, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
+    def from_outcomes(cls, room, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
         cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}

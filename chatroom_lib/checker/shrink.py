@@ -54,7 +54,7 @@ def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
     """Without all, half, a quarter ... of what one of them says, down to one message."""
     people = scenario.clients
     for index, client in enumerate(people):
-        count = less = len(client.moments)
+        count = less = len(client.send_times)
         while less:
             yield replace(scenario, clients=(*people[:index], saying(client, count - less), *people[index + 1 :]))
             less //= 2
@@ -63,5 +63,5 @@ def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
 def saying(client: Client, messages: int) -> Client:
     """The same client, who says only the first of its messages."""
     if client.at:
-        return replace(client, at=tuple(client.moments[:messages]), says=0)
+        return replace(client, at=tuple(client.send_times[:messages]), says=0)
     return replace(client, says=messages)

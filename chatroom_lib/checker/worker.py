@@ -207,7 +207,7 @@ def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watch") -> Outc
         return failure(described(error))
     finally:
         watch.pause()
-    failed = trace.ending in ("never rests", "never yields") or any(isinstance(e, MemoryError) for e in trace.errors)
+    failed = trace.ending in ("livelocked", "blocks the event loop") or any(isinstance(e, MemoryError) for e in trace.errors)
     try:
         return Outcome(judge(trace), trace.room, failed)
     except Exception as error:
@@ -221,7 +221,7 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
-class NeverYields(BaseException):
+class BlocksTheEventLoop(BaseException):
     """Raised in a room that has not given up its turn for seconds."""
 
 
@@ -248,20 +248,20 @@ class Watch:
         if os.getppid() != self.parent:  # nobody is left to ask
             os._exit(1)
         loop = asyncio._get_running_loop()
-        turn = loop and loop.turns
+        turn = loop and loop.iterations
         self.looks = self.looks + 1 if turn == self.turn else 1
         self.turn = turn
         if self.looks < PATIENCE:
             return
         self.looks, self.broken_off = 0, self.broken_off + 1
-        error = NeverYields(f"the room does not give up its turn{place(frame)}")
+        error = BlocksTheEventLoop(f"the room does not give up its turn{place(frame)}")
         if self.broken_off > STUBBORN:
             tell(failure(str(error)), self.answers)
             os._exit(1)
         if loop:
             loop.call_exception_handler({"exception": error})
-            loop.after_turn = lambda: None  # what the room does about the exception is our doing, not its own
-            loop.end("never yields")
+            loop.after_iteration = lambda: None  # what the room does about the exception is our doing, not its own
+            loop.end("blocks the event loop")
         raise error
 
 

@@ -29,7 +29,6 @@ from websockets.protocol import State
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
 from chatroom_lib.message import Message, decode_reply, encode
-from chatroom_lib.runtime.background import run
 from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
 
@@ -65,16 +64,16 @@ class Result:
     clients: int
     seconds: float  # how long the clients talked
     deaf: bool  # they never read
-    sent: int = counts("messages that a connection took, its buffers included")
-    unsent: int = counts("messages due that no connection took: it was stuck or lost, or this machine too slow")
-    refused: int = counts("messages that the room would not pass on, and said so")
+    sent: int = counts("messages that a connection took")  # its buffers included
+    unsent: int = counts("messages due that no connection took")  # stuck or lost, or this machine was too slow
+    refused: int = counts("messages that the room would not pass on")  # and said so
     expected: int = counts("the others, times the clients that listened")
     heard: int = counts("messages that arrived, at all clients")
     losses: int = counts("expected and not heard")
-    p50_ms: float | None = counts("from due to heard, in milliseconds, for half of them")
+    p50_ms: float | None = counts("from due to heard, for half of them")  # None if nothing was heard
     p99_ms: float | None = counts("from due to heard, for 99 of 100")
-    lost_connections: int = counts("connections that ended before the run did")
-    malformed: int = counts("frames that are not messages, or break the protocol")
+    lost_connections: int = counts("ended before the run did")
+    malformed: int = counts("frames that are not messages")  # or break the protocol
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -274,7 +273,7 @@ def run_load(
     require_numbers(clients, every, seconds)
     load = Load(room_url(url), clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
-        return run(load.run(show))
+        return asyncio.run(load.run(show))
 
 
 def require_numbers(clients: int, every: float, seconds: float) -> None:

@@ -55,7 +55,7 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
     clock = asyncio.get_running_loop().time
     joined = clock()
     try:
-        for number, moment in enumerate(client.moments, 1):
+        for number, moment in enumerate(client.send_times, 1):
             await asyncio.sleep(joined + moment - clock())
             message = Message(client.name, client.text(number))
             trace.record("said", client.name, label(message))

@@ -36,7 +36,7 @@ class Client:
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
 
     @property
-    def moments(self) -> list[float]:
+    def send_times(self) -> list[float]:
         """When it speaks: seconds from joining to each message."""
         return sorted(self.at) or [self.starts + number * self.every for number in range(self.says)]
 

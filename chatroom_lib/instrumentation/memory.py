@@ -17,7 +17,7 @@ from websockets.asyncio.server import ServerConnection
 from chatroom_lib.instrumentation.primitives import Usage, is_a
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.instrumentation.waits import suspended, where
-from chatroom_lib.trace import Holding, Leftovers, Trace
+from chatroom_lib.trace import LeakReport, MemorySample, Trace
 
 LONG = 500  # characters from which on a text is taken for a message
 EVERY = 64  # messages that the room reads from one weighing to the next
@@ -29,7 +29,7 @@ NOT_HELD = (  # what a room refers to and does not hold; a connection's own buff
 )
 
 
-class Scale:
+class MemorySampler:
     """Weighs a server's room every now and then, and notes it in a Trace."""
 
     def __init__(self, server, trace: Trace):
@@ -52,7 +52,7 @@ class Scale:
         size = sum(map(sys.getsizeof, reached))
         buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)
         counts = len(self.trace.of("accepted")), count_texts(reached), len(tasks), size, buffered
-        self.trace.holdings.append(Holding(self.trace.clock(), *counts))
+        self.trace.memory.append(MemorySample(self.trace.clock(), *counts))
 
 
 def roots_of(room) -> list:
@@ -118,15 +118,15 @@ def count_texts(things: list) -> int:
     return sum(len(thing) >= LONG for thing in things if issubclass(type(thing), (str, bytes, bytearray)))
 
 
-def leftovers(server, trace: Trace) -> Leftovers:
+def leak_report(server, trace: Trace) -> LeakReport:
     """What the server's room has not let go of by now."""
     gone, room = trace.gone(), server.room
     reached = reachable(roots_of(room), (*NOT_HELD, asyncio.Task, CoroutineType))  # what tasks have in hand is not kept
     held = {thing.name for thing in reached if is_a(thing, ServerConnection)}
-    strays = [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
-    visits = {name: place_of(task) for task, name in strays if name in in_hand(task, room)}
+    orphaned_tasks = [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
+    visits = {name: place_of(task) for task, name in orphaned_tasks if name in in_hand(task, room)}
     tasks = len(server.tasks.visitors) - len(server.hub_tasks)
-    return Leftovers([name for name in gone if name in held], visits, len(strays), tasks)
+    return LeakReport([name for name in gone if name in held], visits, len(orphaned_tasks), tasks)
 
 
 def in_hand(task: asyncio.Task, room) -> set[str]:

@@ -44,13 +44,13 @@ class Usage:
 
     def __init__(self, what: str, trace: Trace):
         self.what, self.trace = what, trace
-        self.line: list[tuple[asyncio.Task, Use]] = []  # who waits, in the order of asking
+        self.waiters: list[tuple[asyncio.Task, Use]] = []  # who waits, in the order of asking
         self.holders: list[tuple[asyncio.Task, Use]] = []  # of a lock
-        self.takers: list[asyncio.Task] = []  # who takes things out of a queue or a channel
+        self.consumers: list[asyncio.Task] = []  # who takes things out of a queue or a channel
 
-    def asking(self, how: str, free: bool) -> "Asking":
+    def acquisition(self, how: str, free: bool) -> "Acquisition":
         """`with` this around the operation. `free`: it can be done at once, without standing in line."""
-        return Asking(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
+        return Acquisition(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
 
     def hold(self, use: Use) -> None:
         self.holders.append((current_task(), use))
@@ -63,21 +63,21 @@ class Usage:
             last[1].released = self.trace.now()
             self.holders.remove(last)
 
-    def takes(self) -> None:
+    def consumes(self) -> None:
         task = current_task()
-        if self.takers and self.takers[-1] is task:
+        if self.consumers and self.consumers[-1] is task:
             return
-        if task and task not in self.takers:
-            self.takers = [*(taker for taker in self.takers if not taker.done()), task]
+        if task and task not in self.consumers:
+            self.consumers = [*(consumer for consumer in self.consumers if not consumer.done()), task]
 
-    def awaited_by(self, task: asyncio.Task) -> list[asyncio.Task]:
+    def blockers_of(self, task: asyncio.Task) -> list[asyncio.Task]:
         """The tasks that the wait of this one in the line hangs on: any who takes from a queue or channel; all who hold
         a lock."""
-        how = next((use.how for waiting, use in self.line if waiting is task), None)
+        how = next((use.how for waiting, use in self.waiters if waiting is task), None)
         if how == "put":
-            return self.takers
+            return self.consumers
         if how == "read":  # waits for who writes, or else for the next who wants to
-            return [other for other, use in (*self.holders, *self.line) if use.how == "write"][:1]
+            return [other for other, use in (*self.holders, *self.waiters) if use.how == "write"][:1]
         return [holder for holder, _ in self.holders]
 
 
@@ -89,7 +89,7 @@ def current_task() -> asyncio.Task | None:
         return None
 
 
-class Asking:
+class Acquisition:
     __slots__ = ("entry", "free", "usage", "use")
 
     def __init__(self, usage: Usage, use: Use, free: bool):
@@ -98,12 +98,12 @@ class Asking:
     def __enter__(self) -> Use:
         if not self.free:
             self.entry = current_task(), self.use
-            self.usage.line.append(self.entry)
+            self.usage.waiters.append(self.entry)
         return self.use
 
     def __exit__(self, error, *_):
         if not self.free:
-            self.usage.line.remove(self.entry)
+            self.usage.waiters.remove(self.entry)
         if error:
             self.use.given_up = self.usage.trace.now()
         else:
@@ -112,7 +112,7 @@ class Asking:
 
 class ObservedLock:
     async def acquire(self, *args, **options):
-        with self.usage.asking("hold", free=not (self.locked() or self.usage.line)) as use:
+        with self.usage.acquisition("hold", free=not (self.locked() or self.usage.waiters)) as use:
             result = await super().acquire(*args, **options)
         self.usage.hold(use)
         return result
@@ -124,12 +124,12 @@ class ObservedLock:
 
 class ObservedRWLock:
     async def acquire_read(self):
-        with self.usage.asking("read", free=not (self.writing or self.waiting_writers)) as use:
+        with self.usage.acquisition("read", free=not (self.writing or self.waiting_writers)) as use:
             await super().acquire_read()
         self.usage.hold(use)
 
     async def acquire_write(self):
-        with self.usage.asking("write", free=not (self.writing or self.readers)) as use:
+        with self.usage.acquisition("write", free=not (self.writing or self.readers)) as use:
             await super().acquire_write()
         self.usage.hold(use)
 
@@ -144,11 +144,11 @@ class ObservedRWLock:
 
 class ObservedQueue:
     async def put(self, *args, **options):
-        with self.usage.asking("put", free=not self.full()):
+        with self.usage.acquisition("put", free=not self.full()):
             return await super().put(*args, **options)
 
     async def get(self, *args, **options):
-        with self.usage.asking("get", free=not self.empty()):
+        with self.usage.acquisition("get", free=not self.empty()):
             return await super().get(*args, **options)
 
     def _put(self, item):  # asyncio calls this for every item that goes in, and _get for every one that comes out
@@ -157,18 +157,18 @@ class ObservedQueue:
 
     def _get(self):
         item = super()._get()
-        self.usage.takes()
+        self.usage.consumes()
         self.usage.trace.note_depth(self.usage.what, self.qsize())
         return item
 
 
 class ObservedChannel:
     async def put(self, *args, **options):
-        with self.usage.asking("put", free=False):
+        with self.usage.acquisition("put", free=False):
             return await super().put(*args, **options)
 
     def ready(self):  # `select` asks this of each channel before it takes a value from one
-        self.usage.takes()
+        self.usage.consumes()
         return super().ready()
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import websockets
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parent.parent
 
 
 def folders(*paths: "Path | str") -> tuple[str, ...]:
     return tuple(str(path) + os.sep for path in paths)
 
 
-OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "contestants")
+OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "reference_rooms")
 WEBSOCKETS = folders(Path(websockets.__file__).parent)
 STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib")})  # may lie inside the former

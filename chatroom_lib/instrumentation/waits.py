@@ -78,7 +78,7 @@ def awaited(task: asyncio.Task, frames: list[FrameType]) -> list[asyncio.Task]:
     """The tasks that the wait of this one hangs on, as far as an observed lock, queue or channel knows."""
     known = operation_in(frames)
     usage = getattr(known.f_locals.get("self"), "usage", None) if known else None
-    return usage.awaited_by(task) if usage else []
+    return usage.blockers_of(task) if usage else []
 
 
 def operation_in(frames: list[FrameType]) -> FrameType | None:

@@ -17,8 +17,8 @@ import ipywidgets
 from ipywidgets import Layout
 
 from chatroom_lib.notebook.chat_log import shortened
-from chatroom_lib.notebook.chat_session import Guest, NotJoined, checked_name, checked_url
-from chatroom_lib.runtime.background import background_loop, hand_over
+from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_url
+from chatroom_lib.runtime.background import background_loop, submit
 from chatroom_lib.server.server import Server
 
 DRAWING = 0.1  # seconds at least between two drawings of the log,
@@ -118,7 +118,7 @@ class ChatPanel(ipywidgets.VBox):
     def __init__(self, url: "str | Server", name: str, *, replaces: Iterable[str] = ()):
         self.url, self.first_name = checked_url(url), checked_name(name)
         self.replaces = {self.first_name, *replaces}
-        self.guest = Guest(self.url, self.first_name, self.changed)
+        self.session = ChatSession(self.url, self.first_name, self.changed)
         self.started = asyncio.Event()  # it has joined for the first time, or failed to
         self.replaced = False
         self.sending = set()  # texts from the field that are being handed to the connection
@@ -138,47 +138,47 @@ class ChatPanel(ipywidgets.VBox):
 
         Raises ValueError if the name cannot be one.
         """
-        return await hand_over(self.enter())
+        return await submit(self.enter())
 
     async def leave(self) -> None:
         """Leave the room; ends within 2 s."""
-        await hand_over(self.guest.leave())
+        await submit(self.session.leave())
 
     async def say(self, content: str) -> None:
         """Say it, once all panels of this room that are joining have joined.
 
         Raises NotJoined if this one is not in the room, and ValueError if `content` is no text.
         """
-        await hand_over(self.speak(content))
+        await submit(self.speak(content))
 
     async def heard(self, content: str, timeout: float = 5) -> None:
         """Return once the log has a message with that content, or had it already.
 
         Raises TimeoutError after `timeout` seconds.
         """
-        await hand_over(self.guest.hear(content, timeout))
+        await submit(self.session.hear(content, timeout))
 
     @property
     def name(self) -> str:
-        return self.guest.name
+        return self.session.name
 
     @property
     def state(self) -> str:
         """ "joining", "joined", "left" (we went) or "lost" (the connection did, or it was never made)."""
-        return self.guest.state
+        return self.session.state
 
     @property
     def status(self) -> str:
         """The status line."""
-        people = self.guest.people
+        people = self.session.people
         if people is None:
-            return self.guest.status
-        return f"{self.guest.status} {people} {'person is' if people == 1 else 'people are'} in the room."
+            return self.session.status
+        return f"{self.session.status} {people} {'person is' if people == 1 else 'people are'} in the room."
 
     @property
     def lines(self) -> list[str]:
         """The log, the last 200 lines of it."""
-        return [line.plain for line in self.guest.lines]
+        return [line.plain for line in self.session.lines]
 
     # ------------------------------------------------------------ the widgets
 
@@ -186,7 +186,7 @@ class ChatPanel(ipywidgets.VBox):
         self.name_field = self.field("Name", "Your name", self.name_entered, value=self.first_name)
         self.message = self.field("Message", "Type, then press Enter", self.entered)
         self.join_button = self.button("Join", lambda: self.do(self.enter()))
-        self.leave_button = self.button("Leave", lambda: self.do(self.guest.leave()))
+        self.leave_button = self.button("Leave", lambda: self.do(self.session.leave()))
         self.send_button = self.button("Send", self.send_clicked)
         self.status_html = ipywidgets.HTML()
         self.status_html.add_class("chatroom-status")
@@ -224,7 +224,7 @@ class ChatPanel(ipywidgets.VBox):
         self.may_draw = background_loop().time() + max(DRAWING, len(self.log_html.value) / DRAWN)
 
     def draw_now(self) -> None:
-        guest = self.guest
+        guest = self.session
         away = guest.state in ("left", "lost")
         self.status_html.value = f'<p role="status" class="{guest.state}">{escape(self.status)}</p>'
         self.log_html.value = '<div role="log">{}</div>'.format(
@@ -247,9 +247,9 @@ class ChatPanel(ipywidgets.VBox):
         try:
             await coroutine
         except ValueError as error:  # a bad name
-            self.guest.trouble(f"Not done: {error}.")
+            self.session.trouble(f"Not done: {error}.")
         except Exception as error:
-            self.guest.trouble(f"Not done: {type(error).__name__}: {error}")
+            self.session.trouble(f"Not done: {type(error).__name__}: {error}")
 
     def entered(self, text: str) -> None:
         if text not in self.sending:  # otherwise, Enter was pressed twice
@@ -276,7 +276,7 @@ class ChatPanel(ipywidgets.VBox):
                     await panel.retire()
                 await panel.started.wait()
             if self.state == "joining":  # nobody has pressed Leave meanwhile
-                await self.guest.join(self.first_name)
+                await self.session.join(self.first_name)
         finally:
             self.started.set()
 
@@ -285,13 +285,13 @@ class ChatPanel(ipywidgets.VBox):
             return False
         if self.state == "joining":
             await self.started.wait()
-        return await self.guest.join(checked_name(self.name_field.value))
+        return await self.session.join(checked_name(self.name_field.value))
 
     async def speak(self, content: str) -> None:
         await self.started.wait()  # by then, those made together with us are known
         for panel in [panel for panel in _panels if panel.url == self.url]:
             await panel.started.wait()
-        await self.guest.say(content)
+        await self.session.say(content)
 
     async def say_typed(self, text: str) -> None:
         """Send `text`. It stays in the field until it is handed to the connection."""
@@ -300,7 +300,7 @@ class ChatPanel(ipywidgets.VBox):
             if self.message.value == text:
                 self.message.value = ""
         except (NotJoined, ValueError) as error:
-            self.guest.trouble(f"“{shortened(text, 100)}” was not sent. {error}")
+            self.session.trouble(f"“{shortened(text, 100)}” was not sent. {error}")
         finally:
             self.sending.discard(text)
 
@@ -309,7 +309,7 @@ class ChatPanel(ipywidgets.VBox):
         if self in _panels:
             _panels.remove(self)
             self.replaced = True
-            await self.guest.leave("A newer panel has taken over.")
+            await self.session.leave("A newer panel has taken over.")
             self.name_field.disabled = self.message.disabled = True
 
     # ------------------------------------------------------------ without widgets
@@ -326,7 +326,7 @@ class ChatPanel(ipywidgets.VBox):
     def transcript_html(self) -> str:
         """The log as it reads on a page without Python. (The two classes say that it holds no formulas.)"""
         title = f'<div style="{TITLE_STYLE}">{escape(self.name)}</div>'
-        divs = [f'<div style="{PAGE_STYLES[line.kind]}">{line.markup}</div>' for line in self.guest.lines]
+        divs = [f'<div style="{PAGE_STYLES[line.kind]}">{line.markup}</div>' for line in self.session.lines]
         lines = "".join(divs)
         return f'<div class="tex2jax_ignore mathjax_ignore" style="{FRAME_STYLE}">{title}{lines}</div>'
 

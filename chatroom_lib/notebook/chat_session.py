@@ -32,7 +32,7 @@ class NotJoined(RuntimeError):
 # ---------------------------------------------------------------- one person in a room
 
 
-class Guest:
+class ChatSession:
     """One person in one room. All of it runs on the background loop; other threads may read its attributes.
 
     `lines` is replaced, never changed, so that whoever reads it on another thread has a whole one.

@@ -22,16 +22,16 @@ from websockets.frames import Opcode
 from chatroom_lib.channels import RWLock
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all, primitives
-from chatroom_lib.plots.dashboard import LOSSES, shown, vital_signs
+from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.runtime.measurement_lock import drawing
 from chatroom_lib.runtime.progress import in_a_notebook
 from chatroom_lib.server.server import Server
 from chatroom_lib.trace import Trace, Use
 
-OFTEN = 0.2  # seconds from one look to the next,
+SAMPLE_INTERVAL = 0.2  # seconds from one look to the next,
 SHARE = 4  # and from one drawing to the next at least this many times as long as it takes
-MOST = 600  # looks; a long dashboard takes them more rarely
+MAX_SAMPLES = 600  # looks; a long dashboard takes them more rarely
 TIMEOUT = 2.0  # seconds that the server's loop may take to answer
 
 
@@ -41,37 +41,37 @@ class DashboardError(RuntimeError):
 
 class Sample(NamedTuple):
     time: float  # seconds since the dashboard began
-    signs: dict[str, float]  # title -> value; {}: it stood still
+    metrics: dict[str, float]  # title -> value; {}: it stood still
 
 
 # ---------------------------------------------------------------- reading a room
 
 
 class CountedConnection(ServerConnection):
-    """One that tells its gauge of each message that arrives."""
+    """One that tells its reader of each message that arrives."""
 
-    gauge: "Gauge"
+    reader: "MetricsReader"
     name = cached_property(name_of_client)
 
     def process_event(self, event) -> None:
         super().process_event(event)
         if getattr(event, "opcode", None) in (Opcode.TEXT, Opcode.BINARY):
-            self.gauge.arrived += 1
+            self.reader.arrived += 1
 
 
-class Now(Trace):
+class NullTrace(Trace):
     """A Trace that keeps nothing: it lets us see who waits now."""
 
     def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:
         return Use(what, how, who, doing, time.monotonic())
 
 
-class Gauge:
+class MetricsReader:
     """Reads the room of a server. All of it runs on the server's loop, the background one."""
 
     def __init__(self, server: Server):
         self.server, self.room = server, server.room
-        self.now = Now(server.name, ())
+        self.now = NullTrace(server.name, ())
         self.arrived = 0  # messages
         self.start = time.monotonic()
         self.recent = deque([(self.start, 0)])  # (time, messages by then) of the last second and a bit
@@ -83,11 +83,11 @@ class Gauge:
             self.server.connect = self.connect
         for connection in self.server.connections:
             if type(connection) is ServerConnection:
-                connection.__class__, connection.gauge = CountedConnection, self
+                connection.__class__, connection.reader = CountedConnection, self
 
     def connect(self, *args, **options) -> CountedConnection:
         connection = CountedConnection(*args, **options)
-        connection.gauge = self
+        connection.reader = self
         return connection
 
     def detach(self) -> None:
@@ -100,9 +100,9 @@ class Gauge:
     def read(self) -> Sample:
         observe_all(self.room, self.now)
         now = time.monotonic()
-        signs = {"people": len(self.room.members()), "messages a second": self.rate(now)}
-        signs |= {name: count - self.before[name] for name, count in self.losses().items() if count > self.before[name]}
-        return Sample(now - self.start, {**signs, **self.waiting(now)})
+        metrics = {"people": len(self.room.members()), "messages a second": self.rate(now)}
+        metrics |= {name: count - self.before[name] for name, count in self.losses().items() if count > self.before[name]}
+        return Sample(now - self.start, {**metrics, **self.waiting(now)})
 
     def rate(self, now: float) -> float:
         """Messages that have arrived in the last second."""
@@ -113,17 +113,17 @@ class Gauge:
         return (self.arrived - before) / max(now - since, 1)
 
     def losses(self) -> dict[str, int]:
-        return {name: getattr(self.room, name) for name in LOSSES if isinstance(getattr(self.room, name, None), int)}
+        return {name: getattr(self.room, name) for name in LOSS_COUNTERS if isinstance(getattr(self.room, name, None), int)}
 
     def waiting(self, now: float) -> dict[str, float]:
         waits, depths = [], []
         for _, primitive in primitives(self.room):
             if isinstance(primitive, (asyncio.Lock, RWLock)) and hasattr(primitive, "usage"):  # not all can be observed
-                waits.append(max((now - use.asked for _, use in primitive.usage.line), default=0.0))
+                waits.append(max((now - use.asked for _, use in primitive.usage.waiters), default=0.0))
             elif isinstance(primitive, asyncio.Queue):
                 depths.append(primitive.qsize())
-        signs = {"seconds in line for the lock": max(waits)} if waits else {}
-        return {**signs, "in the longest queue": max(depths)} if depths else signs
+        metrics = {"seconds in line for the lock": max(waits)} if waits else {}
+        return {**metrics, "in the longest queue": max(depths)} if depths else metrics
 
 
 # ---------------------------------------------------------------- showing it
@@ -135,8 +135,8 @@ class Dashboard:
     def __init__(self, server: Server, seconds: float):
         self.server, self.seconds = server, seconds
         self.samples: list[Sample] = []
-        self.pause = max(OFTEN, seconds / MOST)
-        self.gauge = Gauge(server)
+        self.pause = max(SAMPLE_INTERVAL, seconds / MAX_SAMPLES)
+        self.reader = MetricsReader(server)
         self.may_draw = 0.0  # from when on, on the monotonic clock
         self.drawn: dict[str, float] = {}  # what the picture says
         self.trouble = ""  # why it has ended early
@@ -146,8 +146,8 @@ class Dashboard:
     def start(self) -> None:
         from IPython.display import display
 
-        self.on_loop(self.gauge.attach)
-        self.samples.append(self.on_loop(self.gauge.read))
+        self.on_loop(self.reader.attach)
+        self.samples.append(self.on_loop(self.reader.read))
         self.handle = display(self.picture(), display_id=True)
         self.thread.start()
 
@@ -180,18 +180,18 @@ class Dashboard:
             self.trouble = f" It ended with {type(error).__name__}: {error}"
         finally:
             with contextlib.suppress(TimeoutError):
-                self.on_loop(self.gauge.detach)
+                self.on_loop(self.reader.detach)
 
     def look(self) -> None:
         with drawing() as free:
             if not free:
-                if self.samples[-1].signs:
+                if self.samples[-1].metrics:
                     self.samples.append(Sample(self.samples[-1].time, {}))
                 return
             with contextlib.suppress(TimeoutError):  # the loop is busy; there will be another time
-                self.samples.append(self.on_loop(self.gauge.read))
+                self.samples.append(self.on_loop(self.reader.read))
             start = time.monotonic()
-            if start >= self.may_draw and self.samples[-1].signs != self.drawn:
+            if start >= self.may_draw and self.samples[-1].metrics != self.drawn:
                 self.handle.update(self.picture())
                 self.may_draw = start + (1 + SHARE) * (time.monotonic() - start)
 
@@ -199,13 +199,13 @@ class Dashboard:
         """The picture as it is now. Those who do not see it can have it read to them."""
         from IPython.display import Image
 
-        self.drawn, file = self.samples[-1].signs, BytesIO()
-        vital_signs(self.server.name, self.samples).savefig(file, format="png", dpi=100)
+        self.drawn, file = self.samples[-1].metrics, BytesIO()
+        dashboard_figure(self.server.name, self.samples).savefig(file, format="png", dpi=100)
         return Image(file.getvalue(), format="png", alt=str(self))
 
     def __str__(self):
-        signs = next(sample.signs for sample in reversed(self.samples) if sample.signs)
-        return f"{self.server.name}: " + ", ".join(f"{shown(value)} {title}" for title, value in signs.items())
+        metrics = next(sample.metrics for sample in reversed(self.samples) if sample.metrics)
+        return f"{self.server.name}: " + ", ".join(f"{short_number(value)} {title}" for title, value in metrics.items())
 
     def __repr__(self):
         return f"<Dashboard, {'on' if self.thread.is_alive() else 'over'}. {self}.{self.trouble}>"
@@ -220,7 +220,7 @@ def dashboard(server: Server, seconds: float = 60) -> Dashboard:
     Another one of the same server ends. Raises DashboardError outside a notebook, or if the server cannot be read.
     """
     if not in_a_notebook():
-        raise DashboardError("a dashboard is shown below a cell; run this in a notebook")
+        raise DashboardError("a dashboard is short_number below a cell; run this in a notebook")
     if not server.running or server.loop is not background_loop():
         raise DashboardError(f"{server!r} does not run on the background thread; start it with serve()")
     for earlier in list(_on):

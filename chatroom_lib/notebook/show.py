@@ -56,6 +56,6 @@ def diff(before: str, after: str) -> Code:
 
 
 def code(name: str) -> str:
-    text = inspect.getsource(inspect.getmodule(rooms.get(name)))
+    text = inspect.getsource(inspect.getmodule(rooms.resolve(name)))
     docstring = ast.parse(text).body[0]
     return "\n".join(text.splitlines()[docstring.end_lineno :]).strip()

@@ -5,32 +5,32 @@ import numpy as np
 
 from chatroom_lib.bench.loads import CURVES, ON_CURVES
 from chatroom_lib.plots.lines import curves
-from chatroom_lib.plots.style import QUIET, axes, hue, ink
+from chatroom_lib.plots.style import MUTED, axes, colour_of, readable_on_white
 
 
-def parts(profiles: dict[str, dict[str, float]], axs=None):
+def breakdown(profiles: dict[str, dict[str, float]], axs=None):
     """Where the time for one delivery goes: a panel for each profile, on one scale. Returns the axes."""
     if axs is None:
         _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
     names = list(dict.fromkeys(part for profile in profiles.values() for part in profile))
     for ax, (room, profile) in zip(np.atleast_1d(axs), profiles.items()):
         axes(ax).spines[["left", "bottom"]].set_visible(False)
-        bars = ax.barh(names, [profile.get(name, 0) for name in names], color=hue(room))
+        bars = ax.barh(names, [profile.get(name, 0) for name in names], color=colour_of(room))
         ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
-        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=ink(hue(room)))
+        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=readable_on_white(colour_of(room)))
         ax.tick_params(length=0, labelbottom=False)
         ax.margins(x=0.35)
     np.atleast_1d(axs)[0].invert_yaxis()
     return axs
 
 
-def times(ratios: dict[str, float], xlabel: str, ax=None):
+def ratios(ratios: dict[str, float], xlabel: str, ax=None):
     """A bar for each ratio, on a logarithmic scale that begins at the yardstick, 1."""
     ax = axes(ax, height=0.9 + 0.28 * len(ratios))
     names = sorted(ratios, key=ratios.get, reverse=True)
-    bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[hue(name) for name in names])
+    bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[colour_of(name) for name in names])
     ax.bar_label(bars, [f" {ratios[name]:.{1 if ratios[name] >= 10 else 2}f}× " for name in names], fontsize=8)
-    ax.axvline(1, color=QUIET, linewidth=1)
+    ax.axvline(1, color=MUTED, linewidth=1)
     ax.set(xscale="log", xlabel=xlabel)
     ax.set_xlim(min(ratios.values()) / 2, max(ratios.values()) * 2)
     ax.minorticks_off()

@@ -6,32 +6,32 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from chatroom_lib.plots.style import ALARM, axes, hue, ink
+from chatroom_lib.plots.style import ALARM, axes, colour_of, readable_on_white
 
-LOSSES = "dropped", "evicted", "refused"  # what a room may count
+LOSS_COUNTERS = "dropped", "evicted", "refused"  # what a room may count
 
 
-def shown(value: float) -> str:
+def short_number(value: float) -> str:
     """12, 1,250 or 0.5"""
     return f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
 
 
-def vital_signs(room: str, samples: list) -> Figure:
+def dashboard_figure(room: str, samples: list) -> Figure:
     """A small panel for each sign that a dashboard has read, with its last value. A gap: it stood still.
 
     A figure of its own, since pyplot's are for one thread only.
     """
     figure = Figure(figsize=(7, 1.4))
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.28, top=0.85, wspace=0.25)
-    titles = list(dict.fromkeys(title for sample in samples for title in sample.signs))
+    titles = list(dict.fromkeys(title for sample in samples for title in sample.metrics))
     times = [sample.time for sample in samples]
     for ax, title in zip(figure.subplots(1, len(titles), sharex=True, squeeze=False)[0], titles):
-        values = [sample.signs.get(title, math.nan) for sample in samples]
-        colour = ALARM if title in LOSSES else hue(room)
+        values = [sample.metrics.get(title, math.nan) for sample in samples]
+        colour = ALARM if title in LOSS_COUNTERS else colour_of(room)
         axes(ax).plot(times, values, color=colour, drawstyle="steps-post")
         last = next((time, value) for time, value in zip(times[::-1], values[::-1]) if not math.isnan(value))
         ax.plot(*last, "o", color=colour, markersize=4)
-        ax.set_title(f"{shown(last[1])} {title}", loc="left", fontsize=8, color=ink(colour))
+        ax.set_title(f"{short_number(last[1])} {title}", loc="left", fontsize=8, color=readable_on_white(colour))
         ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * max(1, np.nanmax(values))))
         ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))

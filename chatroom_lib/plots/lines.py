@@ -2,7 +2,7 @@
 
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, hue, ink, keep_apart, label_rows
+from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
 from chatroom_lib.trace import Trace, percentile
 
 
@@ -11,9 +11,9 @@ def pool_size(*traces: Trace, ax=None):
     return lines(traces, Trace.pool_size, "connections in the pool", ax)
 
 
-def waiting(*traces: Trace, ax=None):
+def sends_in_flight(*traces: Trace, ax=None):
     """How many sends have begun and not returned, a line for each run: each is a task and a message kept alive."""
-    return lines(traces, Trace.sends_under_way, "sends under way", ax)
+    return lines(traces, Trace.sends_in_flight, "sends under way", ax)
 
 
 def failed_sends(trace: Trace, ax=None):
@@ -40,7 +40,7 @@ def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "ce
     ax, labels = axes(ax), []
     for trace in traces:
         times, values = zip(*points_of(trace))
-        last, colour = values[-1], colour_of(trace)
+        last, colour = values[-1], colour_of(trace.room)
         ax.step((*times, trace.duration), (*values, last), where="post", color=colour, linewidth=2)
         labels.append(end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va))
     ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
@@ -60,7 +60,7 @@ def curves(
     """
     ax, labels = axes(ax), []
     for name, places in points.items():
-        colour = hue(room or name)
+        colour = colour_of(room or name)
         style = "o-" if len(places) <= 50 else "-"
         ax.plot(*zip(*places), style, color=colour, markersize=4, linewidth=2, clip_on=False)
         labels.append(end_label(ax, *places[-1], name, colour, va="center" if log else "bottom"))
@@ -88,10 +88,10 @@ def shares(percents: dict[str, float], xlabel: str, ax=None):
     """A bar for each room, with its number at the end: the percentage of something."""
     ax = axes(ax, height=0.9 + 0.3 * len(percents))
     for row, (name, percent) in enumerate(percents.items()):
-        colour = hue(name)
+        colour = colour_of(name)
         ax.barh(-row, percent, height=0.7, color=colour)
         place = dict(xytext=(4, 0), textcoords="offset points", va="center")
-        ax.annotate(f"{percent:.1f} %", (percent, -row), color=ink(colour), **place)
+        ax.annotate(f"{percent:.1f} %", (percent, -row), color=readable_on_white(colour), **place)
     label_rows(ax, dict(enumerate(percents)), len(percents))
     ax.set(xlabel=xlabel, xlim=(0, 100))
     return ax
@@ -107,10 +107,10 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
         delays = sorted(delay for event, delay in trace.latencies() if who in (None, event.who))
         lost = sum(len(missed) for name, missed in trace.missed().items() if who in (None, name))
         shares = [100 * (rank + 1) / len(delays) for rank in range(len(delays))]
-        ax.step(delays, shares, where="post", color=colour_of(trace), linewidth=2)
+        ax.step(delays, shares, where="post", color=colour_of(trace.room), linewidth=2)
         p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
         text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
-        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=ink(colour_of(trace)), transform=ax.transAxes)
+        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=readable_on_white(colour_of(trace.room)), transform=ax.transAxes)
     heard = f"% of messages {who or 'all'} heard by then"
     ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
     return ax

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
 from chatroom_lib.bench.targets import TARGETS
-from chatroom_lib.trace import Trace
 
 COLOURS = {
     "v1": "#E08214",
@@ -20,18 +19,14 @@ COLOURS = {
     "v4": "#5020F0",
 }
 OTHER = "#762A83"  # a room of one's own
-QUIET = "#949494"  # what is not the point
+MUTED = "#949494"  # what is not the point
 ALARM = "#A3004F"  # dead, or put out
 
 
-def colour_of(trace: Trace) -> str:
-    return hue(trace.room)
-
-
-def hue(name: str) -> str:
+def colour_of(name: str) -> str:
     """A version's colour; the quiet one for servers of other projects; or that of a room of one's own."""
     if target := TARGETS.get(name):
-        return COLOURS.get(target.room, QUIET)
+        return COLOURS.get(target.room, MUTED)
     return COLOURS.get(name, OTHER)
 
 
@@ -40,7 +35,7 @@ def pale(colour: str) -> list[float]:
     return [(1 + part) / 2 for part in to_rgb(colour)]
 
 
-def ink(colour: str) -> str:
+def readable_on_white(colour: str) -> str:
     """The colour, so dark that it can be read on white: the contrast is 4.5 at least (WCAG 2.2)."""
     rgb = np.array(to_rgb(colour))
     while 1.05 / (0.05 + luminance(rgb)) < 4.5:
@@ -71,7 +66,7 @@ def label_rows(ax, labels: dict[int, str], count: int) -> None:
 def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"):
     """A label at the end of a line, in the line's own colour."""
     place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
-    return ax.annotate(text, (x, y), color=ink(colour), va=va, **place)
+    return ax.annotate(text, (x, y), color=readable_on_white(colour), va=va, **place)
 
 
 def keep_apart(labels: list, gap: float = 12) -> None:

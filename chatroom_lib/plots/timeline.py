@@ -1,9 +1,9 @@
 """Figures with a row for each client, over time."""
 
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.plots.style import ALARM, QUIET, axes, colour_of, label_rows, pale
+from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale
 from chatroom_lib.trace import Trace
-from chatroom_lib.trace.space_time import Story, Way
+from chatroom_lib.trace.space_time import MessagePath, SpaceTimeDiagram
 
 
 def rows(trace: Trace, ax, title: str):
@@ -15,7 +15,7 @@ def rows(trace: Trace, ax, title: str):
     ax.set_title(f"{trace.room}: {title}", loc="left", fontsize=10)
     gone = trace.gone()
     for event in trace.of("joined"):
-        ax.hlines(places[event.who], event.time, gone.get(event.who, trace.duration), QUIET, linewidth=1)
+        ax.hlines(places[event.who], event.time, gone.get(event.who, trace.duration), MUTED, linewidth=1)
     mark(ax, places, [(event.who, event.time) for event in trace.of("vanished")], "x")
     return ax, places
 
@@ -39,8 +39,8 @@ def heard(trace: Trace, ax=None):
     """
     ax, places = rows(trace, ax, "who heard what when")
     said, dots = trace.of("said"), trace.of("heard")
-    ax.plot([e.time for e in said], [places[e.who] + 0.28 for e in said], "|", color=QUIET, markersize=4)
-    ax.plot([e.time for e in dots], [places[e.who] for e in dots], "o", color=colour_of(trace), markersize=3.5)
+    ax.plot([e.time for e in said], [places[e.who] + 0.28 for e in said], "|", color=MUTED, markersize=4)
+    ax.plot([e.time for e in dots], [places[e.who] for e in dots], "o", color=colour_of(trace.room), markersize=3.5)
     return ax
 
 
@@ -48,7 +48,7 @@ def pool(trace: Trace, ax=None):
     """Who is in the room's pool: the thick bar. The thin line: connected. A circle: put out. A cross: reset."""
     ax, places = rows(trace, ax, "who is in the pool")
     for name, start, stop in trace.memberships():
-        ax.barh(places[name], stop - start, left=start, height=0.45, color=pale(colour_of(trace)), zorder=2)
+        ax.barh(places[name], stop - start, left=start, height=0.45, color=pale(colour_of(trace.room)), zorder=2)
     mark(ax, places, list(trace.evicted().items()), "o")
     return ax
 
@@ -61,7 +61,7 @@ def passed(traces: dict[str, Trace], who: str, ax=None):
         times = {event.message: event.time for event in trace.of("said", who=who)}
         dots = [time for message, time in times.items() if message not in refused]
         ax.plot([times[message] for message in refused], [-row] * len(refused), "x", color=ALARM, markersize=5)
-        ax.plot(dots, [-row] * len(dots), "o", color=colour_of(trace), markersize=5)
+        ax.plot(dots, [-row] * len(dots), "o", color=colour_of(trace.room), markersize=5)
     label_rows(ax, dict(enumerate(traces)), len(traces))
     ax.set_title(f"What becomes of what {who} says", loc="left", fontsize=10)
     return ax
@@ -76,21 +76,21 @@ def space_time(trace: Trace, ax=None):
     pool, and has never begun to send it. A broken line: sent, and never heard. In the colour of alarm: overtaken by a
     message that the room read later. Grey: refused. A large cross: the connection is reset. A circle: put out.
     """
-    story = Story(trace)
+    story = SpaceTimeDiagram(trace)
     above = (len(trace.names) + 1) // 2
     heights = {name: above - index - (index >= above) for index, name in enumerate(trace.names)}
     ax = axes(ax, height=1.2 + 0.55 * (len(heights) + 1))
-    colour, end = colour_of(trace), len(story.moments)
+    colour, end = colour_of(trace.room), len(story.moments)
     for name, start, stop in trace.memberships():
         span = story.place(start), story.place(stop) if stop < trace.duration else end
         ax.hlines(heights[name], *span, pale(colour), linewidth=7, zorder=1)
     gone = trace.gone()
     for name, time in trace.first("joined").items():
         until = story.place(gone[name]) if name in gone else end
-        ax.hlines(heights[name], story.place(time), until, QUIET, linewidth=1)
-    ax.hlines(0, 0, end, QUIET, linewidth=3)
+        ax.hlines(heights[name], story.place(time), until, MUTED, linewidth=1)
+    ax.hlines(0, 0, end, MUTED, linewidth=3)
     for way in story.spoken:
-        slant(ax, way, (heights[way.who], 0), QUIET if way.message in story.refused else colour)
+        slant(ax, way, (heights[way.who], 0), MUTED if way.message in story.refused else colour)
     for way in story.passed_on:
         slant(ax, way, (0, heights[way.who]), ALARM if way in story.overtaken else colour)
     for way in story.withheld:
@@ -113,7 +113,7 @@ def space_time(trace: Trace, ax=None):
     return ax
 
 
-def slant(ax, way: Way, heights: tuple[float, float], colour: str) -> None:
+def slant(ax, way: MessagePath, heights: tuple[float, float], colour: str) -> None:
     """From the line of the one who sends to that of the one who receives; if it never arrives, half of the way."""
     start, end = heights
     if way.stop is None:

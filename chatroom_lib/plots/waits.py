@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from chatroom_lib.plots.style import ALARM, QUIET, axes, colour_of, ink, label_rows, pale
+from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale, readable_on_white
 from chatroom_lib.trace import Trace, Wait, cycle
 from chatroom_lib.trace.records import WAITS, task_label
 
 
 def lock(trace: Trace, what: str = "lock", ax=None):
     """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
-    uses, colour = trace.uses_of(what), colour_of(trace)
+    uses, colour = trace.uses_of(what), colour_of(trace.room)
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
     for row, use in enumerate(uses):
         waited_until = next((end for end in (use.got, use.given_up) if end is not None), trace.duration)
@@ -40,9 +40,9 @@ def wait_for(trace: Trace, ax=None):
     boxes = {}
     for x, column in enumerate(columns):
         for row, node in enumerate(column):
-            boxes[node] = box(ax, x, 1 - (row + 0.5) / len(column), graph, node, pale(colour_of(trace)))
+            boxes[node] = box(ax, x, 1 - (row + 0.5) / len(column), graph, node, pale(colour_of(trace.room)))
     for (start, end), text in graph.edges.items():
-        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.circle) else QUIET)
+        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.circle) else MUTED)
     return ax
 
 
@@ -107,7 +107,7 @@ def between(wait: Wait) -> str:
 
 def box(ax, x: float, y: float, graph: Graph, node, colour):
     if graph.is_person(node):
-        look = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=QUIET)
+        look = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=MUTED)
     else:
         look = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
     return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=look)
@@ -126,5 +126,5 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
         tail, tip = (x1, y1), (x2, y2)
         style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
     ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
-    words = dict(color=ink(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
+    words = dict(color=readable_on_white(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
     ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)

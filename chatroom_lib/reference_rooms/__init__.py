@@ -5,8 +5,8 @@ Each file holds one room and nothing else. A room of your own looks like this, t
 """
 
 from chatroom_lib.reference_rooms.fastapi_manager import FastAPIManager
-from chatroom_lib.reference_rooms.gorilla_hub import EvictingHub
+from chatroom_lib.reference_rooms.gorilla_hub import GorillaHub
 from chatroom_lib.reference_rooms.unbounded_queues import UnboundedQueues
-from chatroom_lib.reference_rooms.websockets_broadcast import LibraryBroadcast
+from chatroom_lib.reference_rooms.websockets_broadcast import WebsocketsBroadcast
 
-REFERENCE_ROOMS = {room.__name__: room for room in (FastAPIManager, LibraryBroadcast, UnboundedQueues, EvictingHub)}
+REFERENCE_ROOMS = {room.__name__: room for room in (FastAPIManager, WebsocketsBroadcast, UnboundedQueues, GorillaHub)}

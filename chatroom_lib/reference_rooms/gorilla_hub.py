@@ -20,7 +20,7 @@ class Client:
     outbox: asyncio.Queue
 
 
-class EvictingHub:
+class GorillaHub:
     def __init__(self, outbox_size: int = 256):
         self.outbox_size = outbox_size  # messages
         self.clients = []  # owned by the hub
@@ -33,6 +33,7 @@ class EvictingHub:
 
     async def __aexit__(self, *exc):
         self.hub.cancel()
+        await asyncio.gather(self.hub, return_exceptions=True)
 
     async def handle(self, connection):
         client = Client(connection, asyncio.Queue(self.outbox_size))

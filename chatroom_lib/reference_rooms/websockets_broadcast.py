@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib.message import MessageError, decode, encode
 
 
-class LibraryBroadcast:
+class WebsocketsBroadcast:
     def __init__(self):
         self.connections = {}  # connection -> None: a set in the order of joining
 

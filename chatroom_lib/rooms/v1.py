@@ -16,7 +16,7 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 class Room:
     def __init__(self):
         self.connections = []  # in the order of joining
-        self.failed_sends = 0
+        self.failed_sends = 0  # what a room in production would count, too
 
     async def __aenter__(self):
         return self

@@ -23,7 +23,7 @@ from chatroom_lib.message import Message, MessageError, decode, encode
 
 class Room:
     def __init__(self):
-        self.connections = []  # in the order of joining
+        self.connections = []  # in the order of joining; shared: every visit and every broadcast changes it
         self.failed_sends = 0
         self.broadcasts = set()  # tasks; asyncio keeps only weak references
 
@@ -33,6 +33,7 @@ class Room:
     async def __aexit__(self, *exc):
         for task in self.broadcasts:
             task.cancel()
+        await asyncio.gather(*self.broadcasts, return_exceptions=True)
 
     async def handle(self, connection):
         """One visit: join, then pass on what this client says until it leaves."""
@@ -49,7 +50,7 @@ class Room:
 
     async def broadcast(self, message: Message):
         frame = encode(message)
-        index = 0
+        index = 0  # cut as Go cuts a slice; the article does it so
         while index < len(self.connections):
             connection = self.connections[index]
             try:

@@ -33,6 +33,7 @@ class Room:
     async def __aexit__(self, *exc):
         for task in self.broadcasts:
             task.cancel()
+        await asyncio.gather(*self.broadcasts, return_exceptions=True)
 
     async def handle(self, connection):
         """One visit: join, then pass on what this client says until it leaves."""

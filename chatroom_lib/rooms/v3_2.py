@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib.channels import Channel, select
 from chatroom_lib.message import Message, MessageError, decode, encode
+from chatroom_lib.rate_limits import FixedInterval
 
 
 @dataclass(eq=False)
@@ -36,7 +37,9 @@ class Room:
         self.failed_sends = 0
         self.dropped = 0  # messages that a full outbox did not take
         self.refused = 0  # messages that came too soon after the last one
-        self.joining, self.leaving, self.saying = Channel(), Channel(), Channel()
+        self.register = Channel()  # clients that join
+        self.unregister = Channel()  # clients that leave
+        self.incoming = Channel()  # messages from clients
 
     async def __aenter__(self):
         self.hub = asyncio.create_task(self.run_hub())
@@ -44,38 +47,39 @@ class Room:
 
     async def __aexit__(self, *exc):
         self.hub.cancel()
+        await asyncio.gather(self.hub, return_exceptions=True)
 
     async def handle(self, connection):
         """One visit: join, then read and write until the client leaves."""
         client = Client(connection, asyncio.Queue(self.outbox_size))
-        await self.joining.put(client)
+        await self.register.put(client)
         async with asyncio.TaskGroup() as tasks:
             writer = tasks.create_task(self.write(client))
             await self.read(client)
             writer.cancel()
 
+    # the only task that reads from this connection
     async def read(self, client: Client):
         clock = asyncio.get_running_loop().time
-        pause = 1 / self.limit if self.limit else 0  # seconds
-        free = clock()  # from when on this client may speak
+        limiter = FixedInterval(self.limit) if self.limit else None
         try:
             async for frame in client.connection:
-                message, now = decode(frame), clock()
-                if now < free:
-                    self.refuse(client, message, free - now)
+                message = decode(frame)
+                if limiter and (wait := limiter.wait(clock())):
+                    self.refuse(client, message, wait)
                 else:
-                    free = now + pause
-                    await self.saying.put(message)
+                    await self.incoming.put(message)
         except MessageError as error:
             await client.connection.close(1007, str(error))
         except ConnectionClosed:
             pass
-        await self.leaving.put(client)
+        await self.unregister.put(client)
 
     def refuse(self, client: Client, message: Message, wait: float):
         self.refused += 1
         self.deliver(client, Message("chatroom", f"Not sent. Please wait {math.ceil(wait)} s.", message.content))
 
+    # the only task that sends on this connection
     async def write(self, client: Client):
         try:
             while True:
@@ -83,19 +87,20 @@ class Room:
                 await client.connection.send(encode(message))
         except ConnectionClosed:
             self.failed_sends += 1
-            await self.leaving.put(client)
+            await self.unregister.put(client)
 
+    # the only task that touches self.clients: no copy, and no lock
     async def run_hub(self):
         while True:
-            channel, value = await select(self.joining, self.leaving, self.saying)
-            if channel is self.joining:
+            channel, value = await select(self.register, self.unregister, self.incoming)
+            if channel is self.register:
                 self.clients.append(value)
-            elif channel is self.saying:
-                await self.broadcast(value)
+            elif channel is self.incoming:
+                self.broadcast(value)
             elif value in self.clients:  # reader and writer may both say that a client leaves
                 self.clients.remove(value)
 
-    async def broadcast(self, message: Message):
+    def broadcast(self, message: Message):
         for client in self.clients:
             self.deliver(client, message)
 

@@ -2,18 +2,19 @@
 
 What changed since v3.2
 - A message is turned into a WebSocket frame once, and everybody gets the same bytes.
-- In an idle room a message goes out at once. In a busy one, what is said within a moment goes to each client in one
-  write. That moment is half as long as the last writing took, or one turn of the event loop. So the busier the room,
+- In an idle room a message goes out at once. In a busy one, the messages of a moment go to each client in one write.
+  That moment is half as long as the last writing took, or one iteration of the event loop. So the busier the room,
   the fewer system calls a message costs.
-- Writing never waits: what a client has not read stays in its transport's buffer. Whoever has more than
-  `buffer_size` bytes there is put out (`evicted`), and the others hear everything. Where nothing waits, nothing can
-  come between: no hub, no channels, no outboxes, no writers.
+- Writing never waits: what a client has not read stays in its transport's buffer. A client with more than
+  `buffer_size` bytes there is evicted, and the others hear everything. Where nothing waits, nothing can come between:
+  no hub, no channels, no outboxes, no writers.
 - A client may say `burst` messages at once after a silence, and `limit` a second in the long run.
 
 How it fails
-- It puts people out whom v3.2 would keep with gaps. They must come again, and nobody tells them what they missed.
-- A few messages of a megabyte, the longest that `websockets` takes, can put out who is well but far away.
+- It evicts clients that v3.2 would keep with gaps. They must come again, and nobody tells them what they missed.
+- A few messages of a megabyte, the longest that `websockets` takes, can evict a healthy client that is far away.
 - It relies on what lies below `send()`: frames, the connection's transport, and one task writing at a time.
+- A busy room keeps its core busy even while it waits for more messages: it asks again in every iteration of the loop.
 - One event loop is one core. What the article leaves for later is missing here too.
 """
 
@@ -22,14 +23,14 @@ import math
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 
+from chatroom_lib.frames import frame_key, frames
 from chatroom_lib.message import Message, MessageError, decode, encode
 from chatroom_lib.rate_limits import TokenBucket
 
-BATCH = 65536  # bytes that may be gathered before they are written
-REST = 0.02  # seconds; the longest that a message may wait for more
+MAX_BATCH = 65536  # bytes that may wait to be written together
+MAX_DELAY = 0.02  # seconds; the longest that a message may wait for more
 
 
 class Room:
@@ -37,12 +38,12 @@ class Room:
         self.buffer_size = buffer_size  # bytes that may wait for one client
         self.limit = limit  # messages a second that one client may say; None: as many as it likes
         self.burst = burst  # messages that it may say at once
-        self.connections = {}  # connection -> the form its frames have, in the order of joining
-        self.gathered = []  # messages not yet written, as UTF-8
-        self.gathered_bytes = 0
-        self.idle = True  # nothing is gathered, and nothing was said in this turn of the event loop
-        self.rest = 0.0  # until when what is said waits for more, on the loop's clock
-        self.evicted = 0  # clients that were put out
+        self.connections = {}  # connection -> frame key, in the order of joining; no await between look and change
+        self.batch = []  # messages not yet written, as UTF-8
+        self.batch_bytes = 0
+        self.idle = True  # the batch is empty, and nothing was said in this iteration of the event loop
+        self.next_flush = 0.0  # the loop time until which messages are held back
+        self.evicted = 0  # clients whose buffer was too full
         self.refused = 0  # messages that came too soon after the last ones
 
     async def __aenter__(self):
@@ -53,12 +54,13 @@ class Room:
 
     async def handle(self, connection):
         """One visit: join, then read until the client leaves."""
-        self.connections[connection] = form_of(connection)
+        self.connections[connection] = frame_key(connection)
         try:
             await self.read(connection)
         finally:
-            self.connections.pop(connection, None)  # it is gone already if it was put out
+            self.connections.pop(connection, None)  # it is gone already if it was evicted
 
+    # the only task that reads from this connection
     async def read(self, connection: ServerConnection):
         clock = asyncio.get_running_loop().time
         limiter = TokenBucket(self.limit, self.burst) if self.limit else None
@@ -81,64 +83,45 @@ class Room:
         self.deliver(connection, frames([encode(reply).encode()], connection))
 
     def broadcast(self, message: Message):
-        """Say `message` to all: at once, or if the room is busy, with whatever else is said in this moment."""
-        self.gathered.append(encode(message).encode())
-        self.gathered_bytes += len(self.gathered[-1])
+        """Say `message` to all: at once, or if the room is busy, together with the other messages of this moment."""
+        self.batch.append(encode(message).encode())
+        self.batch_bytes += len(self.batch[-1])
         if self.idle:
             self.idle = False
             self.flush()
             asyncio.get_running_loop().call_soon(self.flush_when_due)
-        elif self.gathered_bytes > BATCH:
+        elif self.batch_bytes > MAX_BATCH:
             self.flush()
 
     def flush_when_due(self):
-        """Called in every turn of the event loop until there was one in which nobody said anything."""
+        """Called in every iteration of the event loop until there was one in which nobody said anything."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        if start >= self.rest:
-            if not self.gathered:
+        if start >= self.next_flush:
+            if not self.batch:
                 self.idle = True
                 return
             self.flush()
             end = loop.time()
-            self.rest = end + min(REST, (end - start) / 2)
+            self.next_flush = end + min(MAX_DELAY, (end - start) / 2)
         loop.call_soon(self.flush_when_due)  # and not call_later: a timer may be a millisecond late
 
     def flush(self):
-        payloads, self.gathered, self.gathered_bytes = self.gathered, [], 0
-        shared = {}  # form -> the frames in it
-        for connection, form in list(self.connections.items()):
-            if form not in shared:
-                shared[form] = frames(payloads, connection)
-            self.deliver(connection, shared[form])
+        payloads, self.batch, self.batch_bytes = self.batch, [], 0
+        shared = {}  # frame key -> the frames
+        for connection, key in list(self.connections.items()):
+            if key not in shared:
+                shared[key] = frames(payloads, connection)
+            self.deliver(connection, shared[key])
 
     def deliver(self, connection: ServerConnection, data: bytes):
         transport = connection.transport
-        if connection.protocol.state is not OPEN:
-            pass  # it is leaving
-        elif transport.get_write_buffer_size() <= self.buffer_size:
-            transport.write(data)
-        elif self.connections.pop(connection, None):
-            self.evicted += 1
-            transport.abort()  # close() would wait behind what is not read
+        if connection.protocol.state is OPEN:  # else it is leaving
+            if transport.get_write_buffer_size() <= self.buffer_size:
+                transport.write(data)
+            elif self.connections.pop(connection, None):
+                self.evicted += 1
+                transport.abort()  # close() would wait behind what is not read
 
     def members(self):
         return list(self.connections)
-
-
-def frames(payloads: list[bytes], connection: ServerConnection) -> bytes:
-    """A text frame for each payload, compressed if that is what `connection` has negotiated."""
-    extensions = connection.protocol.extensions
-    return b"".join(Frame(Opcode.TEXT, payload).serialize(mask=False, extensions=extensions) for payload in payloads)
-
-
-def form_of(connection: ServerConnection):
-    """Connections of equal form can be sent the same bytes.
-
-    Without compression all are equal. With it, those are who agreed on the same parameters and start each message
-    afresh; a connection whose compressor remembers earlier messages ("context takeover", RFC 7692) is like no other.
-    """
-    extensions = connection.protocol.extensions
-    if all(getattr(extension, "local_no_context_takeover", False) for extension in extensions):
-        return repr(extensions)
-    return connection

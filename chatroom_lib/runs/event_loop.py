@@ -11,8 +11,8 @@ from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.tasks import task_factory
 from chatroom_lib.runs.network import LATENCY, WINDOW, Listener, Transport
 
-MOST_TURNS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
-MOST_TURNS_AT_ONCE = 50_000  # the same, for turns in which no time passes
+MAX_ITERATIONS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
+MAX_ITERATIONS_AT_ONCE = 50_000  # the same, for turns in which no time passes
 
 
 class SimulationLoop(asyncio.BaseEventLoop):
@@ -24,11 +24,11 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.now = 0.0  # virtual seconds
         self.deadline = float("inf")
         self.ending = None
-        self.turns = 0  # of the event loop, in all
-        self.turns_now = 0  # since the clock last moved
+        self.iterations = 0  # of the event loop, in all
+        self.iterations_now = 0  # since the clock last moved
         self.interrupted = False  # set by another thread
         self.cleaning_up = False
-        self.after_turn = lambda: None
+        self.after_iteration = lambda: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
@@ -41,7 +41,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.ending = ending
         self.stop()
 
-    def run_until_rest(self, duration: float) -> str:
+    def run_until_quiescent(self, duration: float) -> str:
         """Run for `duration` virtual seconds at most; returns how it ended."""
         self.deadline = self.now + duration
         self.ending = None
@@ -67,21 +67,21 @@ class SimulationLoop(asyncio.BaseEventLoop):
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
-        self.after_turn()
-        self.turns += 1
-        self.turns_now += 1
-        if self.turns == MOST_TURNS or self.turns_now == MOST_TURNS_AT_ONCE:
-            self.end("never rests")
+        self.after_iteration()
+        self.iterations += 1
+        self.iterations_now += 1
+        if self.iterations == MAX_ITERATIONS or self.iterations_now == MAX_ITERATIONS_AT_ONCE:
+            self.end("livelocked")
         if self.interrupted and not self.cleaning_up:
             raise KeyboardInterrupt
 
     def move_clock(self) -> None:
         """Where a real loop waits for the network or the next timer, this one moves its clock."""
         if not self._scheduled:
-            self.end("at rest")
+            self.end("quiescent")
         elif self._scheduled[0]._when > self.now:
             self.now = min(self._scheduled[0]._when, self.deadline)
-            self.turns_now = 0
+            self.iterations_now = 0
             if self.now == self.deadline:
                 self.end("time is up")
 
@@ -114,7 +114,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
     def clean_up(self) -> None:
         """End every task and close the loop."""
         self.cleaning_up = True
-        self.after_turn = lambda: None
+        self.after_iteration = lambda: None
         self.report = lambda context: None
         self.deadline = float("inf")
         for _ in range(100):  # a task may go on for some turns after it was cancelled

@@ -16,7 +16,7 @@ from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.waits import waits
-from chatroom_lib.runtime.background import hand_over
+from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
 from chatroom_lib.server.server import Server, end, observed
 from chatroom_lib.trace import Trace
@@ -30,7 +30,7 @@ async def live(room, scenario: Scenario) -> Trace:
     Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
     """
     with measured_window():
-        return await hand_over(run(rooms.create(room), scenario))
+        return await submit(run(rooms.create(room), scenario))
 
 
 async def run(room, scenario: Scenario) -> Trace:

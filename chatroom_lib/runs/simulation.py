@@ -22,7 +22,7 @@ from chatroom_lib import rooms
 from chatroom_lib.clients.connect import connect_options
 from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
-from chatroom_lib.instrumentation.memory import Scale, leftovers
+from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.waits import waits
 from chatroom_lib.runs.event_loop import SimulatedConnection, SimulationLoop
@@ -77,7 +77,7 @@ def complete(done: Future, function: Callable, *arguments) -> None:
 
 def run(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Trace:
     try:
-        with virtual_clocks.of(loop), seeded(seed):
+        with virtual_clocks.running(loop), seeded(seed):
             return play_out(loop, rooms.create(room), scenario, seed)
     finally:
         loop.clean_up()
@@ -89,19 +89,19 @@ def play_out(loop: "SimulationLoop", room, scenario: Scenario, seed: int) -> Tra
     loop.report = lambda context: server.record_error(problem(context))
     starting = loop.create_task(server.start())
     starting.add_done_callback(lambda _: loop.end("started"))
-    loop.run_until_rest(scenario.duration)
+    loop.run_until_quiescent(scenario.duration)
     if not starting.done():
         raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
     starting.result()
     trace.start_clock(loop)
-    pool, scale = Pool(server.room, trace), Scale(server, trace)
-    loop.after_turn = pool.look if scenario.all_prompt else lambda: (pool.look(), scale.look())
+    pool, scale = Pool(server.room, trace), MemorySampler(server, trace)
+    loop.after_iteration = pool.look if scenario.all_prompt else lambda: (pool.look(), scale.look())
     playing = loop.create_task(play(scenario, partial(connect_to, server), trace))
-    ending = loop.run_until_rest(scenario.duration)
+    ending = loop.run_until_quiescent(scenario.duration)
     if not scenario.all_prompt:
         scale.weigh()
     if trace.gone():
-        trace.leftovers = leftovers(server, trace)
+        trace.leak = leak_report(server, trace)
     trace.finish(ending, waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
     if playing.done():
         playing.result()  # raises if a client did what no client should

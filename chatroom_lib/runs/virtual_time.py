@@ -33,7 +33,7 @@ class VirtualClocks:
         self.loops, self.lock = {}, threading.Lock()  # thread -> the loop it runs
 
     @contextlib.contextmanager
-    def of(self, loop: "SimulationLoop"):
+    def running(self, loop: "SimulationLoop"):
         thread = threading.get_ident()
         with self.lock:
             self.loops[thread] = loop

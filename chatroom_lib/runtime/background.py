@@ -30,7 +30,7 @@ def keep_running(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
 
 
-def hand_over(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:
+def submit(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:
     """Run `coroutine` on `loop` (the background one, unless given), whichever loop the caller is on.
 
     Await what this returns. Cancelling that, as interrupting a cell does, cancels the coroutine.

@@ -21,7 +21,7 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
 from chatroom_lib.message import WIRE
-from chatroom_lib.runtime.background import hand_over
+from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.http import answer
 from chatroom_lib.trace import Trace
 
@@ -123,16 +123,16 @@ class Server:
     async def stop(self) -> None:
         """Say goodbye to everybody. Ends within 2 s, whatever the clients and the room do."""
         if self.running:
-            await hand_over(self.close(), self.loop)
+            await submit(self.close(), self.loop)
 
     async def close(self) -> None:
         if not self.closing:
-            self.closing = asyncio.create_task(self.say_goodbye())
+            self.closing = asyncio.create_task(self.shut_down())
         await asyncio.shield(self.closing)  # interrupting the cell that waits for it leaves nothing half stopped
 
-    async def say_goodbye(self) -> None:
+    async def shut_down(self) -> None:
         self.listener.close()  # politely; but a client that does not read never answers,
-        await patiently(self.listener.wait_closed(), 0.5)
+        await with_grace(self.listener.wait_closed(), 0.5)
         for connection in list(self.connections):  # and only this frees whoever waits to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
@@ -141,7 +141,7 @@ class Server:
         self.running = False
 
     async def stop_room(self) -> None:
-        await patiently(self.room.__aexit__(None, None, None), 0.3, self.record_error)
+        await with_grace(self.room.__aexit__(None, None, None), 0.3, self.record_error)
         await end(list(self.tasks.visitors), 0.1)
 
     # ------------------------------------------------------------ visits
@@ -194,7 +194,7 @@ def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Serve
     return server
 
 
-async def patiently(coroutine, seconds: float, on_error=lambda error: None) -> None:
+async def with_grace(coroutine, seconds: float, on_error=lambda error: None) -> None:
     """Let `coroutine` run for `seconds`, then cancel it. Its exception goes to `on_error`."""
     task = asyncio.create_task(coroutine)
     await end([task], seconds)

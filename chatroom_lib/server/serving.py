@@ -2,7 +2,7 @@
 
 import socket
 
-from chatroom_lib.runtime.background import hand_over
+from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.server import Server
 
 serving: list[Server] = []  # those that serve() started
@@ -26,7 +26,7 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
     if not port and is_free(host, last_port):
         server.port = last_port
     serving.append(server)
-    await hand_over(server.start())
+    await submit(server.start())
     last_ports[server.name, host] = server.port
     return server
 

@@ -1,7 +1,7 @@
 """What happened in a run: the records, the Trace, its space-time diagram, and its deadlocks."""
 
 from chatroom_lib.trace.deadlock import cycle
-from chatroom_lib.trace.records import KINDS, Event, Holding, Leftovers, Use, Wait, label
+from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label
 from chatroom_lib.trace.trace import Trace, percentile
 
-__all__ = ["KINDS", "Event", "Holding", "Leftovers", "Trace", "Use", "Wait", "cycle", "label", "percentile"]
+__all__ = ["KINDS", "Event", "MemorySample", "LeakReport", "Trace", "Use", "Wait", "cycle", "label", "percentile"]

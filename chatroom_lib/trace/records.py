@@ -122,7 +122,7 @@ def task_label(visitor: str | None, function: str) -> str:
     return f"{visitor}: " * bool(visitor) + function.rpartition(".")[2]
 
 
-class Holding(NamedTuple):
+class MemorySample(NamedTuple):
     time: float  # seconds since the run began
     accepted: int  # messages that the room had read by then
     texts: int  # of at least LONG characters that the room and its tasks hold
@@ -131,10 +131,10 @@ class Holding(NamedTuple):
     buffered: int  # bytes written to connections and not yet sent
 
 
-class Leftovers(NamedTuple):
+class LeakReport(NamedTuple):
     """What a room has not let go of at the end."""
 
     connections: list[str]  # whose connections it holds, though they are gone
     visits: dict[str, str]  # who is gone, and where a task stands that has their connection in hand
-    strays: int  # tasks alive that were made in visits of people who are gone
+    orphaned_tasks: int  # tasks alive that were made in visits of people who are gone
     tasks: int  # tasks alive, more than there were when the room had started

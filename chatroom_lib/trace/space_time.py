@@ -10,7 +10,7 @@ from chatroom_lib.trace import Event, Trace
 KINDS = ("joined", "said", "accepted", "heard", "sending", "overlap", "removed", "left", "vanished", "lost")
 
 
-class Way(NamedTuple):
+class MessagePath(NamedTuple):
     """Of one message between one client and the room."""
 
     who: str  # the client
@@ -19,7 +19,7 @@ class Way(NamedTuple):
     stop: int | None = None  # where it arrives; None: it never does
 
 
-class Story:
+class SpaceTimeDiagram:
     """The ways to the room (`spoken`), from it (`passed_on`), those of the latter that a later message has `overtaken`,
     what the room has read while a client was in its pool and never begun to send to it (`withheld`), and which messages
     it has `refused`."""
@@ -32,11 +32,11 @@ class Story:
         ours = [event.message for event in said if event.message in accepted]
         ways = [(who, message) for who, message in dict.fromkeys([*sent, *heard]) if message in ours]
 
-        self.spoken = [Way(e.who, e.message, self.place(e.time), accepted.get(e.message)) for e in said]
-        self.passed_on = [Way(*way, sent.get(way, accepted[way[1]]), heard.get(way)) for way in ways]
+        self.spoken = [MessagePath(e.who, e.message, self.place(e.time), accepted.get(e.message)) for e in said]
+        self.passed_on = [MessagePath(*way, sent.get(way, accepted[way[1]]), heard.get(way)) for way in ways]
         self.passed_on.sort(key=lambda way: way.start)
         self.withheld = [
-            Way(who, message, accepted[message])
+            MessagePath(who, message, accepted[message])
             for who, start, stop in trace.memberships()
             for message in ours
             if self.place(start) <= accepted[message] < self.place(stop)

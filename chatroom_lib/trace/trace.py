@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from chatroom_lib.trace.deadlock import cycle
-from chatroom_lib.trace.records import Event, Holding, Leftovers, Use, Wait
+from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
 
 
 def percentile(sorted_values: list[float], percent: float) -> float:
@@ -34,12 +34,12 @@ class Trace:
     uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
     depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
     writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
-    holdings: list[Holding] = field(default_factory=list)  # what the room held every now and then; simulated
-    leftovers: Leftovers | None = None  # what the room has not let go of at the end; simulated
+    memory: list[MemorySample] = field(default_factory=list)  # what the room held every now and then; simulated
+    leak: LeakReport | None = None  # what the room has not let go of at the end; simulated
     waits: list[Wait] = field(default_factory=list)  # where the room's tasks were suspended at the end
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
-    ending: str = ""  # "time is up", or for a simulated run "at rest", "never rests" or "never yields"
+    ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
     by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # the events, sorted by `of`
     sorted: int = field(default=0, compare=False)  # how many of them
@@ -117,7 +117,7 @@ class Trace:
         last = {event.who: event.kind for event in self.of("entered", "removed")}
         return [name for name, kind in last.items() if kind == "entered"]
 
-    def sends_under_way(self) -> list[tuple[float, int]]:
+    def sends_in_flight(self) -> list[tuple[float, int]]:
         """(time, sends that have begun and not returned) at the start and after each change."""
         begins, ends = ("sending", "overlap"), ("sent", "failed", "given up")
         return running_count((event.time, 1 if event.kind in begins else -1) for event in self.of(*begins, *ends))
@@ -217,7 +217,7 @@ class Trace:
             missed[who] = [e.message for e in said if since < e.time < until and e.message not in heard]
         return missed
 
-    def owed(self) -> dict[str, list[str]]:
+    def undelivered(self) -> dict[str, list[str]]:
         """What those who read promptly and are still there have not heard, though it was said after they came in.
 
         A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
@@ -240,7 +240,7 @@ class Trace:
         if self.seed is None:
             return None
         blocked = any(wait.blocked and (wait.on is None or wait.on != wait.visitor) for wait in self.waits)
-        return self.ending == "at rest" and blocked and bool(self.owed())
+        return self.ending == "quiescent" and blocked and bool(self.undelivered())
 
     # ------------------------------------------------------------ as text
 

@@ -7,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import encode, rooms
 
 
-class Room1(rooms.get("v1.1")):
+class Room1(rooms.resolve("v1.1")):
     """Take out the right one: walk through a copy, and remove the connection itself, if it is still there."""
 
     async def broadcast(self, message):
@@ -19,7 +19,7 @@ class Room1(rooms.get("v1.1")):
                     self.connections.remove(connection)
 
 
-class Room2(rooms.get("v1.1")):
+class Room2(rooms.resolve("v1.1")):
     """Notice at once: a visit ends in `finally`, however it ends. (A broadcast that waits while somebody before it in
     the list goes still skips one person. Walking through a copy, as in exercise 1, cures that too.)"""
 
@@ -31,7 +31,7 @@ class Room2(rooms.get("v1.1")):
                 self.connections.remove(connection)
 
 
-class Room3(rooms.get("v1.1")):
+class Room3(rooms.resolve("v1.1")):
     """Nobody stands behind Bob: a task for each send. The price: as long as Bob does not read, each message keeps
     two tasks alive, its broadcast and its send to Bob. Chapter 03 puts a bound on that."""
 

@@ -7,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import MessageError, decode, encode, rooms
 
 
-class Room1(rooms.get("v2")):
+class Room1(rooms.resolve("v2")):
     """Let Eve in: she is appended without the lock. Nothing else runs meanwhile, and a broadcast that is under way
     meets her at the end of its walk. Removals still need the lock, since they move everybody behind them."""
 
@@ -24,7 +24,7 @@ class Room1(rooms.get("v2")):
             pass
 
 
-class Room2(rooms.get("v2-rw")):
+class Room2(rooms.resolve("v2-rw")):
     """Mend the read-write lock: remember the dead, and take them out when this broadcast is no reader any more."""
 
     async def broadcast(self, message):
@@ -39,7 +39,7 @@ class Room2(rooms.get("v2-rw")):
             self.connections = [connection for connection in self.connections if connection not in dead]
 
 
-class Room3(rooms.get("v2")):
+class Room3(rooms.resolve("v2")):
     """Patience has an end: a second for each send, and then the connection is cut. (`close()` would not do. It waits
     for its turn behind all that the other end has not read.)"""
 

@@ -4,27 +4,27 @@ import asyncio
 
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import MessageError, decode, encode, limits, rooms
+from chatroom_lib import MessageError, decode, encode, rate_limits, rooms
 from chatroom_lib.reference_rooms import FastAPIManager
 
 
-class Room1(rooms.get("v3.2")):
+class Room1(rooms.resolve("v3.2")):
     """Who does not keep up is put out, and who types may type."""
 
     async def read(self, client):
-        limiter, clock = limits.TokenBucket(limit=1, burst=5), asyncio.get_running_loop().time
+        limiter, clock = rate_limits.TokenBucket(limit=1, burst=5), asyncio.get_running_loop().time
         try:
             async for frame in client.connection:
                 message = decode(frame)
                 if wait := limiter.wait(clock()):
                     self.refuse(client, message, wait)
                 else:
-                    await self.saying.put(message)
+                    await self.incoming.put(message)
         except MessageError as error:
             await client.connection.close(1007, str(error))
         except ConnectionClosed:
             pass
-        await self.leaving.put(client)
+        await self.unregister.put(client)
 
     def deliver(self, client, message):
         try:

@@ -5,13 +5,13 @@ import asyncio
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
-from chatroom_lib import Message, MessageError, decode, encode, limits, rooms
+from chatroom_lib import Message, MessageError, decode, encode, rate_limits, rooms
 from chatroom_lib.rooms.v4 import frames
 
 LONGEST = 1000  # characters
 
 
-class Room1(rooms.get("v3.1")):
+class Room1(rooms.resolve("v3.1")):
     """A writer gives the others a turn, takes what its outbox then holds, and writes it at once."""
 
     async def write(self, client):
@@ -24,15 +24,15 @@ class Room1(rooms.get("v3.1")):
             connection.transport.write(frames([encode(message).encode() for message in messages], connection))
             await connection.drain()
         self.failed_sends += 1
-        await self.leaving.put(client)
+        await self.unregister.put(client)
 
 
-class Room2(rooms.get("v4")):
+class Room2(rooms.resolve("v4")):
     """What is too long is refused."""
 
     async def read(self, connection):
         clock = asyncio.get_running_loop().time
-        limiter = limits.TokenBucket(self.limit, self.burst) if self.limit else None
+        limiter = rate_limits.TokenBucket(self.limit, self.burst) if self.limit else None
         try:
             async for frame in connection:
                 message = decode(frame)
