@@ -85,7 +85,7 @@ def test_a_limit_that_is_none_is_one_clear_line(limiter, limit):
 
 def test_a_typist_needs_time_for_each_character_and_enter():
     ann = typist("Ann", "hi", "yes", speed=2)
-    assert ann.moments == [1.5, 3.5] and ann.prompt
+    assert ann.send_times == [1.5, 3.5] and ann.prompt
     trace = simulate("v3.1", Scenario([ann], duration=10))
     joined = trace.of("joined")[0].time
     assert [event.time - joined for event in trace.of("said")] == pytest.approx([1.5, 3.5])
@@ -93,8 +93,8 @@ def test_a_typist_needs_time_for_each_character_and_enter():
 
 
 def test_times_given_one_by_one_go_before_a_steady_pace():
-    assert talker("Ann", at=(3.0, 1.0)).moments == [1.0, 3.0]
-    assert talker("Ann", says=2, starts=1, every=0.5).moments == [1, 1.5]
+    assert talker("Ann", at=(3.0, 1.0)).send_times == [1.0, 3.0]
+    assert talker("Ann", says=2, starts=1, every=0.5).send_times == [1, 1.5]
     with pytest.raises(ValueError, match="Ann: times"):
         talker("Ann", at=(1, -1))
     with pytest.raises(ValueError, match="Ann: the speed of typing"):
