@@ -48,7 +48,7 @@ notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 
 site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
 	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(PIP_INSTALL) --quiet -e '.[site]'
-	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c site -d build/doctrees . build/site
+	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c docs -d build/doctrees . build/site
 	@echo 'The first page is build/site/index.html'
 
 extras: $(STAMP) ## Install what the benchmark and some tests need besides: other servers, a browser driver

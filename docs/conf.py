@@ -36,8 +36,8 @@ project = html_title = "chatroom_lib"
 extensions = ["myst_nb"]
 root_doc = "README"
 source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
-include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "site/license.md"]
-include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "benchmarks/**.py"]
+include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "docs/license.md"]
+include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False
 highlight_language = "text"
@@ -73,7 +73,7 @@ def read(_app, docname: str, source: list[str]) -> None:
             source[0] += "\n".join(f"- [{name}]({name})" for name in others)
     elif docname == "README":
         folders = re.sub(r"\]\((chatroom_lib/\w+)\)", r"](\1/__init__.py)", source[0])
-        source[0] = folders.replace("](LICENSE)", "](site/license.md)") + CONTENTS
+        source[0] = folders.replace("](LICENSE)", "](docs/license.md)") + CONTENTS
 
 
 def describe_figures(_app, doctree) -> None:

@@ -19,7 +19,7 @@ from tests.helpers import without
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-SOURCES = [path for folder in ("chatroom_lib", "notebooks", "benchmarks") for path in (ROOT / folder).rglob("[!.]*.py")]
+SOURCES = [path for folder in ("chatroom_lib", "notebooks", "tools") for path in (ROOT / folder).rglob("[!.]*.py")]
 MISSING = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
@@ -53,7 +53,7 @@ def site(tmp_path_factory) -> Path:
     if MISSING:
         without(" and ".join(MISSING), "make site")
     folder = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "sphinx", "-qEW", "--keep-going", "-c", "site", "-d", folder / "doctrees"]
+    command = [sys.executable, "-m", "sphinx", "-qEW", "--keep-going", "-c", "docs", "-d", folder / "doctrees"]
     built = subprocess.run([*command, ".", folder / "site"], cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return folder / "site"
