@@ -5,13 +5,23 @@
     server = await serve("v1.1")                      # to chat in, at server.page
     check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
-The names below are what most people need. Each is loaded when it is first used, so that importing this package
-loads neither matplotlib nor Jupyter.
+run a room    simulate, live; serve, stop_all, Server, ServerError; run (a coroutine, in the background)
+clients       Client, Scenario; talker, listener, late_joiner, leaving, vanishing, slow_reader, frozen,
+              flooder, typist
+results       Trace; Event and Use, of which it is made
+check         check, Scorecard, compare; guarantees and scenarios (modules)
+figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
+notebook      chat, ChatPanel, dashboard; show (a module: the code of a room)
+benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
+to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode
+
+Each is loaded when it is first used: importing this package loads neither matplotlib nor Jupyter.
+help(chatroom_lib.simulate) describes one of them, and the book's reference all of them.
 """
 
 from typing import TYPE_CHECKING
 
-from chatroom_lib.runtime.lazy import lazy_names
+from chatroom_lib.runtime.lazy import ListedNames, lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib import bench as bench, plots as plots, rate_limits as rate_limits, rooms as rooms
@@ -74,3 +84,4 @@ __getattr__, __dir__, __all__ = lazy_names(
         "trace": ("Event", "Trace", "Use"),
     },
 )
+__all__ = ListedNames(__all__)  # they are in the docstring

@@ -1,8 +1,10 @@
 """What README.md shows is true."""
 
+import pydoc
 import re
 from pathlib import Path
 
+import chatroom_lib
 from chatroom_lib import rooms
 
 ROOT = Path(__file__).parent.parent
@@ -26,3 +28,15 @@ def test_it_names_every_version_in_order():
 
 def test_it_is_short():
     assert len(README.splitlines()) < 120
+
+
+def test_help_of_the_package_is_one_screen_and_names_everything_in_it():
+    text = pydoc.render_doc(chatroom_lib, renderer=pydoc.plaintext)
+    assert len(text.splitlines()) < 60
+    assert not [name for name in chatroom_lib.__all__ if not re.search(rf"\b{name}\b", text)]
+
+
+def test_import_star_brings_what_help_names():
+    brought = {}
+    exec("from chatroom_lib import *", brought)
+    assert len(chatroom_lib.__all__) > 40 and set(brought) - {"__builtins__"} == set(dir(chatroom_lib))

@@ -19,3 +19,12 @@ def lazy_names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callab
         return getattr(module, name) if homes[home_of[name]] else module
 
     return get, lambda: offered, offered
+
+
+class ListedNames(list):
+    """`__all__` for a package whose docstring lists its names: then `help(package)` is that docstring, and not also the
+    documentation of every name. `import *` finds them as ever.
+    """
+
+    def __contains__(self, name: object) -> bool:
+        return False  # pydoc asks this before it documents a name; `import *` takes them by index
