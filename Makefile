@@ -12,17 +12,9 @@ VENV_FITS = $(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 
 
 # Nothing is compiled in advance, which would take a third of the time: Python compiles what it imports.
 PIP_INSTALL = $(VENV_PYTHON) -m pip install --no-compile --disable-pip-version-check
-# On a terminal, one line that says how far pip is. What it has to say of errors comes through in any case.
-PROGRESS = { say() { [ ! -t 1 ] || printf '\r\033[K%.76s' "$$*"; }; n=0; ended=; \
-	while read -r word name rest; do case $$word in \
-	Collecting) n=$$((n + 1)); say "  $$n packages found, $$name" ;; \
-	Downloading) say "  $$n packages found, downloading $$name $$rest" ;; \
-	Installing) [ $$n = 0 ] || say "  $$n packages found, unpacking them" ;; \
-	Ended) ended=yes ;; \
-	esac; done; say; [ "$$ended" ]; }
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test notebooks site extras bench clean
+.PHONY: help setup lab lint test notebooks site extras bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,17 +26,23 @@ $(STAMP): pyproject.toml
 	$(if $(shell { $(VENV_FITS) || $(PYTHON_FITS); } 2>/dev/null && echo yes),,$(error chatroom_lib needs Python 3.11 or newer with its venv module, and "$(PYTHON)" is not that. Install one (on Debian or Ubuntu also its python3-venv package) and name it: make setup PYTHON=python3.13))
 	@$(VENV_FITS) 2>/dev/null || { echo 'Making .venv ...'; "$(PYTHON)" -m venv --clear .venv; }
 	@echo 'Installing chatroom_lib and its dependencies, some 110 packages, into .venv ...'
-	@{ $(PIP_INSTALL) -e '.[test]' && echo Ended; } | $(PROGRESS)
+	@$(PIP_INSTALL) -e '.[test]'
 	@touch $@
 
 lab: $(STAMP) ## Open JupyterLab on the first chapter
 	@set -- notebooks/[0-9]*.ipynb; $(VENV_PYTHON) -m jupyterlab --ServerApp.root_dir=. "$$1" $(ARGS)
 
-test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+lint: $(STAMP) ## Check style, types, and which package may import which
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/lint-imports
+	@.venv/bin/mypy
+
+test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest, e.g. ARGS="-m 'not slow'" runs the quick ones
+	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
 notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
-	@$(VENV_PYTHON) notebooks/execute.py
+	@$(VENV_PYTHON) tools/execute_notebooks.py
 
 site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
 	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(PIP_INSTALL) --quiet -e '.[site]'
@@ -56,8 +54,8 @@ extras: $(STAMP) ## Install what the benchmark and some tests need besides: othe
 	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws; fi
 
 bench: extras ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
-	@$(VENV_PYTHON) benchmarks/run.py
+	@$(VENV_PYTHON) tools/run_benchmarks.py
 
 clean: ## Remove .venv, caches and build files
-	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

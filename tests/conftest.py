@@ -1,16 +1,53 @@
-"""A real browser, for the tests that look at what a reader sees."""
+"""How the tests are spread over processes, and a real browser for those that see what a reader sees.
+
+With pytest-xdist (`-n 2`, as `make test` does) tests run beside each other. Those marked `exclusive` run afterwards,
+one by one, in the process that started the others.
+"""
 
 import shutil
 
 import pytest
 
-from tests.helpers import without
+from tests.helpers import TIMEOUT_FACTOR, without
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (  # no sandbox: it cannot be had as root, and nothing but our own pages is opened
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
+
+
+def is_worker(config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config):
+    if not is_worker(config) and config.option.timeout is None:  # workers have the options of the process above them
+        config.option.timeout = TIMEOUT_FACTOR * float(config.getini("timeout"))
+
+
+def pytest_collection_modifyitems(config, items):
+    if is_worker(config):
+        items[:] = [item for item in items if not item.get_closest_marker("exclusive")]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session):
+    """Run the exclusive tests once the workers have run all others."""
+    result = yield
+    if session.config.pluginmanager.has_plugin("dsession"):
+        items = session.perform_collect()
+        run_in_turn([item for item in items if item.get_closest_marker("exclusive")])
+    return result
+
+
+def run_in_turn(items) -> None:
+    for item, following in zip(items, [*items[1:], None]):
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if item.session.shouldstop:
+            raise item.session.Interrupted(item.session.shouldstop)
+        if item.session.shouldfail:
+            raise item.session.Failed(item.session.shouldfail)
 
 
 @pytest.fixture(scope="module")
