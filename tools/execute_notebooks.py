@@ -1,4 +1,4 @@
-"""Execute the chapters anew and save their outputs: `make notebooks`, or `python notebooks/execute.py 01 02`.
+"""Execute the chapters anew and save their outputs: `make notebooks`, or `python tools/execute_notebooks.py 01 02`.
 Draw the figure on the front page anew, too.
 
 Each runs in a kernel of its own, from top to bottom. If a cell fails, the chapter keeps its old outputs.
@@ -6,17 +6,17 @@ Each runs in a kernel of its own, from top to bottom. If a cell fails, the chapt
 
 import re
 import sys
-from functools import partial
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-FOLDER = Path(__file__).parent
-README = FOLDER.parent / "README.md"
+from chatroom_lib.runtime.progress import progress_bar
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+README = ROOT / "README.md"
 LARGEST = 400_000  # bytes of a chapter with its outputs
 
 
@@ -26,23 +26,26 @@ class ChapterError(RuntimeError):
 
 def chapters(numbers: list[str]) -> list[Path]:
     """The chapters with these numbers ("01"), or all."""
-    paths = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for number in numbers:
         if not any(path.name.startswith(number) for path in paths):
             raise ChapterError(f"no chapter {number}: there are {', '.join(path.name[:2] for path in paths)}")
     return [path for path in paths if not numbers or path.name.startswith(tuple(numbers))]
 
 
-def execute(path: Path, after_cell=lambda: None) -> nbformat.NotebookNode:
-    """Run a chapter in a fresh kernel; returns it with its new outputs. Raises ChapterError if a cell fails."""
+def execute(path: Path, progress=lambda done: None) -> nbformat.NotebookNode:
+    """Run a chapter in a fresh kernel; returns it with its new outputs. Raises ChapterError if a cell fails.
+
+    `progress` is called with the number of cells, texts included, after each code cell.
+    """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
         timeout=120,
         kernel_name="python3",
         record_timing=False,
-        resources={"metadata": {"path": str(FOLDER)}},
-        on_cell_complete=lambda cell, cell_index: after_cell(),
+        resources={"metadata": {"path": str(NOTEBOOKS)}},
+        on_cell_complete=lambda cell, cell_index: progress(cell_index + 1),
     )
     try:
         client.execute()
@@ -67,11 +70,12 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
 
 
-def check(name: str, notebook: nbformat.NotebookNode) -> None:
+def require_publishable(name: str, notebook: nbformat.NotebookNode) -> None:
+    """Raises ChapterError if the outputs are too large, or show a path of this machine."""
     text = nbformat.writes(notebook)
     if len(text.encode()) > LARGEST:
         raise ChapterError(f"{name} would be {len(text) // 1000} kB; at most {LARGEST // 1000}")
-    for private in (str(Path.home()), str(FOLDER.parent), "/tmp/ipykernel"):
+    for private in (str(Path.home()), str(ROOT), "/tmp/ipykernel"):
         if private in text:
             raise ChapterError(f"{name} would show a path of this machine: {private}")
 
@@ -85,24 +89,25 @@ def draw_front_page() -> None:
 
     (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(example, {"print": lambda *_: None})
-    plt.savefig(FOLDER / "figures" / "evicted.png", dpi=150)
+    plt.savefig(NOTEBOOKS / "figures" / "evicted.png", dpi=150)
+
+
+def publish(path: Path) -> None:
+    """Execute a chapter, and save it if it can be published."""
+    cells = len(nbformat.read(path, as_version=4).cells)
+    with progress_bar(path.stem, cells, "cells") as show:
+        notebook = execute(path, show)
+    require_publishable(path.name, notebook)
+    nbformat.write(notebook, path)
 
 
 def main() -> None:
-    console = Console(stderr=True)
-    columns = "{task.description}", BarColumn(), MofNCompleteColumn(), "cells,", TimeElapsedColumn()
     try:
-        with Progress(*columns, console=console) as progress:
-            for path in chapters(sys.argv[1:]):
-                cells = sum(cell.cell_type == "code" for cell in nbformat.read(path, as_version=4).cells)
-                task = progress.add_task(path.stem, total=cells)
-                notebook = execute(path, partial(progress.advance, task))
-                check(path.name, notebook)
-                nbformat.write(notebook, path)
-            draw_front_page()
+        for path in chapters(sys.argv[1:]):
+            publish(path)
+        draw_front_page()
     except ChapterError as error:
-        console.print(str(error), markup=False)
-        sys.exit(1)
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
