@@ -8,7 +8,7 @@ from chatroom_lib import bench
 HERE = Path(__file__).parent
 INTRODUCTION = f"""# The benchmark
 
-What `make bench` measured, written by [run.py](run.py); [results.json](results.json) holds every round. Chapter 05
+What `make bench` measured, written by [run_benchmarks.py](../tools/run_benchmarks.py); [results.json](results.json) holds every round. Chapter 05
 says how to read it, and `chatroom bench --quick` measures a part of it on your machine.
 
 A server runs in a process of its own, on a core of its own; the load comes from another process on another core.
