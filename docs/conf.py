@@ -4,9 +4,13 @@ Sphinx reads the whole repository (`make site`), so a link that works there work
 """
 
 import re
+import sys
 from pathlib import Path
 
 from docutils import nodes
+
+sys.path.insert(0, str(Path(__file__).parent))
+import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = "notebooks/[0-9][0-9]_*"
@@ -19,8 +23,11 @@ CONTENTS = f"""
 ```
 ```{{toctree}}
 :hidden:
-:caption: Results
+:caption: To look things up
+docs/glossary
+docs/api
 benchmarks/README
+CONTRIBUTING
 ```
 """
 SOURCE = """---
@@ -33,14 +40,23 @@ orphan: true
 """
 
 project = html_title = "chatroom_lib"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
 root_doc = "README"
 source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
-include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "docs/license.md"]
+include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "CONTRIBUTING.md", "docs/*.md"]
 include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False
 highlight_language = "text"
+myst_heading_anchors = 4
+
+default_role = "literal"  # in docstrings
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+python_maximum_signature_line_length = 84
+python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
+linkcode_resolve = reference.linkcode_resolve
 
 nb_execution_mode = "off"
 nb_merge_streams = True
@@ -71,6 +87,8 @@ def read(_app, docname: str, source: list[str]) -> None:
         if path.name == "__init__.py":
             others = sorted(other.name for other in path.parent.glob("*.py") if other != path)
             source[0] += "\n".join(f"- [{name}]({name})" for name in others)
+    elif docname.startswith("docs/"):
+        source[0] = reference.fill_in(source[0])
     elif docname == "README":
         folders = re.sub(r"\]\((chatroom_lib/\w+)\)", r"](\1/__init__.py)", source[0])
         source[0] = folders.replace("](LICENSE)", "](docs/license.md)") + CONTENTS
@@ -93,3 +111,6 @@ def describe_figures(_app, doctree) -> None:
 def setup(app) -> None:
     app.connect("source-read", read)
     app.connect("doctree-read", describe_figures)
+    app.connect("autodoc-process-docstring", reference.describe)
+    app.connect("autodoc-process-signature", reference.shorten)
+    app.connect("autodoc-skip-member", reference.leave_out)

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import chatroom_lib
-from chatroom_lib import rooms
+from chatroom_lib import guarantees, rooms, scenarios
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +26,21 @@ def test_it_names_every_version_in_order():
     assert re.findall(r"^\| \[(v[^\]]+)\]", README, flags=re.MULTILINE) == list(rooms.VERSIONS)
 
 
+def test_it_counts_what_a_check_consists_of():
+    numbers = {
+        word: number for number, word in enumerate("zero one two three four five six seven eight nine ten".split())
+    }
+    numbers |= {"eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15}
+    counted = re.search(r"in (\w+) scenarios with .* which of (\w+) guarantees", README)
+    assert [numbers[word] for word in counted.groups()] == [len(scenarios.SCENARIOS), len(guarantees.GUARANTEES)]
+
+
+def test_it_says_where_every_package_is():
+    where = README.partition("## Where things are")[2].partition("##")[0]
+    packages = [path.parent.name for path in (ROOT / "chatroom_lib").glob("*/__init__.py")]
+    assert len(packages) > 10 and not [name for name in packages if f"{name}/" not in where]
+
+
 def test_it_is_short():
     assert len(README.splitlines()) < 120
 
@@ -39,4 +54,4 @@ def test_help_of_the_package_is_one_screen_and_names_everything_in_it():
 def test_import_star_brings_what_help_names():
     brought = {}
     exec("from chatroom_lib import *", brought)
-    assert len(chatroom_lib.__all__) > 40 and set(brought) - {"__builtins__"} == set(dir(chatroom_lib))
+    assert {"simulate", "plots", "show"} <= set(brought) == {*dir(chatroom_lib), "__builtins__"}

@@ -2,19 +2,28 @@
 
 import functools
 import html
+import inspect
 import re
 import subprocess
 import sys
 import threading
+from dataclasses import fields
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
+from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
 
+import chatroom_lib
+from chatroom_lib import Client, Event, Scenario, Trace, Use, bench, plots, rooms
+from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.scenarios import SCENARIOS
+from chatroom_lib.trace import Wait
 from tests.helpers import without
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +109,7 @@ def test_a_caption_is_read_out_for_its_figure(chapter, site, pages):
 def test_the_first_page_leads_to_every_chapter_and_to_the_results(site, pages):
     start = pages[site / "README.html"]
     wanted = {f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS} | {"benchmarks/README.html"}
-    assert wanted <= set(start.links)
+    assert wanted | {"docs/glossary.html", "docs/api.html", "CONTRIBUTING.html"} <= set(start.links)
     assert 'url=README.html"' in (site / "index.html").read_text()
 
 
@@ -109,6 +118,49 @@ def test_every_source_file_has_a_page(site, pages):
         page = pages[(site / source.relative_to(ROOT)).with_suffix(".html")]
         assert "".join(source.read_text(encoding="utf-8").split()) in "".join(page.text.split()), source
         assert '<div class="highlight-python' in page.path.read_text(encoding="utf-8") or not source.stat().st_size
+
+
+def public_names() -> list[str]:
+    names = [f"chatroom_lib.{name}" for name in dir(chatroom_lib)]
+    names = [name for name in names if not isinstance(resolve_name(name), ModuleType)]
+    for module in (rooms, plots, bench):
+        names += [f"{module.__name__}.{name}" for name in module.__all__]
+    for kind in (Client, Scenario):
+        names += [f"chatroom_lib.{kind.__name__}.{field.name}" for field in fields(kind)]
+    return names
+
+
+def plain(text: str) -> str:
+    return re.sub(r"[\s`*]", "", text)
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_the_reference_has_every_public_name(name, site, pages):
+    assert name in pages[site / "docs/api.html"].ids, f"docs/api.md lacks {name}"
+
+
+def test_the_reference_says_what_each_guarantee_promises_and_what_happens_in_each_scenario(site, pages):
+    shown = plain(pages[site / "docs/api.html"].text)
+    for name, function in {**GUARANTEES, **SCENARIOS}.items():
+        assert f"{plain(name)}#{plain(function.__doc__)}" in shown, name
+
+
+@pytest.mark.parametrize("kind", [Client, Scenario, Trace, Event, Use, Wait], ids=lambda kind: kind.__name__)
+def test_the_reference_has_the_comment_behind_each_field(kind, site, pages):
+    shown = plain(pages[site / "docs/api.html"].text)
+    comments = re.findall(r"^    (\w+): .*  # (.*)$", inspect.getsource(kind), flags=re.MULTILINE)
+    internal = ("clock", "by_kind", "sorted", "indexed")
+    missing = [name for name, comment in comments if plain(comment) not in shown and name not in internal]
+    assert len(comments) > 0 and not missing
+
+
+def test_the_glossary_gives_each_word_in_a_few_sentences_and_a_place_to_link_to(site, pages):
+    text = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    words = dict(re.findall(r"^### (.+)\n\n((?:.+\n)+)", text, flags=re.MULTILINE))
+    assert len(words) > 40 and text.count("\n### ") == len(words)
+    for word, meaning in words.items():
+        assert re.sub(r"[^\w-]", "", word.replace(" ", "-")) in pages[site / "docs/glossary.html"].ids, word
+        assert len(re.findall(r"\.(?:\s|$)", meaning)) <= 3 and len(meaning.split()) < 70, word
 
 
 def test_every_link_leads_somewhere(site, pages):
