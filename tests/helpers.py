@@ -17,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import rooms
 from chatroom_lib.clients.player import reset
-from chatroom_lib.rooms import v2, v2_rw, v3_2, v4
+from chatroom_lib.rooms import v2, v2_rw
+from chatroom_lib.rooms.loader import takes_a_limit
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
@@ -27,8 +28,7 @@ WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeou
 PROMPT = {  # without the delay or the limit that would make a test wait
     "v2": partial(v2.Room, delay=0),
     "v2-rw": partial(v2_rw.Room, delay=0),
-    "v3.2": partial(v3_2.Room, limit=None),
-    "v4": partial(v4.Room, limit=None),
+    **{name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes_a_limit(room)},
 }
 every_version = pytest.mark.parametrize(
     "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]

@@ -18,9 +18,10 @@ from chatroom_lib import (
     slow_reader,
     talker,
 )  # fmt: skip
-from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2, v4
+from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2
+from chatroom_lib.rooms.loader import takes_a_limit
 
-NO_LIMIT = {"v3.2": partial(v3_2.Room, limit=None), "v4": partial(v4.Room, limit=None)}
+NO_LIMIT = {name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes_a_limit(room)}
 EVERY_VERSION = [pytest.param(NO_LIMIT.get(name, name), id=name) for name in rooms.VERSIONS]
 SEEDS = range(10)
 
