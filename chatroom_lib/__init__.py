@@ -21,7 +21,7 @@ help(chatroom_lib.simulate) describes one of them, and the book's reference all 
 
 from typing import TYPE_CHECKING
 
-from chatroom_lib.runtime.lazy import ListedNames, lazy_names
+from chatroom_lib.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib import bench as bench, plots as plots, rate_limits as rate_limits, rooms as rooms
@@ -83,5 +83,5 @@ __getattr__, __dir__, __all__ = lazy_names(
         "server.serving": ("serve", "stop_all"),
         "trace": ("Event", "Trace", "Use"),
     },
+    in_docstring=True,
 )
-__all__ = ListedNames(__all__)  # they are in the docstring

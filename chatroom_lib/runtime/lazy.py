@@ -4,10 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
 
-def lazy_names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callable, Callable, list[str]]:
+def lazy_names(
+    package: str, homes: Mapping[str, Iterable[str]], in_docstring: bool = False
+) -> tuple[Callable, Callable, list[str]]:
     """`__getattr__`, `__dir__` and `__all__` for a package, from its modules and the names each of them holds.
 
-    A module without names is offered itself, by the last part of its own.
+    A module without names is offered itself, by the last part of its own. `in_docstring`: the package's docstring lists
+    the names, so that `help(package)` need not describe each.
     """
     home_of = {name: module for module, names in homes.items() for name in names or (module.rpartition(".")[2],)}
     offered = sorted(home_of)
@@ -18,13 +21,11 @@ def lazy_names(package: str, homes: Mapping[str, Iterable[str]]) -> tuple[Callab
         module = import_module(f"{package}.{home_of[name]}")
         return getattr(module, name) if homes[home_of[name]] else module
 
-    return get, lambda: offered, offered
+    return get, lambda: offered, ListedNames(offered) if in_docstring else offered
 
 
 class ListedNames(list):
-    """`__all__` for a package whose docstring lists its names: then `help(package)` is that docstring, and not also the
-    documentation of every name. `import *` finds them as ever.
-    """
+    """An `__all__` that `import *` finds as ever, while pydoc documents none of the names."""
 
     def __contains__(self, name: object) -> bool:
-        return False  # pydoc asks this before it documents a name; `import *` takes them by index
+        return False  # pydoc asks this about each name; `import *` takes them by index
