@@ -1,7 +1,7 @@
-"""Somebody who says something every 20 ms, and notes how long it takes until she hears it herself.
+"""A client that says something every 20 ms, and records how long it takes until it hears it itself.
 
-In chapter 00 one witness runs on the event loop of the kernel, and another in a process of its own:
-`python witness.py URL SECONDS` prints what `witness` returns, as JSON.
+In chapter 00 one probe runs on the event loop of the kernel, and another in a process of its own:
+`python latency_probe.py URL SECONDS` prints what `probe` returns, as JSON.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from websockets.asyncio.client import connect
 
 from chatroom_lib import Message, decode, encode
 
-EVERY = 0.02  # seconds
-PATIENCE = 5  # seconds to wait for the last messages
+INTERVAL = 0.02  # seconds between two messages
+TIME_FOR_THE_LAST = 5  # seconds to wait for the last messages
 
 
-async def witness(url: str, name: str, seconds: float) -> list[tuple[float, float]]:
-    """For each message: the monotonic clock when she said it, and the seconds until she heard it."""
+async def probe(url: str, name: str, seconds: float) -> list[tuple[float, float]]:
+    """For each message: when it was sent, on the monotonic clock, and the seconds until it was heard."""
     said, heard = [], []
     async with connect(url, compression=None, proxy=None) as connection:
         listening = asyncio.create_task(listen(connection, name, said, heard))
@@ -26,10 +26,10 @@ async def witness(url: str, name: str, seconds: float) -> list[tuple[float, floa
         while (now := time.monotonic()) < start + seconds:
             said.append(now)
             await connection.send(encode(Message(name, str(len(said) - 1))))
-            await asyncio.sleep(EVERY)
-        async with asyncio.timeout(PATIENCE):
+            await asyncio.sleep(INTERVAL)
+        async with asyncio.timeout(TIME_FOR_THE_LAST):
             while len(heard) < len(said):
-                await asyncio.sleep(EVERY)
+                await asyncio.sleep(INTERVAL)
         listening.cancel()
     return heard
 
@@ -38,9 +38,9 @@ async def listen(connection, name: str, said: list[float], heard: list[tuple[flo
     async for frame in connection:
         message = decode(frame)
         if message.token == name:
-            moment = said[int(message.content)]
-            heard.append((moment, time.monotonic() - moment))
+            sent_at = said[int(message.content)]
+            heard.append((sent_at, time.monotonic() - sent_at))
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(witness(sys.argv[1], "witness", float(sys.argv[2])))))
+    print(json.dumps(asyncio.run(probe(sys.argv[1], "probe", float(sys.argv[2])))))
