@@ -1,4 +1,4 @@
-"""The checks behind each chapter's exercises. A check says "Solved." or what is still missing; it never raises."""
+"""The checks behind each chapter's exercises. A check prints "Solved." or what is still missing; it never raises."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -7,18 +7,18 @@ from chatroom_lib import Trace
 
 
 class NotYet(Exception):
-    """The exercise is not solved yet; the text says what was seen."""
+    """The exercise is not solved yet; the text says what the room did wrong."""
 
 
-def check(verify: Callable[[type], None]) -> Callable[[type], bool]:
-    """Make a check of a function that raises NotYet. The check prints its verdict and returns it."""
+def exercise(verify: Callable[[type], None]) -> Callable[[type], bool]:
+    """Turn a function that raises NotYet into a check, which prints its verdict and returns whether the room passed."""
 
     @wraps(verify)
-    def checked(room: type) -> bool:
+    def check(room: type) -> bool:
         try:
             verify(room)
-        except NotYet as seen:
-            print(f"Not yet: {seen}")
+        except NotYet as reason:
+            print(f"Not yet: {reason}")
             return False
         except Exception as error:
             print(f"Not yet: the room does not run: {type(error).__name__}: {error}")
@@ -26,7 +26,7 @@ def check(verify: Callable[[type], None]) -> Callable[[type], bool]:
         print("Solved.")
         return True
 
-    return checked
+    return check
 
 
 def no_errors(trace: Trace) -> None:

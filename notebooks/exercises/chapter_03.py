@@ -1,5 +1,5 @@
 """Checks for chapter 03. The first runs in the simulation. The others talk to a room on real sockets, since no
-simulated person sends nonsense or opens two connections."""
+simulated client sends nonsense or opens two connections."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ from websockets.asyncio import client
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Message, Scenario, Server, encode, leaving, listener, run, simulate, slow_reader, talker
-from exercises import NotYet, check, no_errors
+from exercises import NotYet, exercise, no_errors
 
 
-@check
+@exercise
 def check_there_are_no_ghosts(room: type) -> None:
     hasty = [leaving(name, joins=1 + n / 10, leaves=1.05 + n / 10) for n, name in enumerate(("Di", "Eve", "Fay"))]
     people = [talker("Ann", says=60, every=0.02), slow_reader("Bob", 0.05), listener("Cy"), *hasty]
@@ -23,12 +23,12 @@ def check_there_are_no_ghosts(room: type) -> None:
         no_errors(trace)
         left = {name for name, _, until in trace.memberships() if until == trace.duration}
         if ghosts := left - {"Ann", "Bob", "Cy"}:
-            raise NotYet(f"with seed {seed} the pool still holds {' and '.join(sorted(ghosts))}, who left long ago")
+            raise NotYet(f"with seed {seed} {' and '.join(sorted(ghosts))}, who left long ago, are still in the pool")
         if left != {"Ann", "Bob", "Cy"} or trace.missed()["Cy"]:
-            raise NotYet(f"with seed {seed} the pool holds {', '.join(sorted(left))} at the end, or Cy misses messages")
+            raise NotYet(f"with seed {seed} the pool is {', '.join(sorted(left))} at the end, or Cy misses messages")
 
 
-@check
+@exercise
 def check_a_slip_is_forgiven(room: type) -> None:
     async def visit(url: str) -> None:
         async with joining(url) as ann, joining(url) as bob:
@@ -36,27 +36,27 @@ def check_a_slip_is_forgiven(room: type) -> None:
                 await ann.send(slip)
                 answer = await heard(ann, f"after the frame {slip} Ann")
                 if not answer.get("content"):
-                    raise NotYet(f"after the frame {slip} Ann gets an answer without a word in it")
+                    raise NotYet(f"after the frame {slip} Ann gets an empty answer")
                 if answer.get("token") == "Ann":
                     raise NotYet(f"the frame {slip} is passed on as if it were a message")
             await ann.send(encode(Message("Ann", "sorry")))
             if (await heard(bob, "after Ann's slips Bob"))["content"] != "sorry":
-                raise NotYet("Bob hears of Ann's slips, which are none of his business")
+                raise NotYet("Bob hears about Ann's slips; only she should")
 
     run(in_a_room(room, visit))
 
 
-@check
+@exercise
 def check_one_person_has_one_limit(room: type) -> None:
     one, four = (run(in_a_room(room, partial(talk_from, windows))) for windows in (1, 4))
     if not one or not four:
-        raise NotYet("nothing of what Ann says gets through")
-    if four > one + 1:  # a second may end in between
+        raise NotYet("nothing that Ann says gets through")
+    if four > one + 1:  # a second may pass in between
         raise NotYet(f"of 20 messages at once Ann gets {one} through from one window, and {four} from four windows")
 
 
 async def talk_from(windows: int, url: str) -> int:
-    """How many of 20 messages pass that Ann says at once, in turn from so many windows; the room must answer each."""
+    """How many of 20 messages get through that Ann sends at once, from each window in turn; each must be answered."""
     async with AsyncExitStack() as stack:
         bob, *anns = [await stack.enter_async_context(joining(url)) for _ in range(windows + 1)]
         for number in range(20):
@@ -65,10 +65,10 @@ async def talk_from(windows: int, url: str) -> int:
         for index, ann in enumerate(anns):
             missing = {str(number) for number in range(20) if number % windows == index}
             while missing:
-                message = await heard(ann, "Ann, of what became of something she said,")
+                message = await heard(ann, "Ann, about something she said,")
                 passed += message["content"] in missing
                 missing.discard(message.get("refused", message["content"]))
-        await says("Bob", bob, "Bob, who has said one thing only, is refused")
+        await says("Bob", bob, "Bob, who has said only one thing, is refused")
         await asyncio.sleep(1.2)
         await says("Ann", anns[0], "Ann is refused after a silence of more than a second")
         return passed
@@ -82,7 +82,7 @@ async def says(name: str, connection, otherwise: str) -> None:
 
 
 async def in_a_room(room: type, visit: Callable[[str], Awaitable]):
-    """What comes of `visit(url)` in a room on real sockets."""
+    """What `visit(url)` returns in a room on real sockets."""
     server = Server(room)
     await server.start()
     try:
@@ -106,4 +106,4 @@ async def heard(connection, who: str) -> dict:
     except TimeoutError:
         raise NotYet(f"{who} hears nothing") from None
     except ConnectionClosed:
-        raise NotYet(f"{who} is put out") from None
+        raise NotYet(f"{who} loses the connection") from None

@@ -8,7 +8,7 @@ from chatroom_lib import encode, rooms
 
 
 class Room1(rooms.resolve("v1.1")):
-    """Take out the right one: walk through a copy, and remove the connection itself, if it is still there."""
+    """Remove the right one: iterate over a copy, and remove the connection itself, if it is still there."""
 
     async def broadcast(self, message):
         for connection in list(self.connections):
@@ -20,8 +20,8 @@ class Room1(rooms.resolve("v1.1")):
 
 
 class Room2(rooms.resolve("v1.1")):
-    """Notice at once: a visit ends in `finally`, however it ends. (A broadcast that waits while somebody before it in
-    the list goes still skips one person. Walking through a copy, as in exercise 1, cures that too.)"""
+    """Notice at once: a visit ends in `finally`, however it ends. (If somebody earlier in the list leaves
+    while a broadcast waits, it still skips one person. Iterating over a copy, as in exercise 1, cures that too.)"""
 
     async def handle(self, connection):
         try:
@@ -32,8 +32,8 @@ class Room2(rooms.resolve("v1.1")):
 
 
 class Room3(rooms.resolve("v1.1")):
-    """Nobody stands behind Bob: a task for each send. The price: as long as Bob does not read, each message keeps
-    two tasks alive, its broadcast and its send to Bob. Chapter 03 puts a bound on that."""
+    """Nobody waits behind Bob: a task for each send. The price: as long as Bob does not read, each message keeps
+    two tasks alive, its broadcast and its send to Bob. Chapter 03 limits that."""
 
     async def broadcast(self, message):
         frame = encode(message)

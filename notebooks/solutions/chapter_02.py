@@ -8,8 +8,8 @@ from chatroom_lib import MessageError, decode, encode, rooms
 
 
 class Room1(rooms.resolve("v2")):
-    """Let Eve in: she is appended without the lock. Nothing else runs meanwhile, and a broadcast that is under way
-    meets her at the end of its walk. Removals still need the lock, since they move everybody behind them."""
+    """Let Eve in: she is appended without the lock. Nothing else runs meanwhile, and a broadcast in flight
+    reaches her at the end of the list. Removals still need the lock, since they shift everybody behind them."""
 
     async def handle(self, connection):
         self.connections.append(connection)
@@ -25,7 +25,7 @@ class Room1(rooms.resolve("v2")):
 
 
 class Room2(rooms.resolve("v2-rw")):
-    """Mend the read-write lock: remember the dead, and take them out when this broadcast is no reader any more."""
+    """Repair the read-write lock: remember the dead, and remove them when this broadcast is no longer a reader."""
 
     async def broadcast(self, message):
         dead = []
@@ -40,8 +40,8 @@ class Room2(rooms.resolve("v2-rw")):
 
 
 class Room3(rooms.resolve("v2")):
-    """Patience has an end: a second for each send, and then the connection is cut. (`close()` would not do. It waits
-    for its turn behind all that the other end has not read.)"""
+    """Patience has an end: a second for each send, and then the connection is aborted. (`close()` would not do: its
+    close frame waits behind everything that the other end has not read.)"""
 
     async def broadcast(self, message):
         async with self.lock:

@@ -10,8 +10,8 @@ from chatroom_lib.rooms.v3 import Client
 
 
 class Room1(rooms.resolve("v3")):
-    """The ghost: join first. While the hub is busy, "Di joins" and "Di leaves" may stand at two channels side by side,
-    and then chance decides which one the hub takes first. A visit that waits for its join cannot leave before it."""
+    """The ghost: register first. While the hub is busy, "Di joins" and "Di leaves" may wait at two channels at the same
+    time, and chance decides which one the hub takes first. A visit that waits for its join cannot leave before it."""
 
     async def handle(self, connection):
         client = Client(connection, asyncio.Queue(self.outbox_size))
@@ -39,7 +39,7 @@ class Room2(rooms.resolve("v3.2")):
 
 class Room3(rooms.resolve("v3.2")):
     """One person, two windows: the room keeps the limiters, one for each token. (It never forgets one. A room for many
-    would drop a limiter that has been full for a while, since a new one is as good.)"""
+    would discard a limiter whose bucket has been full for a while, since a new one is as good.)"""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Solutions for the exercises of chapter 04."""
+"""Solutions to the exercises of chapter 04."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from chatroom_lib.reference_rooms import FastAPIManager
 
 
 class Room1(rooms.resolve("v3.2")):
-    """Who does not keep up is put out, and who types may type."""
+    """Whoever does not keep up is evicted, and whoever types is not refused."""
 
     async def read(self, client):
         limiter, clock = rate_limits.TokenBucket(limit=1, burst=5), asyncio.get_running_loop().time
@@ -34,7 +34,7 @@ class Room1(rooms.resolve("v3.2")):
 
 
 class Room2(FastAPIManager):
-    """A send that fails is the end of the visit of the one it was meant for, and of nobody else's."""
+    """A send that fails ends the visit of the client it was meant for, and nobody else's."""
 
     async def broadcast(self, message):
         frame = encode(message)
@@ -42,4 +42,4 @@ class Room2(FastAPIManager):
             try:
                 await connection.send(frame)
             except ConnectionClosed:
-                pass  # its own visit takes it out of the list
+                pass  # its own visit removes it from the list

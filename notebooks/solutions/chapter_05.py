@@ -1,4 +1,4 @@
-"""Solutions for the exercises of chapter 05."""
+"""Solutions to the exercises of chapter 05."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from chatroom_lib import Message, MessageError, decode, encode, rate_limits, rooms
-from chatroom_lib.rooms.v4 import frames
+from chatroom_lib.frames import frames
 
 LONGEST = 1000  # characters
 
 
 class Room1(rooms.resolve("v3.1")):
-    """A writer gives the others a turn, takes what its outbox then holds, and writes it at once."""
+    """A writer gives the others a turn, takes everything that is in its outbox by then, and writes it all at once."""
 
     async def write(self, client):
         connection = client.connection
@@ -28,7 +28,7 @@ class Room1(rooms.resolve("v3.1")):
 
 
 class Room2(rooms.resolve("v4")):
-    """What is too long is refused."""
+    """A message that is too long is refused."""
 
     async def read(self, connection):
         clock = asyncio.get_running_loop().time
