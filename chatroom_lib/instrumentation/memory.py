@@ -14,14 +14,15 @@ from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, Me
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 
+from chatroom_lib.instrumentation.asyncio_internals import timers
 from chatroom_lib.instrumentation.primitives import Usage, is_a
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.instrumentation.waits import suspended, where
 from chatroom_lib.trace import LeakReport, MemorySample, Trace
 
 LONG = 500  # characters from which on a text is taken for a message
-EVERY = 64  # messages that the room reads from one weighing to the next
-GLANCE = 100  # events from one look at that to the next
+SAMPLE_INTERVAL = 64  # messages that the room reads from one sample to the next
+CHECK_INTERVAL = 100  # events from one check for that to the next
 ATOMS = {type(None), bool, int, float}
 NOT_HELD = (  # what a room refers to and does not hold; a connection's own buffer is counted by its transport
     *(type, ModuleType, CodeType, BuiltinFunctionType, Connection, Usage, Trace),
@@ -34,16 +35,16 @@ class MemorySampler:
 
     def __init__(self, server, trace: Trace):
         self.server, self.trace = server, trace
-        self.next_look, self.next_weighing = GLANCE, EVERY
+        self.next_check, self.next_sample = CHECK_INTERVAL, SAMPLE_INTERVAL
 
-    def look(self) -> None:
-        if len(self.trace.events) >= self.next_look:
-            self.next_look += GLANCE
-            if len(self.trace.of("accepted")) >= self.next_weighing:
-                self.next_weighing += EVERY
-                self.weigh()
+    def update(self) -> None:
+        if len(self.trace.events) >= self.next_check:
+            self.next_check += CHECK_INTERVAL
+            if len(self.trace.of("accepted")) >= self.next_sample:
+                self.next_sample += SAMPLE_INTERVAL
+                self.sample()
 
-    def weigh(self) -> None:
+    def sample(self) -> None:
         room, tasks = self.server.room, list(self.server.tasks.visitors)
         roots = [*roots_of(room), *(task.get_coro() for task in tasks), *timers_of(room, self.server.loop)]
         joined = [connection for connection in self.server.connections if hasattr(connection, "transport")]
@@ -73,8 +74,7 @@ def holds(thing) -> bool:
 
 def timers_of(room, loop) -> list:
     """What the room's own timers will be called with."""
-    timers = [handle for handle in loop._scheduled if not handle._cancelled]
-    return [(handle._callback, handle._args) for handle in timers if is_of(handle._callback, room)]
+    return [(callback, arguments) for callback, arguments in timers(loop) if is_of(callback, room)]
 
 
 def is_of(callback, room) -> bool:

@@ -17,7 +17,7 @@ class Pool:
         self.seen = []
         observe_all(room, trace)
 
-    def look(self) -> None:
+    def update(self) -> None:
         members = list(self.room.members())
         if members == self.seen:
             return

@@ -14,6 +14,7 @@ from functools import cache
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.channels import Channel, RWLock
+from chatroom_lib.instrumentation.asyncio_internals import STEP
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.instrumentation.tasks import visitor
 from chatroom_lib.trace import Trace, Use
@@ -180,7 +181,6 @@ OBSERVED = {
 }
 KINDS = tuple(OBSERVED)
 
-STEP = asyncio.Handle._run.__code__  # from where the event loop runs each step of a task
 
 
 def rooms_function() -> str:

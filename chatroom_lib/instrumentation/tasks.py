@@ -6,6 +6,8 @@ asyncio itself mentions such an error only when the task is thrown away, if at a
 import asyncio
 from contextvars import ContextVar
 
+from chatroom_lib.instrumentation.asyncio_internals import unseen_error
+
 watcher: ContextVar["Tasks | None"] = ContextVar("watcher", default=None)
 visitor: ContextVar[str | None] = ContextVar("visitor", default=None)
 
@@ -24,25 +26,24 @@ class Tasks:
 
     def finished(self, task: asyncio.Task) -> None:
         del self.visitors[task]
-        if not task.cancelled() and task._log_traceback:  # asyncio's own note that it failed, unseen so far
-            # Whoever awaits this task is about to see the error. If nobody has done so a moment later, report it.
+        if not task.cancelled() and unseen_error(task):
+            # A task that awaits this one is about to see the error. If none has done so a moment later, report it.
             task.get_loop().call_later(0.05, self.check, task)
 
     def check(self, task: asyncio.Task) -> None:
-        if task._log_traceback:
-            error = task._exception  # asking for task.exception() would count as having seen it
+        if error := unseen_error(task):
             if self.reported is None:
-                task.exception()
+                task.exception()  # which marks it as seen
             else:
                 self.reported.append(task)
             self.report(error)
 
     def awaited_since(self) -> list[BaseException]:
-        """Which of the errors that were noted in this run somebody has awaited since: they were none."""
-        found = [task._exception for task in self.reported if not task._log_traceback]
+        """Errors reported earlier whose task has since been awaited; they no longer count as unhandled."""
+        seen = [task for task in self.reported if not unseen_error(task)]
         for task in self.reported:
-            task.exception()  # or asyncio would tell of it at last
-        return found
+            task.exception()  # or asyncio would log it at last
+        return [task.exception() for task in seen]
 
 
 def task_factory(loop, coroutine, *, task_class=asyncio.Task, **options) -> asyncio.Task:

@@ -7,7 +7,6 @@ Together they make the *wait-for graph*. If it has a cycle, all in the cycle wai
 
 import asyncio
 import linecache
-from contextlib import _AsyncGeneratorContextManager
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FrameType
@@ -16,6 +15,7 @@ from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import channels
+from chatroom_lib.instrumentation.asyncio_internals import MANAGER_STEPS
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.room_code import is_room_code
@@ -91,7 +91,7 @@ def suspended(task: asyncio.Task) -> tuple[list[FrameType], object]:
     while kind := next((kind for kind in ("cr", "gi", "ag") if getattr(awaitable, f"{kind}_frame", None)), None):
         frame = getattr(awaitable, f"{kind}_frame")
         frames.append(frame)
-        if frame.f_code in MANAGED:  # `async with` a generator: what that awaits is hidden one level down
+        if frame.f_code in MANAGER_STEPS:  # `async with` a generator: what that awaits is hidden one level down
             awaitable = frame.f_locals["self"].gen
         else:
             awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
@@ -99,4 +99,3 @@ def suspended(task: asyncio.Task) -> tuple[list[FrameType], object]:
 
 
 SENDS = (ObservedConnection.send.__code__, Connection.send.__code__)
-MANAGED = (_AsyncGeneratorContextManager.__aenter__.__code__, _AsyncGeneratorContextManager.__aexit__.__code__)

@@ -1,22 +1,23 @@
-"""asyncio's event loop with a virtual clock and an in-memory network."""
+"""asyncio's event loop with a virtual clock and an in-memory network. A seed decides the order of what is ready."""
 
 import asyncio
 import contextlib
-import heapq
 import itertools
 import random
 from functools import partial
 
+from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.tasks import task_factory
 from chatroom_lib.runs.network import LATENCY, WINDOW, Listener, Transport
 
-MAX_ITERATIONS = 1_000_000  # turns of the event loop, after which a run that never rests is ended
-MAX_ITERATIONS_AT_ONCE = 50_000  # the same, for turns in which no time passes
+MAX_ITERATIONS = 1_000_000  # iterations of the event loop after which a run counts as livelocked
+MAX_ITERATIONS_AT_ONCE = 50_000  # the same, for iterations in which no time passes
+SHORTEST_DELAY = 1e-9  # seconds; a delay that is lost in rounding would never let the clock move
 
 
-class SimulationLoop(asyncio.BaseEventLoop):
-    """asyncio's event loop with a virtual clock and an in-memory network; `random` decides all races."""
+class SimulationLoop(SteppedLoop):
+    """An event loop whose clock jumps from one timer to the next."""
 
     def __init__(self, seed: int):
         super().__init__()
@@ -24,7 +25,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.now = 0.0  # virtual seconds
         self.deadline = float("inf")
         self.ending = None
-        self.iterations = 0  # of the event loop, in all
+        self.iterations = 0  # in all
         self.iterations_now = 0  # since the clock last moved
         self.interrupted = False  # set by another thread
         self.cleaning_up = False
@@ -42,7 +43,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.stop()
 
     def run_until_quiescent(self, duration: float) -> str:
-        """Run for `duration` virtual seconds at most; returns how it ended."""
+        """Run for at most `duration` virtual seconds; returns how the run ended."""
         self.deadline = self.now + duration
         self.ending = None
         while self.ending is None:
@@ -53,20 +54,14 @@ class SimulationLoop(asyncio.BaseEventLoop):
         with contextlib.suppress(SystemExit):  # a room that calls sys.exit() ends the task that does, and no more
             self.run_forever()
 
-    def _run_once(self):
-        """One turn, which asyncio's loop takes again and again: all who are ready go one step."""
-        self.shuffle()
-        ready, timers = self._ready, self._scheduled
-        while timers and timers[0]._cancelled:
-            heapq.heappop(timers)
-        if not ready and not self._stopping:
-            self.move_clock()
-        while timers and timers[0]._when <= self.now:
-            ready.append(heapq.heappop(timers))
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
+    def iterate(self) -> None:
+        """All that are ready take one step."""
+        self.reorder_ready_tasks(self.random.shuffle)
+        next_timer = self.next_timer()
+        if not self.has_ready:
+            self.move_clock(next_timer)
+        self.make_timers_ready(self.now)
+        self.run_ready()
         self.after_iteration()
         self.iterations += 1
         self.iterations_now += 1
@@ -75,40 +70,24 @@ class SimulationLoop(asyncio.BaseEventLoop):
         if self.interrupted and not self.cleaning_up:
             raise KeyboardInterrupt
 
-    def move_clock(self) -> None:
+    def move_clock(self, next_timer: float | None) -> None:
         """Where a real loop waits for the network or the next timer, this one moves its clock."""
-        if not self._scheduled:
+        if next_timer is None:
             self.end("quiescent")
-        elif self._scheduled[0]._when > self.now:
-            self.now = min(self._scheduled[0]._when, self.deadline)
+        elif next_timer > self.now:
+            self.now = min(next_timer, self.deadline)
             self.iterations_now = 0
             if self.now == self.deadline:
                 self.end("time is up")
 
-    def shuffle(self) -> None:
-        """Let the seed decide which of the ready tasks goes first. Plain callbacks keep their order, which transports
-        rely on."""
-        if len(self._ready) < 2:
-            return
-        steps = [
-            index
-            for index, handle in enumerate(self._ready)
-            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
-        ]
-        if len(steps) > 1:
-            handles = [self._ready[index] for index in steps]
-            self.random.shuffle(handles)
-            for index, handle in zip(steps, handles):
-                self._ready[index] = handle
-
     def call_later(self, delay, callback, *args, context=None):
         if delay > 0:
-            delay = max(delay, 1e-9)  # one that is lost in rounding would never let the clock move
+            delay = max(delay, SHORTEST_DELAY)
         return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(self, when, callback, *args, context=None):
         timer = Timer(when, callback, args, self, context)
-        heapq.heappush(self._scheduled, timer)
+        self.set_timer(timer)
         return timer
 
     def clean_up(self) -> None:
@@ -117,7 +96,7 @@ class SimulationLoop(asyncio.BaseEventLoop):
         self.after_iteration = lambda: None
         self.report = lambda context: None
         self.deadline = float("inf")
-        for _ in range(100):  # a task may go on for some turns after it was cancelled
+        for _ in range(100):  # a task may go on for some iterations after it was cancelled
             tasks = asyncio.all_tasks(self)
             if not tasks:
                 break
@@ -140,9 +119,6 @@ class SimulationLoop(asyncio.BaseEventLoop):
         except Exception as error:
             done.set_exception(error)
         return done
-
-    def _write_to_self(self):
-        pass
 
     # ------------------------------------------------------------ the network, as websockets asks for it
 
@@ -174,11 +150,11 @@ class Timer(asyncio.TimerHandle):
         self.serial = next(loop.serials)
 
     def __lt__(self, other):
-        return (self._when, self.serial) < (other._when, other.serial)
+        return (self.when(), self.serial) < (other.when(), other.serial)
 
 
 class Task(asyncio.Task):
-    """A task whose hash is the same in every run: asyncio keeps tasks in sets, and a set goes by hashes."""
+    """A task with the same hash in every run: asyncio keeps tasks in sets, whose order depends on hashes."""
 
     def __new__(cls, coroutine, *, loop, **_):
         task = super().__new__(cls)
@@ -190,7 +166,7 @@ class Task(asyncio.Task):
 
 
 class SimulatedConnection(ObservedConnection):
-    """A connection whose hash is the same in every run."""
+    """A connection with the same hash in every run."""
 
     def __init__(self, *args, **options):
         self.serial = next(asyncio.get_running_loop().serials)

@@ -1,62 +1,56 @@
 """A scenario on real sockets, in real time: `trace = await live(room, scenario)`.
 
-Server and clients run on the background thread. The buffers on the way to a client are small, so that one who does
-not read is felt after some 15 messages of 1 kB, and not after the 4 MB that Linux would hold for it.
+Server and clients run on the background thread. The buffers on the way to a client are small, so that a client that
+does not read is felt after some 15 messages of 1 kB, and not after the 4 MB that Linux would hold for it.
 """
 
 import asyncio
 import socket
-from functools import partial
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 
-from chatroom_lib import rooms
-from chatroom_lib.clients.connect import connect_options
-from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
 from chatroom_lib.instrumentation.pool import Pool
-from chatroom_lib.instrumentation.waits import waits
+from chatroom_lib.rooms import Room, RoomSpec
+from chatroom_lib.runs.harness import Run
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
-from chatroom_lib.server.server import Server, end, observed
+from chatroom_lib.server.server import cancel_after
 from chatroom_lib.trace import Trace
 
-GLANCE = 0.005  # seconds from one look at the pool to the next
+POOL_INTERVAL = 0.005  # seconds from one look at the pool to the next
 
 
-async def live(room, scenario: Scenario) -> Trace:
+async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
     Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
+    Raises RoomError if there is no such room, ServerError if it does not start, and what its `members()` raises.
     """
     with measured_window():
-        return await submit(run(rooms.create(room), scenario))
+        return await submit(play_live(Run(room, scenario)))
 
 
-async def run(room, scenario: Scenario) -> Trace:
-    trace = Trace(rooms.display_name(room), scenario.clients)
-    server = observed(room, trace, write_limit=SMALL_BUFFER)
-    await server.start()
-    server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)  # accepted ones inherit it
-    trace.start_clock(asyncio.get_running_loop())
-    playing = asyncio.create_task(play(scenario, partial(connect_to, server), trace))
-    watching = asyncio.create_task(watch(Pool(server.room, trace)))
+async def play_live(run: Run) -> Trace:
+    async def dial(client: Client) -> ClientConnection:
+        if client.prompt:
+            return await run.connect(client)
+        return await run.connect(client, sock=await small_socket(run.server.host, run.server.port))
+
+    await run.server.start()
+    sockets = run.server.listener.sockets
+    tasks = []
     try:
-        await asyncio.sleep(scenario.duration)
-        trace.finish("time is up", waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
-        if playing.done():
-            playing.result()  # raises if a client did what no client should
+        sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)  # accepted ones inherit it
+        run.begin(asyncio.get_running_loop(), dial)
+        watching = asyncio.create_task(watch(run.pool))
+        tasks = [watching, run.playing]
+        if (await asyncio.wait([watching], timeout=run.scenario.duration))[0]:
+            watching.result()  # it ends only if the room's members() has raised
+        return run.finish("time is up")
     finally:
-        await end([watching, playing], 0)
-        await server.stop()
-    return trace
-
-
-async def connect_to(server: Server, client: Client) -> ClientConnection:
-    options = connect_options(client)
-    if not client.prompt:
-        options["sock"] = await small_socket(server.host, server.port)
-    return await connect(server.url, **options)
+        await cancel_after(tasks, 0)
+        await run.server.stop()
 
 
 async def small_socket(host: str, port: int) -> socket.socket:
@@ -73,5 +67,5 @@ async def small_socket(host: str, port: int) -> socket.socket:
 
 async def watch(pool: Pool) -> None:
     while True:
-        pool.look()
-        await asyncio.sleep(GLANCE)
+        pool.update()
+        await asyncio.sleep(POOL_INTERVAL)

@@ -136,13 +136,13 @@ class Server:
         for connection in list(self.connections):  # and only this frees whoever waits to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
-        await end([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
+        await cancel_after([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
         await self.stop_room()
         self.running = False
 
     async def stop_room(self) -> None:
         await with_grace(self.room.__aexit__(None, None, None), 0.3, self.record_error)
-        await end(list(self.tasks.visitors), 0.1)
+        await cancel_after(list(self.tasks.visitors), 0.1)
 
     # ------------------------------------------------------------ visits
 
@@ -181,11 +181,11 @@ class Server:
         return "\n".join(lines)
 
 
-def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Server:
-    """A server whose connections, of the class `connect`, and whose room and errors are noted in `trace`."""
+def observed_server(room, trace: Trace, connection_class=ObservedConnection, **options) -> Server:
+    """A server whose connections, of the class `connection_class`, and whose room and errors are noted in `trace`."""
     server = Server(
         room,
-        connect=partial(connect, trace=trace),
+        connect=partial(connection_class, trace=trace),
         on_error=lambda error: trace.record("error", "room", type(error).__name__),
         **options,
     )
@@ -197,12 +197,12 @@ def observed(room, trace: Trace, connect=ObservedConnection, **options) -> Serve
 async def with_grace(coroutine, seconds: float, on_error=lambda error: None) -> None:
     """Let `coroutine` run for `seconds`, then cancel it. Its exception goes to `on_error`."""
     task = asyncio.create_task(coroutine)
-    await end([task], seconds)
+    await cancel_after([task], seconds)
     if task.done() and not task.cancelled() and task.exception():
         on_error(task.exception())
 
 
-async def end(tasks: list[asyncio.Task], seconds: float) -> None:
+async def cancel_after(tasks: list[asyncio.Task], seconds: float) -> None:
     """Give `tasks` that time to end, then cancel them and give it again."""
     for cancel in (False, True):
         tasks = [task for task in tasks if not task.done()]

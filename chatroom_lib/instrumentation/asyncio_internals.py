@@ -1,0 +1,88 @@
+"""The private names of asyncio and contextlib that watching and simulating a room need, in this one file.
+
+tests/test_asyncio_internals.py tries each of them, so that a new Python that changes one fails by its name.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from contextlib import _AsyncGeneratorContextManager
+
+STEP = asyncio.Handle._run.__code__  # the frame from which the event loop runs each step of a task
+MANAGER_STEPS = (  # of `async with` over a generator: these frames hide what the generator awaits
+    _AsyncGeneratorContextManager.__aenter__.__code__,
+    _AsyncGeneratorContextManager.__aexit__.__code__,
+)
+
+
+def unseen_error(task: asyncio.Task) -> BaseException | None:
+    """The exception that ended `task`, if nobody has asked for it yet. Asking here does not count."""
+    return task._exception if task._log_traceback else None
+
+
+def timers(loop: asyncio.AbstractEventLoop) -> list[tuple[Callable, tuple]]:
+    """(callback, arguments) of each timer that is set on `loop`."""
+    return [(handle._callback, handle._args) for handle in loop._scheduled if not handle.cancelled()]
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs on this thread, or None; for signal handlers, too."""
+    return asyncio._get_running_loop()
+
+
+class SteppedLoop(asyncio.BaseEventLoop):
+    """An event loop without sockets, which calls `iterate` again and again until it is stopped."""
+
+    def iterate(self) -> None:
+        raise NotImplementedError
+
+    def _run_once(self):
+        self.iterate()
+
+    def _write_to_self(self):
+        pass  # there is nothing that waits and must be woken
+
+    @property
+    def has_ready(self) -> bool:
+        """Is there a callback to run, or has somebody called `stop`?"""
+        return bool(self._ready) or self._stopping
+
+    def next_timer(self) -> float | None:
+        """The time of the next timer that was not cancelled; None if there is none."""
+        timers = self._scheduled
+        while timers and timers[0].cancelled():
+            heapq.heappop(timers)
+        return timers[0].when() if timers else None
+
+    def set_timer(self, timer: asyncio.TimerHandle) -> None:
+        heapq.heappush(self._scheduled, timer)
+
+    def make_timers_ready(self, now: float) -> None:
+        """Add the callbacks of all timers that are due to those that are ready."""
+        timers = self._scheduled
+        while timers and timers[0].when() <= now:
+            self._ready.append(heapq.heappop(timers))
+
+    def run_ready(self) -> None:
+        """Run each callback that is ready by now."""
+        ready = self._ready
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
+
+    def reorder_ready_tasks(self, reorder: Callable[[list], None]) -> None:
+        """Let `reorder` change the order of the ready tasks. Plain callbacks keep their places among them."""
+        ready = self._ready
+        if len(ready) < 2:
+            return
+        steps = [
+            index
+            for index, handle in enumerate(ready)
+            if isinstance(getattr(handle._callback, "__self__", None), asyncio.Task)
+        ]
+        if len(steps) > 1:
+            handles = [ready[index] for index in steps]
+            reorder(handles)
+            for index, handle in zip(steps, handles, strict=True):
+                ready[index] = handle
