@@ -58,7 +58,7 @@ def make_parser() -> Parser:
     command.add_argument("url", metavar="URL", help="ws://127.0.0.1:8081/chatroom")
     command.add_argument("--clients", type=int, default=10, metavar="N", help="default: %(default)s")
     command.add_argument("--every", type=float, default=0.001, metavar="SECONDS",
-                         help="from one message to the next, of all clients together (default: %(default)s)")  # fmt: skip
+                         help="from one message to the next, all clients together (default: %(default)s)")  # fmt: skip
     command.add_argument("--seconds", type=float, default=5.0, help="how long they talk (default: %(default)s)")
     command.add_argument("--deaf", action="store_true", help="the clients never read, like those of the article")
 

@@ -5,6 +5,7 @@ runs on real sockets (`live`) and in the simulation (`simulate`).
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 NEVER = float("inf")
@@ -107,7 +108,7 @@ def typist(name: str, *lines: str, speed: float = 4.3, **changes) -> Client:
 class Scenario:
     """Who meets, for how long. Runs unchanged in `simulate(room, scenario, seed)` and `live(room, scenario)`."""
 
-    clients: tuple[Client, ...]
+    clients: Sequence[Client]  # kept as a tuple
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
 
     def __post_init__(self):

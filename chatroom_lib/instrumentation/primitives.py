@@ -182,7 +182,6 @@ OBSERVED = {
 KINDS = tuple(OBSERVED)
 
 
-
 def rooms_function() -> str:
     """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
     frame = sys._getframe(1)

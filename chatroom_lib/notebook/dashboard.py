@@ -220,7 +220,7 @@ def dashboard(server: Server, seconds: float = 60) -> Dashboard:
     Another one of the same server ends. Raises DashboardError outside a notebook, or if the server cannot be read.
     """
     if not in_a_notebook():
-        raise DashboardError("a dashboard is short_number below a cell; run this in a notebook")
+        raise DashboardError("a dashboard is shown below a cell; run this in a notebook")
     if not server.running or server.loop is not background_loop():
         raise DashboardError(f"{server!r} does not run on the background thread; start it with serve()")
     for earlier in list(_on):

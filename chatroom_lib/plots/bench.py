@@ -2,13 +2,14 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 
 from chatroom_lib.bench.loads import CURVES, ON_CURVES
 from chatroom_lib.plots.lines import curves
 from chatroom_lib.plots.style import MUTED, axes, colour_of, readable_on_white
 
 
-def breakdown(profiles: dict[str, dict[str, float]], axs=None):
+def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = None) -> np.ndarray:
     """Where the time for one delivery goes: a panel for each profile, on one scale. Returns the axes."""
     if axs is None:
         _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
@@ -17,14 +18,16 @@ def breakdown(profiles: dict[str, dict[str, float]], axs=None):
         axes(ax).spines[["left", "bottom"]].set_visible(False)
         bars = ax.barh(names, [profile.get(name, 0) for name in names], color=colour_of(room))
         ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
-        ax.set_title(f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=readable_on_white(colour_of(room)))
+        ax.set_title(
+            f"{room}: {sum(profile.values()):.1f} µs", loc="left", fontsize=10, color=readable_on_white(colour_of(room))
+        )
         ax.tick_params(length=0, labelbottom=False)
         ax.margins(x=0.35)
     np.atleast_1d(axs)[0].invert_yaxis()
     return axs
 
 
-def ratios(ratios: dict[str, float], xlabel: str, ax=None):
+def ratios(ratios: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
     """A bar for each ratio, on a logarithmic scale that begins at the yardstick, 1."""
     ax = axes(ax, height=0.9 + 0.28 * len(ratios))
     names = sorted(ratios, key=ratios.get, reverse=True)
@@ -41,7 +44,7 @@ def ratios(ratios: dict[str, float], xlabel: str, ax=None):
     return ax
 
 
-def scaling(report, curve: str, axs=None):
+def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
     """How deliveries a second and p99 change along a curve of the benchmark ("clients", "in flight")."""
     if axs is None:
         _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")

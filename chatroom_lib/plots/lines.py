@@ -1,22 +1,23 @@
 """Figures with a line, or a bar, for each run."""
 
+from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
 from chatroom_lib.trace import Trace, percentile
 
 
-def pool_size(*traces: Trace, ax=None):
+def pool_size(*traces: Trace, ax: Axes | None = None) -> Axes:
     """How many connections the pool holds over time, a line for each run."""
     return lines(traces, Trace.pool_size, "connections in the pool", ax)
 
 
-def sends_in_flight(*traces: Trace, ax=None):
+def sends_in_flight(*traces: Trace, ax: Axes | None = None) -> Axes:
     """How many sends have begun and not returned, a line for each run: each is a task and a message kept alive."""
     return lines(traces, Trace.sends_in_flight, "sends under way", ax)
 
 
-def failed_sends(trace: Trace, ax=None):
+def failed_sends(trace: Trace, ax: Axes | None = None) -> Axes:
     """The size of the pool, and a cross for each message: how many sends of it failed."""
     points = trace.failed_per_broadcast()
     va = "bottom" if points else "center"  # the label of the crosses goes below
@@ -29,13 +30,13 @@ def failed_sends(trace: Trace, ax=None):
     return ax
 
 
-def depth(*traces: Trace, what: str, ax=None):
+def depth(*traces: Trace, what: str, ax: Axes | None = None) -> Axes:
     """How many messages are in a queue ("Bob's outbox"), or how many tasks wait for a lock or a channel, over time."""
     counted = "messages in" if any(what in trace.depths for trace in traces) else "tasks waiting for"
     return lines(traces, lambda trace: trace.depth(what), f"{counted} {what}", ax)
 
 
-def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "center"):
+def lines(traces, points_of, ylabel: str, ax: Axes | None = None, what: str = "", va: str = "center") -> Axes:
     """A step line through `points_of(trace)` for each trace, with its room and last value at the end."""
     ax, labels = axes(ax), []
     for trace in traces:
@@ -51,8 +52,13 @@ def lines(traces, points_of, ylabel: str, ax=None, what: str = "", va: str = "ce
 
 
 def curves(
-    points: dict[str, list[tuple[float, float]]], xlabel: str, ylabel: str, ax=None, room: str | None = None, log=False
-):
+    points: dict[str, list[tuple[float, float]]],
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    room: str | None = None,
+    log=False,
+) -> Axes:
     """A line through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
 
     The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
@@ -84,7 +90,7 @@ def logarithmic(ax, xs: list[float]) -> None:
     ax.tick_params(axis="both", labelsize=8)
 
 
-def shares(percents: dict[str, float], xlabel: str, ax=None):
+def shares(percents: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
     """A bar for each room, with its number at the end: the percentage of something."""
     ax = axes(ax, height=0.9 + 0.3 * len(percents))
     for row, (name, percent) in enumerate(percents.items()):
@@ -97,7 +103,7 @@ def shares(percents: dict[str, float], xlabel: str, ax=None):
     return ax
 
 
-def latency(*traces: Trace, who: str | None = None, ax=None):
+def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> Axes:
     """The share of messages that were heard within a time, a line for each run; one listener's, if `who` is given.
 
     The label has the median, the 99th percentile, and how many were never heard: losses flatter latency.
@@ -110,7 +116,13 @@ def latency(*traces: Trace, who: str | None = None, ax=None):
         ax.step(delays, shares, where="post", color=colour_of(trace.room), linewidth=2)
         p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
         text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
-        ax.text(0, 1.04 + 0.09 * (len(traces) - 1 - index), text, color=readable_on_white(colour_of(trace.room)), transform=ax.transAxes)
+        ax.text(
+            0,
+            1.04 + 0.09 * (len(traces) - 1 - index),
+            text,
+            color=readable_on_white(colour_of(trace.room)),
+            transform=ax.transAxes,
+        )
     heard = f"% of messages {who or 'all'} heard by then"
     ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
     return ax

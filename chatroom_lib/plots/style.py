@@ -4,6 +4,7 @@ import math
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 
 from chatroom_lib.bench.targets import TARGETS
@@ -48,7 +49,7 @@ def luminance(rgb) -> float:
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
-def axes(ax=None, height: float = 3.0):
+def axes(ax: Axes | None = None, height: float = 3.0) -> Axes:
     if ax is None:
         _, ax = plt.subplots(figsize=(7, height), layout="constrained")
     ax.spines[["top", "right"]].set_visible(False)

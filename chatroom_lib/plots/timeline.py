@@ -1,5 +1,7 @@
 """Figures with a row for each client, over time."""
 
+from matplotlib.axes import Axes
+
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale
 from chatroom_lib.trace import Trace
@@ -32,7 +34,7 @@ def mark(ax, places: dict[str, int], moments: list[tuple[str, float]], marker: s
     ax.plot(*where, marker, color=ALARM, markersize=8, markerfacecolor="none", markeredgewidth=2, zorder=5)
 
 
-def heard(trace: Trace, ax=None):
+def heard(trace: Trace, ax: Axes | None = None) -> Axes:
     """Who heard what when: a dot for each message heard, a tick above the line for each message said.
 
     The thin line: connected. A cross: the connection is reset.
@@ -44,7 +46,7 @@ def heard(trace: Trace, ax=None):
     return ax
 
 
-def pool(trace: Trace, ax=None):
+def pool(trace: Trace, ax: Axes | None = None) -> Axes:
     """Who is in the room's pool: the thick bar. The thin line: connected. A circle: put out. A cross: reset."""
     ax, places = rows(trace, ax, "who is in the pool")
     for name, start, stop in trace.memberships():
@@ -53,7 +55,7 @@ def pool(trace: Trace, ax=None):
     return ax
 
 
-def passed(traces: dict[str, Trace], who: str, ax=None):
+def passed(traces: dict[str, Trace], who: str, ax: Axes | None = None) -> Axes:
     """What became of what `who` said, a row for each run: a dot for what was passed on, a cross for what was not."""
     ax = axes(ax, height=0.9 + 0.3 * len(traces))
     for row, trace in enumerate(traces.values()):
@@ -67,7 +69,7 @@ def passed(traces: dict[str, Trace], who: str, ax=None):
     return ax
 
 
-def space_time(trace: Trace, ax=None):
+def space_time(trace: Trace, ax: Axes | None = None) -> Axes:
     """Every message on its way: a line for each client and one, in the middle, for the room; slanted lines from who
     says it to the room, and from there to who hears it. Time runs to the right, and not to scale: each moment at which
     something happens has a place of its own. For up to 6 clients and 20 messages.

@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
+
 from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale, readable_on_white
 from chatroom_lib.trace import Trace, Wait, cycle
 from chatroom_lib.trace.records import WAITS, task_label
 
 
-def lock(trace: Trace, what: str = "lock", ax=None):
+def lock(trace: Trace, what: str = "lock", ax: Axes | None = None) -> Axes:
     """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
     uses, colour = trace.uses_of(what), colour_of(trace.room)
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
@@ -26,7 +28,7 @@ def lock(trace: Trace, what: str = "lock", ax=None):
     return ax
 
 
-def wait_for(trace: Trace, ax=None):
+def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
     """The wait-for graph at the end of the run: an arrow from each blocked task to whom it waits for, with what lies
     between the two. A cycle is drawn in the colour of alarm; rounded: a person.
     """
@@ -126,5 +128,7 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
         tail, tip = (x1, y1), (x2, y2)
         style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
     ax.annotate("", tip, tail, arrowprops=dict(connectionstyle=f"arc3,rad={-bend}", **style))
-    words = dict(color=readable_on_white(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4)
+    words = dict(
+        color=readable_on_white(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4
+    )
     ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)

@@ -1,4 +1,4 @@
-"""From what names a room to the room: a version ("v1.1"), "path/to/file.py:Class", a class, a function, or an object."""
+"""Finds a room by what names it: a version, "path/to/file.py:Class", a class, a function, or a room itself."""
 
 import contextlib
 import functools

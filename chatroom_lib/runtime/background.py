@@ -7,9 +7,11 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
 
 from chatroom_lib.runtime.interrupts import interruptible, wake_when_interrupted
 
+T = TypeVar("T")
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
 
@@ -43,7 +45,7 @@ def submit(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) 
 
 
 @interruptible()
-def run(coroutine: Coroutine, timeout: float | None = None):
+def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
     """Run `coroutine` on the background thread, wait for it, and return its result. For scripts, and for cells.
 
     Raises TimeoutError after `timeout` seconds.

@@ -1,8 +1,8 @@
 """A real `websockets` server around a room, and the page to chat from.
 
-    server = await serve("v1")      # in a cell; it runs on the background thread
-    server.url, server.page         # for clients, and for your browser
-    await server.stop()
+server = await serve("v1")      # in a cell; it runs on the background thread
+server.url, server.page         # for clients, and for your browser
+await server.stop()
 """
 
 import asyncio

@@ -4,4 +4,4 @@ from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label
 from chatroom_lib.trace.trace import Trace, percentile
 
-__all__ = ["KINDS", "Event", "MemorySample", "LeakReport", "Trace", "Use", "Wait", "cycle", "label", "percentile"]
+__all__ = ["KINDS", "Event", "LeakReport", "MemorySample", "Trace", "Use", "Wait", "cycle", "label", "percentile"]

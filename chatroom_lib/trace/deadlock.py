@@ -1,8 +1,8 @@
 """Is there a cycle among tasks that wait for each other?
 
-Each Wait names those that could end it. It is an AND-OR graph: any consumer ends the wait of one who puts something
-into a queue, and it takes all holders to end that of one who wants a lock. (E. Knapp, "Deadlock detection in distributed
-databases", ACM Computing Surveys, December 1987.)
+Each Wait names the tasks that could end it. They form an AND-OR graph: any consumer of a full queue ends the wait of a
+task that puts something into it, and it takes all holders of a lock to end the wait of a task that wants it. (E. Knapp,
+"Deadlock detection in distributed databases", ACM Computing Surveys, December 1987.)
 """
 
 from collections.abc import Sequence

@@ -98,7 +98,7 @@ class Wait:
 
     @property
     def blocked(self) -> bool:
-        """True if it waits for somebody to make room or to let go (backpressure, a lock); false if it is merely idle."""
+        """True if it waits for another to make room or let go (backpressure, a lock); false if it is merely idle."""
         return self.kind in BLOCKED
 
     @property
