@@ -13,11 +13,12 @@ import pytest
 from jupyter_client.manager import KernelManager
 
 from chatroom_lib.server.serving import is_free
-from tests.helpers import AT_MOST, is_alive, wait_until
-from tests.test_chapters import FOLDER, execute
+from tests.helpers import AT_MOST, TIMEOUT_FACTOR, is_alive, wait_until
+from tests.test_chapters import FOLDER, execute_notebooks
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
-SOON = 5  # seconds; a cell stops within one, on a machine that is not busy, and would go on for a minute or longer
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240 * TIMEOUT_FACTOR)]
+in_the_shared_kernel = pytest.mark.xdist_group("shared kernel")
+SOON = 5 * TIMEOUT_FACTOR  # seconds; a cell stops within one on a quiet machine, and would go on for a minute
 SETUP = """
 import asyncio, gc, socket, threading, time
 from websockets.asyncio.client import connect
@@ -41,7 +42,7 @@ async def answers(url):
             pass
 """
 MORE = """
-card = check("v1.1", 10, progress=False)
+card = check("v1.1", 1, progress=False)
 deaf = socket.create_server(("127.0.0.1", 0))  # who calls here gets no answer
 lost = ChatPanel(f"ws://127.0.0.1:{deaf.getsockname()[1]}/chatroom", "Lou")
 
@@ -78,6 +79,12 @@ CELLS = {  # what is interrupted -> the cell, and the number of processes that i
     "shortest after an await": ("await asyncio.sleep(0)\nwhile True: card.shortest('delivery')", 1),
     "measure after an await": ("await asyncio.sleep(0); bench.measure('v3.1', 50, in_flight=4, seconds=60)", 2),
 }
+# One for each mechanism that an interrupt has to get through; the others combine them.
+MECHANISMS = "sleep", "live", "run", "simulate", "simulate a greedy room", "check", "measure", "profile"
+
+
+def interrupted(what: str) -> pytest.param:
+    return pytest.param(what, marks=[] if what in MECHANISMS else [pytest.mark.slow])
 
 
 class Kernel:
@@ -170,22 +177,23 @@ def kernel(shared):
 # ---------------------------------------------------------------- interrupt
 
 
-@pytest.mark.parametrize("what", CELLS)
+@in_the_shared_kernel
+@pytest.mark.parametrize("what", [interrupted(what) for what in CELLS])
 def test_an_interrupt_stops_a_cell_and_leaves_the_server_usable(what, kernel):
     cell, processes = CELLS[what]
     threads = kernel.process.num_threads()
-    for _ in range(2):
-        request = kernel.start(cell)
-        wait_until(lambda: len(kernel.descendants()) >= processes)
-        time.sleep(0.2)  # any moment will do
-        kernel.manager.interrupt_kernel()
-        error, printed = kernel.end(request, SOON)
-        assert error in ("KeyboardInterrupt", "CancelledError") and printed == ""
-        wait_until(lambda: not kernel.descendants())
-        assert kernel.run("await answers(server.url)") == ""
-        wait_until(lambda: kernel.process.num_threads() <= threads)
+    request = kernel.start(cell)
+    wait_until(lambda: len(kernel.descendants()) >= processes)
+    time.sleep(0.2)  # any moment will do
+    kernel.manager.interrupt_kernel()
+    error, printed = kernel.end(request, SOON)
+    assert error in ("KeyboardInterrupt", "CancelledError") and printed == ""
+    wait_until(lambda: not kernel.descendants())
+    assert kernel.run("await answers(server.url)") == ""
+    wait_until(lambda: kernel.process.num_threads() <= threads)
 
 
+@in_the_shared_kernel
 def test_a_room_that_blocks_outside_python_is_left_to_itself(kernel):
     threads = kernel.process.num_threads()
     request = kernel.start("simulate(Sleepy, Scenario([talker('Ann', says=30), *company], duration=60))")
@@ -210,6 +218,7 @@ ENDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 def test_nothing_outlives_a_busy_kernel(end):
     with Kernel() as kernel:
@@ -234,13 +243,29 @@ def test_an_idle_kernel_restarts_and_its_port_is_free():
 # ---------------------------------------------------------------- two kernels
 
 
-def test_a_chapter_runs_in_two_kernels_at_once(tmp_path):
-    notebook = nbformat.read(FOLDER / "00_a_room_in_ten_minutes.ipynb", as_version=4)
-    # Up to where it measures times, which two kernels on a machine of few cores would spoil for each other.
-    (end,) = [number for number, cell in enumerate(notebook.cells) if cell.source.startswith("## Where does the room")]
-    notebook.cells = notebook.cells[:end]
-    path = tmp_path / "chapter.ipynb"
-    nbformat.write(notebook, path)
+TALK = """
+import asyncio
+from chatroom_lib import chat, serve
+server = await serve("v3.1")
+"""
+GREET = """
+ann, bob = chat(server, "Ann", "Bob")
+await bob.join()
+await ann.say("hello")
+await bob.heard("hello")
+"""
+LEAVE = """
+await ann.leave()
+await bob.leave()
+await server.stop()
+assert server.errors == []
+"""
+
+
+@pytest.mark.slow
+def test_a_notebook_runs_in_two_kernels_at_once(tmp_path):
+    path = tmp_path / "talk.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, (TALK, GREET, LEAVE)))), path)
     with ThreadPoolExecutor(2) as threads:
-        one, other = threads.map(execute.execute, [path, path])
-    assert len(one.cells) == len(other.cells) == end
+        one, other = threads.map(execute_notebooks.execute, [path, path])
+    assert [cell.execution_count for cell in one.cells] == [cell.execution_count for cell in other.cells] == [1, 2, 3]
