@@ -365,8 +365,8 @@ def test_who_left_a_moment_ago_is_not_a_leak_yet():
 
 def test_memory_that_was_weighed_too_late_is_not_judged():
     people = talker("Ann", says=400, joins=0), frozen("Bob", joins=0)
-    late = MemorySample(time=9, accepted=400, texts=400, tasks=400, size=400_000, buffered=0)
-    early = MemorySample(time=5, accepted=200, texts=200, tasks=1, size=200_000, buffered=0)
+    late = MemorySample(time=9, accepted=400, messages=400, tasks=400, bytes=400_000, buffered=0)
+    early = MemorySample(time=5, accepted=200, messages=200, tasks=1, bytes=200_000, buffered=0)
     events = said_and_heard(1, "Ann 1", "Ann")
     assert judge(trace_of(*events, clients=people, memory=[late]))["bounded-memory"].kept is None
     assert judge(trace_of(*events, clients=people, memory=[early, late]))["bounded-memory"].kept is False

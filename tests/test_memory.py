@@ -79,5 +79,5 @@ def test_a_run_in_which_somebody_does_not_read_is_weighed():
     trace = simulate("v1.1", Scenario(people, duration=60))
     last = trace.memory[-1]
     assert last.accepted == 60 and last.time == trace.duration
-    assert last.texts > 50 and last.tasks > 50 and last.buffered >= 2000
+    assert last.messages > 50 and last.tasks > 50 and last.buffered >= 2000
     assert not simulate("v1.1", Scenario(people[:2])).memory

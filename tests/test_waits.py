@@ -161,7 +161,7 @@ def test_a_circle_may_be_longer_and_who_waits_for_it_is_not_part_of_it():
 def test_a_lock_whose_holder_has_ended_waits_for_nobody_known():
     trace = visit(Ann=[take("one")], Bob=[1, take("one")])
     assert arrows(trace) == {("Bob: play", "somebody"): "one"} and circle(trace) == []
-    assert str(trace.waits[-1]).startswith("Small.play (for Bob) waits for a lock (one)\n    test_waiting.py:")
+    assert str(trace.waits[-1]).startswith("Small.play (for Bob) waits for a lock (one)\n    test_waits.py:")
 
 
 def test_readers_behind_a_waiting_writer_wait_for_it_and_it_for_the_readers():

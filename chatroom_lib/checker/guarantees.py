@@ -219,11 +219,11 @@ def bounded_memory(trace: Trace) -> Verdict:
     if late and not early:
         return untested("it read most of the messages before it could be weighed")
     size = max(client.size for client in trace.clients)
-    units = ("texts", SLACK), ("tasks", SLACK), ("size", SLACK * size), ("buffered", SLACK * size)
+    units = ("messages", SLACK), ("tasks", SLACK), ("bytes", SLACK * size), ("buffered", SLACK * size)
     for what, slack in units:
         before, after = (max((getattr(holding, what) for holding in part), default=0) for part in (early, late))
         if after > before * 1.2 + slack:
-            unit = {"size": "bytes", "buffered": "bytes in buffers"}.get(what, what)
+            unit = {"buffered": "bytes in buffers"}.get(what, what)
             counts = f"{before:,} {unit} after {early[-1].accepted} messages, {after:,} after {late[-1].accepted}"
             return broken(f"it held up to {counts}")
     return KEPT

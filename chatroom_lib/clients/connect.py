@@ -24,7 +24,7 @@ def dial_options(name: str) -> dict:
 
 
 def connect_options(client: Client) -> dict:
-    """The same for a simulated client: whoever reads late reads no more than one message ahead."""
+    """The same for a simulated client: a slow reader prefetches at most one message."""
     options = dial_options(client.name)
     if not client.prompt:
         options["max_queue"] = 1

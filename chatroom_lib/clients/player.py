@@ -15,7 +15,7 @@ Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's conne
 
 
 async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
-    """Let all clients play their parts; ends when all are gone."""
+    """Let all clients play their parts; ends when all have gone."""
     async with asyncio.TaskGroup() as visits:
         before = asyncio.Event()
         before.set()
@@ -84,7 +84,7 @@ async def read(client: Client, connection: ClientConnection, trace: Trace) -> No
 
 
 def altered(message: Message, clients: tuple[Client, ...]) -> bool:
-    """Does it pretend to be of one of the clients, who never said it so?"""
+    """True if the message names a known sender but differs from what that client sent."""
     number = message.content.partition(" ")[0]
     speakers = [client for client in clients if client.name == message.token and message.refused is None]
     return any(not number.isdecimal() or message.content != speaker.text(int(number)) for speaker in speakers)

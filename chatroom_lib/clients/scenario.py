@@ -1,6 +1,6 @@
 """Simulated people, and the scenarios they play.
 
-A client is a description: who joins when, says how much, reads how fast, and how they go. The same description
+A client is a description: when it joins, how much it says, how fast it reads, and how it leaves. The same description
 runs on real sockets (`live`) and in the simulation (`simulate`).
 """
 
@@ -47,7 +47,7 @@ class Client:
 
     @property
     def prompt(self) -> bool:
-        """Does it read whatever comes at once?"""
+        """Does it read every message at once?"""
         return self.pause == 0
 
 
@@ -62,7 +62,7 @@ def listener(name: str, **changes) -> Client:
 
 
 def late_joiner(name: str, joins: float, **changes) -> Client:
-    """A listener who comes in at second `joins` of the run."""
+    """A listener that joins at second `joins` of the run."""
     return Client(name, joins=joins, **changes)
 
 
@@ -106,7 +106,7 @@ def typist(name: str, *lines: str, speed: float = 4.3, **changes) -> Client:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who meets, for how long. Runs unchanged in `simulate(room, scenario, seed)` and `live(room, scenario)`."""
+    """Which clients meet, and for how long. Both for `simulate(room, scenario, seed)` and `live(room, scenario)`."""
 
     clients: Sequence[Client]  # kept as a tuple
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
@@ -121,7 +121,7 @@ class Scenario:
 
     @property
     def all_prompt(self) -> bool:
-        """Does everybody read whatever comes at once?"""
+        """Does everybody read every message at once?"""
         return all(client.prompt for client in self.clients)
 
     def lasting(self, duration: float) -> "Scenario":

@@ -11,7 +11,7 @@ def user_agent(name: str) -> str:
 
 
 def stated_name(connection) -> str | None:
-    """What a client calls itself, in the User-Agent header of its handshake; None if it does not say."""
+    """A client's self-declared name, from the User-Agent header of its handshake; None if it does not say."""
     agent = connection.request.headers.get("User-Agent", "") if connection.request else ""
     return unquote(agent.removeprefix(AGENT)) if agent.startswith(AGENT) else None
 

@@ -1,4 +1,4 @@
-"""Who is in a room's pool."""
+"""Which clients are in a room's pool."""
 
 from websockets.asyncio.server import ServerConnection
 
@@ -7,9 +7,9 @@ from chatroom_lib.trace import Trace
 
 
 class Pool:
-    """Notes in a Trace who enters a room's pool and who is removed from it, by looking at `members()`.
+    """Notes in a Trace which clients enter a room's pool and which are removed from it, by asking `members()`.
 
-    Observes the room's locks, queues and channels too, as it comes to see them.
+    Observes the room's locks, queues and channels too, as they appear.
     """
 
     def __init__(self, room, trace: Trace):

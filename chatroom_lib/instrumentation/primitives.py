@@ -1,7 +1,7 @@
-"""Locks, queues and channels that note who asked for them, who had them, and how long the line was.
+"""Locks, queues and channels that note which task asked for them, which had them, and how long the line was.
 
-A room makes them as always. `observe` changes the class of the finished object, so that nothing in the room, and
-nobody who holds the object already, has to know.
+A room makes them as always. `observe` changes the class of the finished object, so neither the room nor anything that
+already refers to the object has to know.
 """
 
 import asyncio
@@ -23,8 +23,7 @@ from chatroom_lib.trace import Trace, Use
 def observe(primitive, name: str, trace: Trace) -> None:
     """Note in `trace` from now on what the room's tasks do with this lock, queue or channel.
 
-    It stays the same object, so whoever holds it holds the observed one; only its class changes. One whose class
-    allows no such change is left alone.
+    It stays the same object; only its class changes. One whose class allows no such change is left alone.
     """
     with contextlib.suppress(TypeError):
         if not isinstance(primitive, tuple(OBSERVED.values())):
@@ -41,23 +40,23 @@ def observed_class(kind: type) -> type:
 
 
 class Usage:
-    """Who waits for one lock, queue or channel, and who has it."""
+    """Which tasks wait for one lock, queue or channel, and which have it."""
 
     def __init__(self, what: str, trace: Trace):
         self.what, self.trace = what, trace
-        self.waiters: list[tuple[asyncio.Task, Use]] = []  # who waits, in the order of asking
+        self.waiters: list[tuple[asyncio.Task, Use]] = []  # in the order of asking
         self.holders: list[tuple[asyncio.Task, Use]] = []  # of a lock
-        self.consumers: list[asyncio.Task] = []  # who takes things out of a queue or a channel
+        self.consumers: list[asyncio.Task] = []  # tasks that take things out of a queue or a channel
 
     def acquisition(self, how: str, free: bool) -> "Acquisition":
-        """`with` this around the operation. `free`: it can be done at once, without standing in line."""
+        """`with` this around the operation. `free`: it can be done at once, without waiting."""
         return Acquisition(self, self.trace.ask(self.what, how, visitor.get(), rooms_function()), free)
 
     def hold(self, use: Use) -> None:
         self.holders.append((current_task(), use))
 
     def release(self) -> None:
-        """The current task lets go of what it took last; or if it took nothing, somebody's last hold ends."""
+        """End the current task's latest hold; if it has none (it releases another's), the latest of all."""
         if self.holders:
             mine = [holder for holder in self.holders if holder[0] is current_task()]
             last = (mine or self.holders)[-1]
@@ -72,12 +71,11 @@ class Usage:
             self.consumers = [*(consumer for consumer in self.consumers if not consumer.done()), task]
 
     def blockers_of(self, task: asyncio.Task) -> list[asyncio.Task]:
-        """The tasks that the wait of this one in the line hangs on: any who takes from a queue or channel; all who hold
-        a lock."""
+        """The tasks that can unblock this waiter: any consumer of a queue or channel, every holder of a lock."""
         how = next((use.how for waiting, use in self.waiters if waiting is task), None)
         if how == "put":
             return self.consumers
-        if how == "read":  # waits for who writes, or else for the next who wants to
+        if how == "read":  # waits for the writer, or else for the next that wants to write
             return [other for other, use in (*self.holders, *self.waiters) if use.how == "write"][:1]
         return [holder for holder, _ in self.holders]
 
@@ -183,7 +181,7 @@ KINDS = tuple(OBSERVED)
 
 
 def rooms_function() -> str:
-    """The room's function that has called, directly or not, the one that asks: "Room.broadcast"; "" if none has."""
+    """The room's innermost function on the stack: "Room.broadcast"; "" if there is none."""
     frame = sys._getframe(1)
     while frame.f_code is not STEP and not is_room_code(frame.f_code.co_filename):
         frame = frame.f_back
@@ -222,10 +220,10 @@ def of_client(key, *parts: tuple[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def attributes(thing) -> list[tuple[str, object]]:
-    """A connection's own are none of our business."""
+    """Those of a connection are skipped."""
     if is_a(thing, ServerConnection):
         return []
-    with contextlib.suppress(Exception):  # what a room holds may answer as it likes when it is asked
+    with contextlib.suppress(Exception):  # what a room refers to may raise anything when it is asked
         slots = getattr(type(thing), "__slots__", ())
         found = [(name, getattr(thing, name)) for name in slots if hasattr(thing, name)]
         with contextlib.suppress(AttributeError):
@@ -235,5 +233,5 @@ def attributes(thing) -> list[tuple[str, object]]:
 
 
 def is_a(thing, kinds) -> bool:
-    """isinstance, but by its type alone. (A dead weak reference cannot even be asked for its class.)"""
+    """isinstance, but by type alone. (A dead weak reference cannot even be asked for its class.)"""
     return issubclass(type(thing), kinds)

@@ -1,8 +1,8 @@
-"""Who waits for whom: read from suspended tasks, without a line of help from the room.
+"""Which task waits for which: read from suspended tasks, without a line of help from the room.
 
-A suspended task knows its whole chain of calls. At the inner end stands what it waits for: a lock, a queue, a channel,
-a connection. An observed lock also knows who holds it, and an observed queue or channel who takes things out of it.
-Together they make the *wait-for graph*. If it has a cycle, all in the cycle wait for ever.
+A suspended task knows its whole chain of calls. The innermost says what it waits for: a lock, a queue, a channel,
+a connection. An observed lock also knows its holders, and an observed queue or channel its consumers. Together they
+make the *wait-for graph*. If it has a cycle, all in the cycle wait for ever.
 """
 
 import asyncio
@@ -39,12 +39,12 @@ OPERATIONS: dict[CodeType, WaitKind] = {
 
 
 def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
-    """Where each suspended task stands; `tasks` maps it to its visitor, as `Tasks.visitors` does."""
-    found = {}  # task -> where it stands, and the tasks that its wait hangs on
+    """Where each task is suspended; `tasks` maps it to its visitor, as `Tasks.visitors` does."""
+    found = {}  # task -> where it is suspended, and the tasks that can unblock it
     for task, name in tasks.items():
         frames, end = suspended(task)
         if not task.done() and (wait := where(frames, end, name)):
-            found[task] = wait, awaited(task, frames)
+            found[task] = wait, blockers(task, frames)
     indices = {task: index for index, task in enumerate(found)}
     return [
         replace(wait, needs=tuple(indices[other] for other in others if other in indices))
@@ -53,7 +53,7 @@ def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
 
 
 def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
-    """Where a task stands that is suspended so. None for a task of the server's or of `websockets`' own."""
+    """Where a task with these frames is suspended. None for a task of the server's or of `websockets`' own."""
     known = operation_in(frames)
     if known:
         kind = OPERATIONS[known.f_code]
@@ -74,8 +74,8 @@ def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
     return None
 
 
-def awaited(task: asyncio.Task, frames: list[FrameType]) -> list[asyncio.Task]:
-    """The tasks that the wait of this one hangs on, as far as an observed lock, queue or channel knows."""
+def blockers(task: asyncio.Task, frames: list[FrameType]) -> list[asyncio.Task]:
+    """The tasks that can unblock this one, as far as an observed lock, queue or channel knows."""
     known = operation_in(frames)
     usage = getattr(known.f_locals.get("self"), "usage", None) if known else None
     return usage.blockers_of(task) if usage else []

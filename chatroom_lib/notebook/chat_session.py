@@ -15,8 +15,8 @@ from chatroom_lib.instrumentation.names import stated_name
 from chatroom_lib.message import Message, MessageError, decode_reply, encode, whole
 from chatroom_lib.notebook.chat_errors import CONNECTING, why_lost, why_not
 from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, shortened
-from chatroom_lib.server.server import QUIET, Server
-from chatroom_lib.server.serving import serving
+from chatroom_lib.server.server import LOGGER, Server
+from chatroom_lib.server.serving import servers
 
 LINES = 200  # the log drops its oldest lines beyond that
 ENTERING = 1.0  # then the room to take us into its pool,
@@ -107,7 +107,7 @@ class ChatSession:
         """One visit."""
         try:
             options = dial_options(self.name)
-            async with connect(self.url, open_timeout=CONNECTING, logger=QUIET, **options) as self.connection:
+            async with connect(self.url, open_timeout=CONNECTING, logger=LOGGER, **options) as self.connection:
                 await self.stay()
         except Exception as error:
             before = self.state == "joining"
@@ -243,7 +243,7 @@ def name_of(member) -> str:
 
 def server_here(url: str) -> Server | None:
     """The server of this process that serves `url`."""
-    return next((server for server in serving if server.running and server.url == url), None)
+    return next((server for server in servers if server.running and server.url == url), None)
 
 
 def checked_url(target: "str | Server") -> str:

@@ -1,4 +1,4 @@
-"""v1.1: remove who cannot be reached, and let nobody wait for a broadcast.
+"""v1.1: remove clients that cannot be reached; nobody waits for a broadcast.
 
 What changed since v1
 - A connection that a send fails on is cut out of the list.

@@ -2,7 +2,7 @@
 
 What changed since v1.1
 - Joins and broadcasts take a lock first, so nobody changes the list while somebody else walks through it.
-  No healthy client is put out any more, and all hear one order.
+  No healthy client is evicted any more, and all hear one order.
 - `delay` seconds of a bad network are part of every broadcast. (The article slept for 2 s to show what follows.)
 
 How it fails

@@ -1,6 +1,6 @@
 """A network in memory, for the simulation: what asyncio's own transports do, without a socket.
 
-Each direction of a connection has a write buffer at the sender and a window of bytes that may be under way to the
+Each direction of a connection has a write buffer at the sender and a window of bytes that may be in flight to the
 receiver, as TCP has. A receiver that does not read fills its window, then the sender's buffer, and then the sender's
 protocol is told to pause: so backpressure here is the real one, the library's own.
 """
@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 from collections import deque
 
-WINDOW = 65536  # bytes under way to a client at most, as in TCP's receive window
+WINDOW = 65536  # maximum bytes in flight to a client, as in TCP's receive window
 LATENCY = (0.0002, 0.002)  # seconds that a packet travels: anything between these
 
 
@@ -39,7 +39,7 @@ class Listener:
 
 
 class Transport(asyncio.Transport):
-    """One end of a TCP connection: a write buffer here, and a window of bytes that may be under way to the peer.
+    """One end of a TCP connection: a write buffer here, and a window of bytes that may be in flight to the peer.
 
     A peer that does not read fills its window, then our buffer, and then our protocol is told to pause.
     """
@@ -48,9 +48,9 @@ class Transport(asyncio.Transport):
         super().__init__({"sockname": address, "peername": peer_address})
         self.loop, self.protocol, self.window = loop, protocol, window
         self.peer: Transport
-        self.buffer = bytearray()  # written, and not yet under way
+        self.buffer = bytearray()  # written, and not yet in flight
         self.high, self.low = 65536, 16384  # bytes in the buffer at which the protocol pauses, and resumes
-        self.unread = 0  # bytes under way to us, or arrived and not yet taken by our protocol
+        self.unread = 0  # bytes in flight to us, or arrived and not yet taken by our protocol
         self.arrived = deque()  # packets not yet taken; b"" is the end of the stream
         self.last_arrival = 0.0  # at the peer: packets do not overtake each other
         self.reading = True
@@ -157,7 +157,7 @@ class Transport(asyncio.Transport):
         self.lose(None, reset=True)
 
     def be_reset(self):
-        """The peer has reset the connection. Who neither reads nor writes does not notice."""
+        """The peer has reset the connection. An endpoint that neither reads nor writes does not notice."""
         self.broken = True
         self.arrived.clear()
         if self.reading or self.buffer:

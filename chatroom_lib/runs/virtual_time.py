@@ -1,4 +1,4 @@
-"""What chance and time are for a room in the simulation."""
+"""Seeded randomness and virtual time for a simulated room."""
 
 import contextlib
 import random
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def seeded(seed: int):
-    """The module `random` begins with this seed, and afterwards goes on as if nothing had been."""
+    """The module `random` starts from this seed, and afterwards continues as if nothing had happened."""
     state = random.getstate()
     random.seed(seed)
     try:
@@ -23,8 +23,8 @@ def seeded(seed: int):
 
 
 class VirtualClocks:
-    """While a thread runs a simulated loop, `time.time()` and its like tell it that loop's time, and all other threads
-    the real one. (Who knows them by another name, as after `from time import time`, is told the real one, too.)"""
+    """On a thread that runs a simulated loop `time.time`, `monotonic` and `perf_counter` return virtual time; other
+    threads see real time. `*_ns`, `datetime` and names imported earlier (`from time import time`) are not patched."""
 
     NAMES = ("time", "monotonic", "perf_counter")
 
@@ -38,7 +38,7 @@ class VirtualClocks:
         with self.lock:
             self.loops[thread] = loop
             for name, real in self.real.items():
-                setattr(time, name, partial(self.tell, real))
+                setattr(time, name, partial(self.read, real))
         try:
             yield
         finally:
@@ -47,7 +47,7 @@ class VirtualClocks:
                 for name, real in self.real.items() if not self.loops else ():
                     setattr(time, name, real)
 
-    def tell(self, real) -> float:
+    def read(self, real) -> float:
         loop = self.loops.get(threading.get_ident())
         return loop.now if loop else real()
 

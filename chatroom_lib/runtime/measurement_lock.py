@@ -1,17 +1,17 @@
-"""Nobody draws while somebody measures: a dashboard at work beside a measurement would be part of what is measured."""
+"""A process-wide lock: no dashboard draws while a measurement runs, so it cannot distort the result."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _changed = threading.Condition()
-_windows = 0  # measurements under way in this process
-_drawings = 0  # drawings under way
+_windows = 0  # measurements running in this process
+_drawings = 0  # drawings in progress
 
 
 @contextmanager
 def measured_window() -> Iterator[None]:
-    """`with` this around what is measured. Waits until a drawing that is under way is done."""
+    """`with` this around what is measured. Waits until a drawing in progress is done."""
     global _windows
     with _changed:
         _windows += 1
@@ -25,7 +25,7 @@ def measured_window() -> Iterator[None]:
 
 @contextmanager
 def drawing() -> Iterator[bool]:
-    """`with` this around a drawing. False: not now, somebody measures."""
+    """`with` this around a drawing. False: not now, a measurement is running."""
     global _drawings
     with _changed:
         free = not _windows

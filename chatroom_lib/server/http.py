@@ -43,9 +43,9 @@ def page() -> Response:
 
 
 def origin_allowed(headers: Headers) -> bool:
-    """May the page that this handshake comes from join? Browsers let any site's page call 127.0.0.1.
+    """Is the handshake's Origin allowed? Browsers let any site's page call 127.0.0.1.
 
-    Yes, if the page is ours, or from this machine, or a file (the article's client is one), or if it is no page.
+    Our own page is, and pages from this machine, files (the article's client is one), and programs that send none.
     """
     origin = headers.get("Origin")
     if origin in (None, "null", "file://"):

@@ -25,12 +25,12 @@ from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.http import answer
 from chatroom_lib.trace import Trace
 
-# What goes wrong in a room is in `errors`. Older versions of `websockets` also log a traceback for every handshake
+# A room's errors are in `Server.errors`. Older versions of `websockets` also log a traceback for every handshake
 # that breaks off, and asyncio a warning if several tasks send to a connection that was lost a moment ago.
-QUIET = logging.getLogger("chatroom_lib.server")
+LOGGER = logging.getLogger("chatroom_lib.server")
 
 
-QUIET.setLevel(logging.CRITICAL)
+LOGGER.setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
 
 
@@ -54,12 +54,12 @@ class Server:
         self.host, self.port = host, port
         self.connect = connect  # makes a connection object
         self.on_error = on_error  # called with each error
-        self.options = {**WIRE, "logger": QUIET, **options}  # for websockets.serve
+        self.options = {**WIRE, "logger": LOGGER, **options}  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
         self.tasks = Tasks(self.record_error)
         self.connections = weakref.WeakSet()  # those still in their handshake included
-        self.attributes: set[str] = set()  # what a connection has of its own
+        self.attributes: set[str] = set()  # the names of a connection's own attributes
         self.running = False
         self.closing: asyncio.Task | None = None
 
@@ -78,7 +78,7 @@ class Server:
     # ------------------------------------------------------------ start and stop
 
     async def start(self) -> "Server":
-        """Start the room and listen. Raises ServerError if the room does not start or the port cannot be had."""
+        """Start the room and listen. Raises ServerError if the room does not start or the port is unavailable."""
         self.loop = asyncio.get_running_loop()
         if self.loop.get_task_factory() is None:
             self.loop.set_task_factory(task_factory)
@@ -121,7 +121,7 @@ class Server:
             raise ServerError(f"cannot listen on {self.host} port {self.port}: {reason}") from None
 
     async def stop(self) -> None:
-        """Say goodbye to everybody. Ends within 2 s, whatever the clients and the room do."""
+        """Disconnect everybody. Ends within 2 s, whatever the clients and the room do."""
         if self.running:
             await submit(self.close(), self.loop)
 
@@ -133,7 +133,7 @@ class Server:
     async def shut_down(self) -> None:
         self.listener.close()  # politely; but a client that does not read never answers,
         await with_grace(self.listener.wait_closed(), 0.5)
-        for connection in list(self.connections):  # and only this frees whoever waits to send to it
+        for connection in list(self.connections):  # and only this frees the tasks that wait to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
         await cancel_after([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)

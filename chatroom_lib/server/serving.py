@@ -5,7 +5,7 @@ import socket
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.server import Server
 
-serving: list[Server] = []  # those that serve() started
+servers: list[Server] = []  # those that serve() started
 last_ports: dict[tuple[str, str], int] = {}  # (name, host) -> the port that it had last
 
 
@@ -18,14 +18,14 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
     """
     server = Server(room, host, port, **options)
     server.name = name or server.name
-    for earlier in list(serving):
+    for earlier in list(servers):
         if earlier.name == server.name or earlier.port == port:
-            serving.remove(earlier)
+            servers.remove(earlier)
             await earlier.stop()
     last_port = last_ports.get((server.name, host), 0)
     if not port and is_free(host, last_port):
         server.port = last_port
-    serving.append(server)
+    servers.append(server)
     await submit(server.start())
     last_ports[server.name, host] = server.port
     return server
@@ -41,5 +41,5 @@ def is_free(host: str, port: int) -> bool:
 
 async def stop_all() -> None:
     """Stop every server that `serve` started."""
-    while serving:
-        await serving.pop().stop()
+    while servers:
+        await servers.pop().stop()

@@ -11,36 +11,36 @@ from chatroom_lib.trace.records import Wait
 
 
 def cycle(waits: Sequence[Wait]) -> list[Wait]:
-    """The shortest circle of tasks each of which waits for the next, and the last for the first, and which nobody else
-    can end; [] if there is none."""
+    """The shortest cycle of tasks, each of which waits for the next, and the last for the first, and which no other
+    task can end; [] if there is none."""
     stuck = deadlocked(waits)
-    circles = [circle for place in sorted(stuck) if (circle := way_back(waits, place, stuck))]
-    return [waits[place] for place in min(circles, key=len, default=[])]
+    cycles = [found for start in sorted(stuck) if (found := shortest_cycle(waits, start, stuck))]
+    return [waits[index] for index in min(cycles, key=len, default=[])]
 
 
 def deadlocked(waits: Sequence[Wait]) -> set[int]:
-    """The places of those who wait, directly or not, for nobody but each other."""
-    stuck = {place for place, wait in enumerate(waits) if wait.blocked and wait.needs}
+    """The indices of the tasks that wait, directly or not, for no task but each other."""
+    stuck = {index for index, wait in enumerate(waits) if wait.blocked and wait.needs}
     while True:
-        free = {place for place in stuck if can_end(waits[place], stuck)}
+        free = {index for index in stuck if can_end(waits[index], stuck)}
         if not free:
             return stuck
         stuck -= free
 
 
 def can_end(wait: Wait, stuck: set[int]) -> bool:
-    moving = [place not in stuck for place in wait.needs]
+    moving = [index not in stuck for index in wait.needs]
     return any(moving) if wait.any_will_do else all(moving)
 
 
-def way_back(waits: Sequence[Wait], start: int, among: set[int]) -> list[int]:
-    """The shortest way from a task to itself along `needs`, without the return; [] if there is none."""
-    ways, reached = [[start]], {start}
-    for way in ways:  # grows while we walk through it: breadth first
-        for place in among.intersection(waits[way[-1]].needs):
-            if place == start:
-                return way
-            if place not in reached:
-                reached.add(place)
-                ways.append([*way, place])
+def shortest_cycle(waits: Sequence[Wait], start: int, among: set[int]) -> list[int]:
+    """The indices along the shortest cycle through `start`; [] if there is none."""
+    paths, reached = [[start]], {start}
+    for path in paths:  # grows while we walk through it: breadth first
+        for index in among.intersection(waits[path[-1]].needs):
+            if index == start:
+                return path
+            if index not in reached:
+                reached.add(index)
+                paths.append([*path, index])
     return []

@@ -12,7 +12,7 @@ KINDS = {
     "said": "it begins to send a message",
     "heard": "it has received a message",
     "refused": "the room told it that its message will not be passed on",
-    "garbled": "it has received a frame that is no message, or not what was said",
+    "garbled": "it has received a frame that is not a message, or not what was said",
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
     "lost": "its connection ended without its doing",
@@ -44,13 +44,13 @@ class Event(NamedTuple):
 class Use:
     """What one task did with a lock, a queue or a channel. Times are in seconds since the run began."""
 
-    what: str  # "lock", "saying", "Bob's outbox"
+    what: str  # "lock", "incoming", "Bob's outbox"
     how: str  # "hold" a lock, "read" or "write" under it; "put" or "get"
     who: str | None  # on whose behalf the task runs; None: the room's own
     doing: str  # the room's function that asked: "Room.broadcast"
     asked: float
     got: float | None = None  # when it had what it asked for; None: it never had
-    released: float | None = None  # when it let go of the lock; None: it held it to the end, or this is no lock
+    released: float | None = None  # when it released the lock; None: it held it to the end, or this is not a lock
     given_up: float | None = None  # when it was cancelled while it waited
 
 
@@ -123,18 +123,20 @@ def task_label(visitor: str | None, function: str) -> str:
 
 
 class MemorySample(NamedTuple):
+    """What a room retained at one moment."""
+
     time: float  # seconds since the run began
     accepted: int  # messages that the room had read by then
-    texts: int  # of at least LONG characters that the room and its tasks hold
-    tasks: int  # alive, that serve the room
-    size: int  # bytes of all that the room and its tasks hold
+    messages: int  # texts of at least 500 characters that the room and its tasks refer to
+    tasks: int  # pending tasks that serve the room
+    bytes: int  # size of all objects that the room and its tasks refer to
     buffered: int  # bytes written to connections and not yet sent
 
 
 class LeakReport(NamedTuple):
-    """What a room has not let go of at the end."""
+    """What a room still retains of departed clients at the end."""
 
-    connections: list[str]  # whose connections it holds, though they are gone
-    visits: dict[str, str]  # who is gone, and where a task stands that has their connection in hand
-    orphaned_tasks: int  # tasks alive that were made in visits of people who are gone
-    tasks: int  # tasks alive, more than there were when the room had started
+    connections: list[str]  # departed clients whose connections it retains
+    visits: dict[str, str]  # departed client -> line at which a task still holding its connection is suspended
+    orphaned_tasks: int  # pending tasks that were made in visits of departed clients
+    tasks: int  # pending tasks beyond those there were when the room had started

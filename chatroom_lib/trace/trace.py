@@ -41,16 +41,16 @@ class Trace:
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
-    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # the events, sorted by `of`
-    sorted: int = field(default=0, compare=False)  # how many of them
+    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # an index of events, made by `of`
+    indexed: int = field(default=0, compare=False)  # how many events are in it
 
     def start_clock(self, loop) -> None:
         start = loop.time()
         self.clock = lambda: loop.time() - start
 
     def finish(self, ending: str, waits: list, errors: list, settled: list = ()) -> None:
-        """Close the books: what happens from now on belongs to the cleaning up. `settled`: errors that somebody has
-        handled after all, late."""
+        """Freeze the trace: anything later is teardown and is not recorded. `settled`: errors that were handled after
+        all, late."""
         self.duration, self.clock = self.clock(), None
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
@@ -75,8 +75,8 @@ class Trace:
 
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
-        if self.sorted != len(self.events):  # there are new ones
-            self.sorted, self.by_kind = len(self.events), {}
+        if self.indexed != len(self.events):  # there are new ones
+            self.indexed, self.by_kind = len(self.events), {}
             for event in self.events:
                 self.by_kind.setdefault(event.kind, []).append(event)
         found = self.by_kind.get(kinds[0], []) if len(kinds) == 1 else self.events
@@ -113,7 +113,7 @@ class Trace:
         return spans + [(name, start, self.duration) for name, start in since.items()]
 
     def in_pool(self) -> list[str]:
-        """Who is in the pool at the end."""
+        """The names of those in the pool at the end."""
         last = {event.who: event.kind for event in self.of("entered", "removed")}
         return [name for name, kind in last.items() if kind == "entered"]
 
@@ -128,7 +128,7 @@ class Trace:
         return [(event.time, failed[event.message]) for event in self.of("accepted")]
 
     def uses_of(self, what: str) -> list[Use]:
-        """What was done with the lock, queue or channel called `what`. Raises ValueError if nothing was."""
+        """The uses of the lock, queue or channel called `what`. Raises ValueError if there are none."""
         uses = [use for use in self.uses if use.what == what]
         if not uses:
             known = ", ".join(dict.fromkeys(use.what for use in self.uses))
@@ -147,8 +147,8 @@ class Trace:
         return running_count(sorted(changes))
 
     def join_waits(self) -> dict[str, float]:
-        """For each client that came: the seconds from its open connection to its place in the pool; infinity if it
-        never had one."""
+        """For each client that joined: the seconds from its open connection to its place in the pool; infinity if it
+        never got one."""
         entered = self.first("entered")
         return {who: max(0.0, entered.get(who, math.inf) - time) for who, time in self.first("joined").items()}
 
@@ -160,11 +160,11 @@ class Trace:
         return times
 
     def gone(self) -> dict[str, float]:
-        """Who is not connected any more at the end, and since when."""
+        """Client -> when its connection ended, for those that are not connected at the end."""
         return {event.who: event.time for event in self.of("left", "vanished", "lost", "shut out")}
 
     def evicted(self) -> dict[str, float]:
-        """Who was put out of the pool while its connection was open, and when."""
+        """Client -> when it was evicted: removed from the pool while its connection was open."""
         gone = self.gone()
         return {
             event.who: event.time
@@ -178,8 +178,8 @@ class Trace:
         return cycle(self.waits)
 
     def orders(self) -> dict[str, list[str]]:
-        """For each client that heard anything, which messages of the others and its own it heard, in the order in which
-        it first heard them. (What a room says by itself is not among them.)"""
+        """For each client that heard anything: the clients' messages in the order in which it first heard them. (What
+        the room itself says is left out.)"""
         said = {event.message for event in self.of("said")}
         orders = {
             name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names
@@ -192,13 +192,13 @@ class Trace:
         orders = list(self.orders().items())
         for index, (one, heard) in enumerate(orders):
             for other, others in orders[index + 1 :]:
-                place = {message: number for number, message in enumerate(others)}
-                common = [message for message in heard if message in place]
-                found += [(one, other, a, b) for a, b in zip(common, common[1:]) if place[a] > place[b]]
+                rank = {message: number for number, message in enumerate(others)}
+                common = [message for message in heard if message in rank]
+                found += [(one, other, a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b]]
         return found
 
     def to_pass_on(self) -> list[Event]:
-        """What was said and must be passed on: not what is refused, nor what was not read of somebody who is gone."""
+        """The messages that must be passed on: not those refused, nor those of a departed client that were not read."""
         refused = {event.message for event in self.of("refused")}
         accepted = {event.message for event in self.of("accepted")}
         gone = self.gone()
@@ -206,8 +206,8 @@ class Trace:
         return [event for event in said if event.message in accepted or event.who not in gone]
 
     def missed(self) -> dict[str, list[str]]:
-        """For each client that came: what was said while it was connected, and in the pool or shut out of it, and it
-        has not heard. Who is evicted or loses its connection misses all that is said from then on.
+        """For each client that joined: the messages that were said while it was connected, in the pool or kept out of
+        it, and that it has not heard. A client that is evicted or disconnected misses all that is said from then on.
         """
         entered, left = self.first("entered"), {event.who: event.time for event in self.of("left", "vanished")}
         said = self.to_pass_on()
@@ -218,9 +218,9 @@ class Trace:
         return missed
 
     def undelivered(self) -> dict[str, list[str]]:
-        """What those who read promptly and are still there have not heard, though it was said after they came in.
+        """Messages that a prompt reader who is still connected should have received but has not.
 
-        A prompt reader who never got in is owed as well (with an empty list, if nothing was said).
+        A prompt reader that was never admitted is listed too (with an empty list if nothing was said).
         """
         prompt = {client.name for client in self.clients if client.prompt}
         gone, entered = self.gone(), self.first("entered")
@@ -232,10 +232,10 @@ class Trace:
 
     @property
     def stuck(self) -> bool | None:
-        """Has the room come to rest with somebody still waiting for a message that can never come?
+        """Is the room quiescent although a message is undelivered and can never arrive?
 
-        True if nothing can happen any more, a prompt reader is still owed something, and a task of the room
-        stands blocked, on more than on the slowness of its own visitor. None for a live run: it cannot know.
+        True if nothing can happen any more, a message to a prompt reader is undelivered, and a task of the room is
+        blocked by more than the slowness of its own visitor. None for a live run, which cannot tell.
         """
         if self.seed is None:
             return None
