@@ -573,7 +573,7 @@ BAD = {
     "content null": '{"token": "Ann", "content": null}',
     "token a number": '{"token": 1, "content": "hi"}',
     "content an object": '{"token": "Ann", "content": {}}',
-    "half a character": r'{"token": "Ann", "content": "\ud800"}',
+    "an unpaired surrogate": r'{"token": "Ann", "content": "\ud800"}',
 }
 
 

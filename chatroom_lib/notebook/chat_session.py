@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.instrumentation.names import stated_name
-from chatroom_lib.message import Message, MessageError, decode_reply, encode, whole
+from chatroom_lib.message import Message, MessageError, check_encodable, decode_reply, encode
 from chatroom_lib.notebook.chat_errors import CONNECTING, why_lost, why_not
 from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, shortened
 from chatroom_lib.server.server import LOGGER, Server
@@ -273,4 +273,4 @@ def checked_name(name: str) -> str:
 def checked_text(content: str) -> str:
     if not isinstance(content, str):
         raise ValueError(f"a message is text, not {type(content).__name__}")
-    return whole(content, "the message")
+    return check_encodable(content, "the message")
