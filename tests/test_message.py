@@ -6,7 +6,15 @@ import pytest
 
 from chatroom_lib.message import Message, MessageError, decode, decode_reply, encode
 
-TEXTS = ["hello", "", "héllo, 世界 👋🏽", "\u0635\u0628\u0627\u062d", "\u2028\x00\x7f", 'say "hi" \\ bye\n', "a" * 99_999]
+TEXTS = [
+    "hello",
+    "",
+    "héllo, 世界 👋🏽",
+    "\u0635\u0628\u0627\u062d",
+    "\u2028\x00\x7f",
+    'say "hi" \\ bye\n',
+    "a" * 99_999,
+]
 both = pytest.mark.parametrize("read", [decode, decode_reply])
 
 
