@@ -1,5 +1,6 @@
 """What every version owes its users, and for each version the failure that its docstring names, and its cure."""
 
+import asyncio
 from functools import partial
 
 import pytest
@@ -55,6 +56,18 @@ def test_who_leaves_leaves_the_others_alone(room):
     assert trace.heard("Ann") == trace.heard("Cy") == [f"Ann {n}" for n in range(1, 11)]
     assert trace.heard("Bob") == trace.heard("Ann")[: len(trace.heard("Bob"))]
     assert trace.errors == []
+
+
+@pytest.mark.parametrize("room", EVERY_VERSION)
+def test_a_room_that_has_been_left_has_no_task_any_more(room):
+    async def visit():
+        async with rooms.create(room) as entered:
+            if hasattr(entered, "broadcasts"):  # one that waits for a client that does not read
+                entered.broadcasts.add(asyncio.create_task(asyncio.Event().wait()))
+            await asyncio.sleep(0)
+        return asyncio.all_tasks() - {asyncio.current_task()}
+
+    assert asyncio.run(visit()) == set()
 
 
 # ---------------------------------------------------------------- v1 and its cure

@@ -18,7 +18,9 @@ from chatroom_lib import (
     frozen,
     leaving,
     listener,
+    live,
     rooms,
+    run,
     simulate,
     talker,
     vanishing,
@@ -169,6 +171,8 @@ def test_a_list_of_members_that_is_none_is_an_error(members):
 
     with pytest.raises((TypeError, ZeroDivisionError)):
         simulate(Wrong, Scenario([listener("Ann")]))
+    with pytest.raises((TypeError, ZeroDivisionError)):
+        run(live(Wrong, Scenario([listener("Ann")], duration=0.5)))
 
 
 @pytest.mark.parametrize("kind", [list, tuple, set, frozenset, iter])

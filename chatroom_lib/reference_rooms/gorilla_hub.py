@@ -33,7 +33,7 @@ class GorillaHub:
 
     async def __aexit__(self, *exc):
         self.hub.cancel()
-        await asyncio.gather(self.hub, return_exceptions=True)
+        await asyncio.wait([self.hub])
 
     async def handle(self, connection):
         client = Client(connection, asyncio.Queue(self.outbox_size))

@@ -10,6 +10,7 @@ How it fails
 - A client that reads slowly fills its outbox, and then the hub waits for it, and everyone waits for the hub.
 - If that client dies, its writer tells the hub. But the hub waits for room in the outbox that this writer
   should empty: each waits for the other, for ever.
+- Any other error in a writer cancels the reader, too, before it can tell the hub: the client stays in the list.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Room:
 
     async def __aexit__(self, *exc):
         self.hub.cancel()
-        await asyncio.gather(self.hub, return_exceptions=True)
+        await asyncio.wait([self.hub])
 
     async def handle(self, connection):
         """One visit: join, then read and write until the client leaves."""

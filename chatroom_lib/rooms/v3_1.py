@@ -41,7 +41,7 @@ class Room:
 
     async def __aexit__(self, *exc):
         self.hub.cancel()
-        await asyncio.gather(self.hub, return_exceptions=True)
+        await asyncio.wait([self.hub])
 
     async def handle(self, connection):
         """One visit: join, then read and write until the client leaves."""
