@@ -1,11 +1,12 @@
-"""The three tools of Go that the article's code uses and asyncio lacks: the channel without a buffer, `select`,
-and the read-write lock.
+"""Three tools of Go that the article's code uses and asyncio lacks: the unbuffered channel, `select`, and the
+read-write lock.
 
-asyncio's own `Queue` is Go's *buffered* channel. It cannot stand in for the unbuffered one, where a sender waits
-until its value is taken: that wait is what lets two tasks block each other.
+asyncio's own `Queue` is Go's *buffered* channel. It cannot replace the unbuffered one, where a sender waits until its
+value is taken: that wait is what lets two tasks block each other. `trio.open_memory_channel(0)` and
+`anyio.create_memory_object_stream(0)` are the same rendezvous; neither library has a `select`.
 
-Every channel operation gives up one turn of the event loop. So a hub that finds a value at every look still leaves
-the writers their turns. (Go needs no such rule: its tasks run in parallel.)
+Every channel operation yields to the event loop once, so a hub that always finds a value still lets the writers run.
+(Go needs no such rule: its goroutines run in parallel.)
 """
 
 import asyncio
@@ -15,20 +16,20 @@ from contextlib import asynccontextmanager
 
 
 class Channel:
-    """A rendezvous: `put` returns once somebody has taken the value, `get` once it has taken one.
+    """A rendezvous: `put` returns once its value has been taken, `get` once it has taken one.
 
-    The value stays with its putter until a getter, in a turn of its own, takes it. So whoever is cancelled before
-    that has put nothing, or taken nothing; and a put that is cancelled right after it has put its value all the same.
+    The value stays with its putter until a getter runs and takes it. A put or a get that is cancelled before that has
+    put or taken nothing; a put that is cancelled just after it has put its value all the same.
     """
 
     def __init__(self):
         self.putters = deque()  # (value, future: done once the value is taken)
-        self.getters = []  # futures: done once there is something to look at
+        self.getters = []  # futures: done once there may be a value
 
     async def put(self, value) -> None:
         taken = asyncio.get_running_loop().create_future()
         self.putters.append((value, taken))
-        for getter in self.getters:  # all of them: the first to look takes the value, the others wait on
+        for getter in self.getters:  # all of them: the first to run takes the value, the others wait again
             if not getter.done():
                 getter.set_result(None)
         await taken
@@ -38,13 +39,13 @@ class Channel:
         return value
 
     def ready(self) -> bool:
-        """Is somebody waiting to put a value?"""
-        while self.putters and self.putters[0][1].done():  # a put that was cancelled meanwhile
+        """Is a value waiting to be taken?"""
+        while self.putters and self.putters[0][1].done():  # a put that was cancelled
             self.putters.popleft()
         return bool(self.putters)
 
     def take(self):
-        """The value that has waited longest; only if `ready()`."""
+        """The value that has waited longest. Only after `ready()` was true."""
         value, taken = self.putters.popleft()
         taken.set_result(None)
         return value
@@ -53,20 +54,20 @@ class Channel:
 async def select(*channels: Channel):
     """Wait until one of `channels` has a value; returns (channel, value).
 
-    Where several have one, chance decides, as in Go (the Go specification, "Select statements"). An event loop
-    with a `random` of its own, as the simulation's, decides by that, so that a seed decides the race.
+    If several have one, it takes one at random, as in Go (the Go specification, "Select statements"): by the event
+    loop's own `random`, if it has one as the simulation's has, so that the seed decides the race.
     """
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
     while not (ready := [channel for channel in channels if channel.ready()]):
-        look = loop.create_future()
+        woken = loop.create_future()
         for channel in channels:
-            channel.getters.append(look)
+            channel.getters.append(woken)
         try:
-            await look
+            await woken
         finally:
             for channel in channels:
-                channel.getters.remove(look)
+                channel.getters.remove(woken)
     channel = getattr(loop, "random", random).choice(ready)
     return channel, channel.take()
 
@@ -74,14 +75,14 @@ async def select(*channels: Channel):
 class RWLock:
     """Go's `sync.RWMutex`: any number of readers, or one writer.
 
-    As in Go, a waiting writer keeps new readers out (or it might wait for ever); and a reader cannot become a
-    writer, since it would wait until all readers have left, itself among them.
+    As in Go, a waiting writer keeps new readers out (or it might wait for ever), and a reader cannot become a writer:
+    it would wait until all readers have left, itself among them.
     """
 
     def __init__(self):
         self.readers = 0
         self.writing = False
-        self.waiting_readers = deque()  # futures: done once the lock is theirs
+        self.waiting_readers = deque()  # futures: done once the lock is granted
         self.waiting_writers = deque()
 
     @asynccontextmanager
@@ -114,15 +115,15 @@ class RWLock:
 
     def release_read(self) -> None:
         if not self.readers:
-            raise RuntimeError("nobody reads under this lock")
+            raise RuntimeError("released by a reader, but no reader holds this lock")
         self.readers -= 1
         self.admit()
 
     def release_write(self) -> None:
         if not self.writing:
-            raise RuntimeError("nobody writes under this lock")
+            raise RuntimeError("released by a writer, but no writer holds this lock")
         self.writing = False
-        self.admit_readers()  # all who wait by now come in before the next writer
+        self.admit_readers()  # all that wait now, before the next writer
         self.admit()
 
     async def wait(self, queue: deque, release) -> None:
@@ -131,15 +132,15 @@ class RWLock:
         try:
             await granted
         except asyncio.CancelledError:
-            if not granted.cancelled():  # the lock came together with the cancellation: pass it on
+            if not granted.cancelled():  # granted and cancelled in one iteration: pass it on
                 release()
             elif granted in queue:
                 queue.remove(granted)
-                self.admit()  # those who stood behind a writer that has given up
+                self.admit()  # the readers that waited behind a writer that has given up
             raise
 
     def admit(self) -> None:
-        """The next writer comes in, if the lock is free; or all waiting readers, if no writer waits any more."""
+        """Grant the lock to the next writer if it is free, or to all waiting readers if no writer waits."""
         if self.writing:
             return
         if not self.readers and (writer := next_waiting(self.waiting_writers)):
@@ -155,7 +156,7 @@ class RWLock:
 
 
 def next_waiting(futures: deque):
-    """Remove and return the first future that is not done, that is, not cancelled; None if there is none."""
+    """Remove and return the first future that is not done (cancelled); None if there is none."""
     while futures:
         future = futures.popleft()
         if not future.done():

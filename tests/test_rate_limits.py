@@ -1,4 +1,4 @@
-"""The rate limiters alone, asked with times of the test's own; and the people who type against them."""
+"""The rate limiters alone, called with times of the test's own; and the people who type against them."""
 
 import asyncio
 
@@ -41,12 +41,12 @@ def test_the_others_hold_a_flood_to_one_message_a_second_in_the_long_run(limiter
 
 
 @pytest.mark.parametrize("limiter", REAL)
-def test_whoever_waits_as_long_as_told_passes(limiter):
-    asked = limiter()
+def test_a_client_that_waits_as_long_as_told_passes(limiter):
+    limiter = limiter()
     for time in (10.3, 10.4, 10.6, 10.6, 10.6, 10.7):
-        wait = asked.wait(time)
+        wait = limiter.wait(time)
     assert wait > 0
-    assert asked.wait(10.7 + wait + 1e-9) == 0
+    assert limiter.wait(10.7 + wait + 1e-9) == 0
 
 
 def test_a_refused_message_costs_nothing():
@@ -57,7 +57,7 @@ def test_a_refused_message_costs_nothing():
     assert passes(bucket, [0, 0.3, 0.6, 0.9, 1.01]) == [0, 1.01]
 
 
-def test_whole_seconds_pass_two_messages_around_the_strike_of_the_clock():
+def test_whole_seconds_pass_two_messages_around_the_beginning_of_a_second():
     assert passes(rate_limits.WholeSeconds(), [0.9990, 1.0005, 1.9, 2.0]) == [0.9990, 1.0005, 2.0]
 
 
@@ -75,7 +75,7 @@ def test_a_token_bucket_allows_a_burst_after_a_silence_and_no_more():
 
 @pytest.mark.parametrize("limiter", [rate_limits.FixedInterval, rate_limits.TokenBucket])
 @pytest.mark.parametrize("limit", [0, -1, float("nan")])
-def test_a_limit_that_is_none_is_one_clear_line(limiter, limit):
+def test_an_impossible_limit_is_one_clear_line(limiter, limit):
     with pytest.raises(ValueError, match="a limit must be more than 0 messages a second"):
         limiter(limit)
 
@@ -92,7 +92,7 @@ def test_a_typist_needs_time_for_each_character_and_enter():
     assert trace.heard("Ann") == ["Ann 1", "Ann 2"]
 
 
-def test_times_given_one_by_one_go_before_a_steady_pace():
+def test_times_given_one_by_one_replace_a_steady_pace():
     assert talker("Ann", at=(3.0, 1.0)).send_times == [1.0, 3.0]
     assert talker("Ann", says=2, starts=1, every=0.5).send_times == [1, 1.5]
     with pytest.raises(ValueError, match="Ann: times"):
