@@ -1,6 +1,6 @@
-"""Rooms that are not ours: what the documents of other projects describe, written anew as rooms for the gauntlet.
+"""Rooms as other projects document them, rewritten for this library, to compare with its own.
 
-Each file holds one room and nothing else. A room of your own looks like this, too, and may stand anywhere:
+Each file contains one room and nothing else. A room of your own looks the same, and its file may be anywhere:
 `check(MyRoom)`, or `chatroom check path/to/my_room.py:MyRoom`.
 """
 

@@ -1,8 +1,8 @@
 """The connection manager of FastAPI's documentation ("WebSockets: Handling disconnections and multiple clients").
 
-A list of connections; each visit reads, and sends to all in the list one after another. Whoever's visit meets a lost
-connection is taken out of the list, and the others are told. The documentation says itself that this is a simple
-example; it is also where many rooms begin.
+A list of connections. For each client one `handle` reads, and sends to all in the list, one after another. If it
+meets a lost connection, its own client is removed from the list and the others are told. The documentation itself calls
+this a simple example; many rooms begin with it.
 """
 
 from websockets.exceptions import ConnectionClosed
@@ -25,7 +25,7 @@ class FastAPIManager:
         try:
             while True:
                 await self.broadcast(decode(await connection.recv()))
-        except ConnectionClosed:  # this client's connection, or that of anybody else in the list
+        except ConnectionClosed:  # this client's connection, or any other one in the list
             self.active.remove(connection)
             await self.broadcast(Message("chatroom", "Somebody has left."))
         except MessageError as error:

@@ -1,7 +1,7 @@
-"""The policy of gorilla/websocket's chat example: whoever lets 256 messages wait is put out.
+"""The policy of gorilla/websocket's chat example: a client with 256 messages waiting for it is evicted.
 
-A hub owns the clients, as in v3. It never waits for an outbox and drops nothing out of one: a client whose outbox is
-full is removed and disconnected, and may come back.
+A hub owns the clients, as in v3. It never waits for an outbox and never drops a message: a client whose outbox is full
+is removed and disconnected, and may join again.
 """
 
 import asyncio

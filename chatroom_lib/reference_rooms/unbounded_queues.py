@@ -1,6 +1,4 @@
-"""A queue without a bound for each client, and a writer that empties it: what one writes to make sure that nobody waits
-and nothing is lost.
-"""
+"""An unbounded queue for each client, and a task that empties it: the obvious way to let nobody wait and lose nothing."""
 
 import asyncio
 
@@ -11,7 +9,7 @@ from chatroom_lib.message import MessageError, decode, encode
 
 class UnboundedQueues:
     def __init__(self):
-        self.queues = {}  # connection -> what waits for it
+        self.queues = {}  # connection -> frames that wait to be sent on it
 
     async def __aenter__(self):
         return self

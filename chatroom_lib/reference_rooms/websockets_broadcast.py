@@ -1,8 +1,8 @@
 """`broadcast()` of the `websockets` library (its documentation: "Broadcasting messages").
 
-One call writes the message to all connections and waits for none of them. What a client does not read stays in the
-buffer of its connection. The library trusts its keepalive to end such a connection in time; as everywhere in this
-project, there is no keepalive here.
+One call writes the message to all connections and waits for none of them. What a client does not read stays in its
+connection's buffer. The library relies on its keepalive to close such a connection in time; this room is run without
+keepalive, as all rooms of this project are.
 """
 
 from websockets.asyncio.server import broadcast
