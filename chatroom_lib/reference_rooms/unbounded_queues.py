@@ -1,4 +1,4 @@
-"""An unbounded queue for each client, and a task that empties it: the obvious way to let nobody wait and lose nothing."""
+"""An unbounded queue for each client, and a task that empties it: the obvious way to block nobody and lose nothing."""
 
 import asyncio
 
