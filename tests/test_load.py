@@ -1,4 +1,4 @@
-"""The load client against healthy rooms, stalled ones, and servers that are no rooms at all."""
+"""The load client against healthy rooms, stalled ones, and servers that are not rooms at all."""
 
 import asyncio
 import io
@@ -15,16 +15,16 @@ import pytest
 from rich.console import Console
 
 from chatroom_lib.clients import load
-from chatroom_lib.clients.load import Load, LoadError, Result
+from chatroom_lib.clients.load import LoadError, LoadRun, Result
 from chatroom_lib.message import Message, encode
 from chatroom_lib.rooms import v1, v3_1, v3_2
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.server.serving import serve, stop_all
+from tests.helpers import AT_MOST, wait_until
 
 pytestmark = pytest.mark.real
 
-AT_MOST = 10  # seconds after which a test gives up; nothing here takes nearly as long
-SMALL = 4096  # bytes in each buffer of a server, so that a client that does not read is felt soon
+SMALL = 4096  # bytes in each buffer of a server, so that a client that does not read stalls it soon
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def busy_machines_may_be_late(monkeypatch):
 @pytest.fixture
 def patient(monkeypatch):
     """For runs in which everything expected is heard: such a run ends then, and not before."""
-    monkeypatch.setattr(load, "QUIET", AT_MOST)
+    monkeypatch.setattr(load, "QUIET_PERIOD", AT_MOST)
     monkeypatch.setattr(load, "TIME_FOR_STRAGGLERS", AT_MOST)
 
 
@@ -49,15 +49,8 @@ def served(room, **options):
     return run(serve(room, **options), timeout=AT_MOST)
 
 
-def loaded(server, clients=4, every=0.01, seconds=0.4, **options) -> Result:
+def loaded(server, clients=4, every=0.005, seconds=0.2, **options) -> Result:
     return load.run_load(server.url, clients, every, seconds, progress=False, **options)
-
-
-def until(condition):
-    end = time.monotonic() + AT_MOST
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class Recorder(v3_1.Room):
@@ -106,7 +99,7 @@ def test_in_a_healthy_room_everybody_hears_everything(patient):
 
 def test_a_message_names_its_run_its_speaker_and_its_number(patient):
     room = Recorder()
-    loaded(served(room), clients=2, seconds=0.1)
+    loaded(served(room), clients=2, every=0.01, seconds=0.1)
     runs, speakers, numbers = zip(*(message.content.split(" ")[:3] for message in room.frames), strict=True)
     assert len(set(runs)) == 1
     assert sorted(map(int, numbers)) == list(range(10))
@@ -142,7 +135,7 @@ def test_deaf_clients_stall_v1_and_the_run_ends_all_the_same():
     server = served(Loud(), write_limit=SMALL, max_queue=1)
     for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
         server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, option, SMALL)  # accepted ones inherit it
-    result = loaded(server, clients=2, every=0.0005, seconds=0.5, deaf=True)
+    result = loaded(server, clients=2, every=0.0003, seconds=0.3, deaf=True)
     assert result.sent > 0
     assert result.unsent > 0
     assert result.sent + result.unsent == 1000
@@ -187,7 +180,7 @@ def test_latency_counts_from_the_moment_a_message_was_due():
             await asyncio.sleep(0.01)
         speaking.cancel()
 
-    talk = Load("", clients=1, every=0.001, seconds=0.01, deaf=False)
+    talk = LoadRun("", clients=1, every=0.001, seconds=0.01, deaf=False)
     asyncio.run(speak())
     assert talk.latencies[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
 
@@ -195,7 +188,7 @@ def test_latency_counts_from_the_moment_a_message_was_due():
 # ---------------------------------------------------------------- servers that misbehave
 
 
-def test_frames_that_are_no_messages_are_counted(patient):
+def test_frames_that_are_not_messages_are_counted(patient):
     class Junk(OneByOne):
         async def answer(self, connection, frame):
             run, speaker, number, _ = json.loads(frame)["content"].split(" ")
@@ -205,17 +198,17 @@ def test_frames_that_are_no_messages_are_counted(patient):
                 await connection.send(json.dumps({"token": "load-0", "content": content}))
             await connection.send(frame)
 
-    result = loaded(served(Junk()), clients=1, seconds=0.1)
+    result = loaded(served(Junk()), clients=1, every=0.01, seconds=0.1)
     assert (result.sent, result.malformed) == (10, 120)
     assert (result.heard, result.lost_connections) == (10, 0)
 
 
-def test_a_refusal_that_is_no_text_is_malformed():
+def test_a_refusal_that_is_not_text_is_malformed():
     class Odd(OneByOne):
         async def answer(self, connection, frame):
             await connection.send('{"token": "", "content": "", "refused": [1]}')
 
-    result = loaded(served(Odd()), clients=1, seconds=0.1)
+    result = loaded(served(Odd()), clients=1, every=0.01, seconds=0.1)
     assert (result.malformed, result.refused) == (10, 0)
 
 
@@ -226,7 +219,7 @@ def test_what_others_say_is_ignored(patient):
                 await connection.send(json.dumps({"token": "load-0", "content": content}))
             await connection.send(frame)
 
-    result = loaded(served(Busy()), clients=1, seconds=0.1)
+    result = loaded(served(Busy()), clients=1, every=0.01, seconds=0.1)
     assert (result.heard, result.expected, result.malformed) == (10, 10, 0)
 
 
@@ -254,28 +247,28 @@ def test_a_server_that_stops_midway_loses_all_connections():
         await server.stop()
 
     stopped = asyncio.run_coroutine_threadsafe(stop_midway(), background_loop())
-    result = loaded(server, seconds=1.5)
+    result = loaded(server, every=0.007, seconds=0.7)
     stopped.result(AT_MOST)
     assert result.lost_connections == 4
-    assert 10 <= result.sent < 150
-    assert result.sent + result.unsent == 150
+    assert 10 <= result.sent < 100
+    assert result.sent + result.unsent == 100
     assert 0 < result.heard <= result.expected
 
 
-def test_one_client_that_is_thrown_out_is_one_lost_connection():
+def test_one_client_that_is_disconnected_is_one_lost_connection():
     class Bouncer(v3_1.Room):
         def broadcast(self, message):
             super().broadcast(message)
             if message.token == "load-1":
                 self.clients[1].connection.transport.abort()
 
-    result = loaded(served(Bouncer()), clients=3, every=0.02, seconds=0.6)
+    result = loaded(served(Bouncer()), clients=3, every=0.015, seconds=0.45)
     assert result.lost_connections == 1
     assert result.sent > 20
     assert result.losses < 15  # nobody expects the lost one to hear the other 20
 
 
-# ---------------------------------------------------------------- no run at all
+# ---------------------------------------------------------------- runs that cannot begin
 
 
 def problem(url, **options) -> str:
@@ -307,7 +300,7 @@ def test_impossible_numbers(options, text):
 @pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8081", "http://127.0.0.1/", "ws://", "ws:///chatroom", "ws://[::1", "ws://127.0.0.1:x"]
 )
-def test_a_url_that_is_none(url):
+def test_a_text_that_is_not_a_url_of_a_room(url):
     assert problem(url).startswith(repr(url))
     assert "ws://127.0.0.1:8081/chatroom" in problem(url)
 
@@ -340,7 +333,7 @@ def test_nobody_listens(host):
         assert problem(url) == f"nobody listens at {url}/chatroom: start a room with `chatroom serve v1`"
 
 
-def test_a_path_that_is_no_room():
+def test_a_path_that_does_not_lead_to_a_room():
     url = served("v1").url.replace("/chatroom", "/nowhere")
     assert problem(url).startswith(f"cannot join {url}: server rejected WebSocket connection: HTTP 404; take")
 
@@ -363,7 +356,7 @@ def answering(answer: bytes):
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n", b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"])
-def test_a_server_that_is_no_room(answer):
+def test_a_server_that_is_not_a_room(answer):
     with answering(answer) as url:
         assert problem(url).startswith(f"cannot join {url}: ")
 
@@ -380,15 +373,15 @@ def test_a_server_that_never_answers(monkeypatch):
         assert problem(url).startswith(f"only 0 of 10 clients joined {url} within 0.2 s: take fewer clients")
 
 
-# ---------------------------------------------------------------- ways out, and what is shown
+# ---------------------------------------------------------------- interrupts, and what is shown
 
 
-def test_an_interrupted_run_leaves_nobody_behind():
+def test_an_interrupted_run_leaves_no_client_connected():
     room = Recorder()
     server = served(room)
 
     def interrupt():
-        until(lambda: len(room.frames) > 5)
+        wait_until(lambda: len(room.frames) > 5)
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt, daemon=True)
@@ -396,7 +389,7 @@ def test_an_interrupted_run_leaves_nobody_behind():
     with pytest.raises(KeyboardInterrupt):
         loaded(server, seconds=AT_MOST)
     thread.join(AT_MOST)
-    until(lambda: room.members() == [])
+    wait_until(lambda: room.members() == [])
 
 
 RESULT = Result("ws://[::1]:1/chatroom", 10, 5.0, False, 4990, 10, 0, 49_900, 49_900, 0, 1.25, 1234.5, 0, 0)

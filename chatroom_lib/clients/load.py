@@ -1,10 +1,10 @@
-"""The load client: many clients talk in a room on this machine, and somebody counts what arrives.
+"""The load client: many clients talk in a room on this machine, and what arrives is counted.
 
     result = run_load("ws://127.0.0.1:8081/chatroom", clients=10, every=0.001, seconds=5.0)
 
 The schedule is fixed before the run: message k is due k * every seconds after the start, and clients take turns.
-A room that stalls does not slow the schedule down, and latency counts from the moment a message was due. Otherwise
-the messages that a stalled client says too late would count as quick ("coordinated omission").
+A room that stalls does not slow the schedule down, and latency counts from the time at which a message was due.
+Otherwise messages that a stalled client sends late would count as fast ("coordinated omission").
 """
 
 import asyncio
@@ -33,21 +33,22 @@ from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
 
 TIME_TO_JOIN = 5.0  # seconds, for all clients together
-SETTLE = 0.1  # seconds; a room may still be busy letting in whom the server has accepted
-OVERRUN = 0.2  # seconds that the schedule may go on after its end, if this machine is busy
-QUIET = 0.5  # seconds without a frame after which nothing more is expected
-TIME_FOR_STRAGGLERS = 3.0  # seconds
-QUEUE_SIZE = 100  # messages that are due and wait for one client's connection
+SETTLE = 0.1  # seconds; the server has accepted all clients, but the room may not have registered them yet
+OVERRUN = 0.2  # seconds by which a busy machine may overrun the schedule
+QUIET_PERIOD = 0.5  # seconds without a frame after which none is expected any more
+TIME_FOR_STRAGGLERS = 3.0  # seconds, at most, for what is still in flight at the end
+QUEUE_SIZE = 100  # messages of one client that are due and not yet sent
 CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
-SEND_BUFFER = 4096  # bytes; Linux would hold 40,000 messages for each client, and we would call them sent
+SEND_BUFFER = 4096  # bytes; Linux would buffer 40,000 messages for each client, and we would call them sent
 EXAMPLE = "ws://127.0.0.1:8081/chatroom"
 
+
 class LoadError(ValueError):
-    """There can be no run. The text says why, and what to do, in one line."""
+    """A load test cannot run. The text says why, and what to do, in one line."""
 
 
 def counts(meaning: str):
-    """A field of a Result, and what its table says of it."""
+    """A field of a Result, and how its table explains it."""
     return field(metadata={"meaning": meaning})
 
 
@@ -55,25 +56,25 @@ def counts(meaning: str):
 class Result:
     """What a run counted. `sent` and `unsent` add up to the messages that were due.
 
-    `expected` is the number of times that messages should have been heard: each message sent counts once for every
-    client that was connected and read at that moment, and a refusal takes as many back. Deaf clients do not read,
-    so nothing is expected of them. What a room says twice is heard twice, and can hide a loss.
+    `expected` is the number of deliveries that there should have been: each message sent counts once for every client
+    that was connected and reading at that time, and each refusal subtracts as many. Deaf clients do not read, so
+    nothing is expected of them. A message that a room delivers twice counts twice, and can hide a loss.
     """
 
     url: str
     clients: int
-    seconds: float  # how long the clients talked
-    deaf: bool  # they never read
+    seconds: float  # for which the clients talked
+    deaf: bool  # the clients never read
     sent: int = counts("messages that a connection took")  # its buffers included
-    unsent: int = counts("messages due that no connection took")  # stuck or lost, or this machine was too slow
-    refused: int = counts("messages that the room would not pass on")  # and said so
+    unsent: int = counts("messages due that no connection took")  # stalled or lost, or this machine was too slow
+    refused: int = counts("messages that the room would not pass on")  # and answered with a refusal
     expected: int = counts("the others, times the clients that listened")
     heard: int = counts("messages that arrived, at all clients")
     losses: int = counts("expected and not heard")
     p50_ms: float | None = counts("from due to heard, for half of them")  # None if nothing was heard
     p99_ms: float | None = counts("from due to heard, for 99 of 100")
     lost_connections: int = counts("ended before the run did")
-    malformed: int = counts("frames that are not messages")  # or break the protocol
+    malformed: int = counts("frames that are not messages")  # or that break the protocol
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -84,28 +85,28 @@ class Result:
         table = Table("", Column("number", justify="right"), "what it counts", title=title)
         for each in fields(self):
             if meaning := each.metadata.get("meaning"):
-                table.add_row(each.name.replace("_", " "), shown(getattr(self, each.name)), meaning)
+                table.add_row(each.name.replace("_", " "), formatted(getattr(self, each.name)), meaning)
         return table
 
 
-def shown(number: float | None) -> str:
+def formatted(number: float | None) -> str:
     if number is None:
         return "none heard"
     return f"{number:,.2f}" if isinstance(number, float) else f"{number:,}"
 
 
-class Load:
-    """One run."""
+class LoadRun:
+    """One load test; see `run_load` for the arguments."""
 
     def __init__(self, url: str, clients: int, every: float, seconds: float, deaf: bool):
         self.url, self.clients, self.every, self.seconds, self.deaf = url, clients, every, seconds, deaf
-        self.run_id = secrets.token_hex(4)  # tells our messages from everybody else's
-        self.due = max(1, math.ceil(seconds / every - 1e-6))  # messages in the whole run
-        self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # numbers of messages that are due
+        self.run_id = secrets.token_hex(4)  # distinguishes our messages from all others
+        self.due = max(1, math.ceil(seconds / every - 1e-6))  # messages in all
+        self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # the numbers of messages that are due
         self.connections: list[ClientConnection] = []
-        self.listening = 0  # clients that are connected and read
+        self.listening = 0  # clients that are connected and reading
         self.queued = self.sent = self.refused = self.expected = self.malformed = 0
-        self.latencies = array("d")  # seconds, of each message heard: 8 bytes each
+        self.latencies = array("d")  # seconds, one for each message heard (8 bytes)
 
     async def run(self, show: Callable[[float], None]) -> Result:
         try:
@@ -146,7 +147,7 @@ class Load:
     async def dial(self, client: int) -> ClientConnection:
         connection = await connect(
             self.url,
-            host=urlsplit(self.url).hostname,  # with a host of our own, no redirect leads to another machine
+            host=urlsplit(self.url).hostname,  # a fixed host, so that no redirect leads to another machine
             open_timeout=TIME_TO_JOIN,
             max_queue=1 if self.deaf else 16,
             write_limit=SEND_BUFFER,
@@ -158,7 +159,7 @@ class Load:
     def explain(self, error: Exception) -> str:
         joined = f"{len(self.connections)} of {self.clients} clients joined {self.url}"
         if isinstance(error, TimeoutError):
-            return f"only {joined} within {TIME_TO_JOIN:g} s: take fewer clients, or look whether the room stalls"
+            return f"only {joined} within {TIME_TO_JOIN:g} s: take fewer clients, or check whether the room stalls"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return f"only {joined}, then this process had too many open files: take fewer clients"
         if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
@@ -169,10 +170,10 @@ class Load:
     # ------------------------------------------------------------ talking
 
     async def keep_schedule(self) -> None:
-        """Give each message to its speaker when it is due, whether or not the earlier ones are out."""
+        """Queue each message for its speaker when it is due, whether or not the earlier ones have been sent."""
         end = self.start + self.seconds
         for number in range(self.due):
-            # This always lets the others run, even when there is nothing to wait for.
+            # Yields to the other tasks even if there is nothing to wait for.
             await asyncio.sleep(self.start + number * self.every - clock())
             if clock() > end + OVERRUN:
                 return
@@ -192,11 +193,11 @@ class Load:
                 self.expected += listening
 
     async def wait_for_stragglers(self) -> None:
-        """Wait until everything is said and heard; but not for a room that has gone quiet."""
+        """Wait until everything has been sent and heard, or the room has gone quiet."""
         latest = clock() + TIME_FOR_STRAGGLERS
         self.last_frame = clock()
         while self.sent < self.queued or len(self.latencies) < self.expected:
-            if clock() > min(latest, self.last_frame + QUIET):
+            if clock() > min(latest, self.last_frame + QUIET_PERIOD):
                 return
             await asyncio.sleep(0.01)
 
@@ -207,7 +208,7 @@ class Load:
             async for frame in connection:
                 self.hear(frame)
         except ConnectionClosed as error:
-            if error.sent and not error.rcvd_then_sent:  # our side closed it, over a frame that breaks the protocol
+            if error.sent and not error.rcvd_then_sent:  # we closed it because of a frame that breaks the protocol
                 self.malformed += 1
         finally:
             self.listening -= 1
@@ -222,11 +223,11 @@ class Load:
             elif message.content.startswith(f"{self.run_id} "):
                 due = self.start + self.number_in(message.content) * self.every
                 self.latencies.append(self.last_frame - due)
-        except ValueError:  # a MessageError is one, too
+        except ValueError:  # MessageError included
             self.malformed += 1
 
     def number_in(self, content: str) -> int:
-        """Which of our messages it is. Raises ValueError if somebody changed it on the way."""
+        """Which of our messages it is. Raises ValueError if the content was changed on the way."""
         _, _, number, _ = content.split(" ", 3)
         if not 0 <= int(number) < self.due:
             raise ValueError(f"there is no message {number}")
@@ -237,7 +238,7 @@ class Load:
     async def report_progress(self, show: Callable[[float], None]) -> None:
         while True:
             show(clock() - self.start)
-            await asyncio.sleep(0.5)  # drawing takes a few milliseconds, and nobody is heard meanwhile
+            await asyncio.sleep(0.5)  # drawing blocks the loop for a few milliseconds
 
     def result(self) -> Result:
         heard, expected = len(self.latencies), max(0, self.expected)
@@ -264,14 +265,14 @@ class Load:
 def run_load(
     url: str, clients: int = 10, every: float = 0.001, seconds: float = 5.0, deaf: bool = False, progress: bool = True
 ) -> Result:
-    """Let `clients` talk in the room at `url` for `seconds`, one message every `every` seconds from all of them
+    """Let `clients` talk in the room at `url` for `seconds`, with one message every `every` seconds from all of them
     together. `deaf`: they never read. `progress`: show a bar.
 
-    Blocks for `seconds`, and at most 3 s more once all clients have joined, for which they have 5 s.
-    Raises LoadError if there can be no run.
+    Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight.
+    Raises LoadError if the numbers or the URL are impossible, or if not all clients can join.
     """
     require_numbers(clients, every, seconds)
-    load = Load(room_url(url), clients, every, seconds, deaf)
+    load = LoadRun(room_url(url), clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
         return asyncio.run(load.run(show))
 
@@ -286,14 +287,14 @@ def require_numbers(clients: int, every: float, seconds: float) -> None:
 
 
 def room_url(url: str) -> str:
-    """`url`, with the path of our rooms if it has none. Raises LoadError unless it leads to this machine."""
+    """`url`, with the path /chatroom if it has none. Raises LoadError unless it leads to this machine."""
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port  # asking for a port that is no number raises ValueError
+        host, _ = parts.hostname, parts.port  # a port that is not a number raises ValueError
     except ValueError as error:
         raise LoadError(f"{url!r} is not a URL ({error}): take one like {EXAMPLE}") from None
     if parts.scheme not in ("ws", "wss") or not host:
-        raise LoadError(f"{url!r} is not the URL of a room: it begins with ws:// or wss://, as in {EXAMPLE}")
+        raise LoadError(f"{url!r} is not the URL of a room: take one that begins with ws:// or wss://, like {EXAMPLE}")
     if not on_this_machine(host):
         raise LoadError(f"{host} may be another machine, and a load test goes to your own only: take 127.0.0.1")
     return parts._replace(path=parts.path or "/chatroom").geturl()
