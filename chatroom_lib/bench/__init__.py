@@ -1,9 +1,9 @@
-"""The benchmark: how much a server carries, and how long people wait for it.
+"""The benchmark: how much load a server carries, and how long its messages take.
 
-suite.py      every target (targets.py) under every load (loads.py), round after round; report.py, the results
-measurement.py one measurement: a server's process (server_process.py) and the load generator's, a core each
-profiler.py   where a server's time goes
-servers/      what others would use instead
+suite.py        every target (targets.py) under every load (loads.py), round after round; report.py has the results
+measurement.py  one measurement: server_process.py and load_generator.py, each in a process and on a core of its own
+profiler.py     where a server's time goes, by the parts of breakdown.py
+servers/        servers of other projects
 """
 
 from typing import TYPE_CHECKING

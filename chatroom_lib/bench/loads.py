@@ -1,4 +1,4 @@
-"""What a server is put through."""
+"""The loads that the benchmark puts a server under."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from chatroom_lib.bench.targets import BASELINE
 
 @dataclass(frozen=True)
 class Load:
-    """What a server is put through: see `Job`."""
+    """A closed load (`in_flight`), an open one (`rate`), or idle connections (neither)."""
 
-    clients: int
-    in_flight: int = 0
+    clients: int  # connections
+    in_flight: int = 0  # messages
     rate: float = 0.0  # messages a second
 
     def __str__(self):
@@ -22,8 +22,7 @@ class Load:
 
 
 LOADS = (Load(200, 8), Load(200, 64), Load(2000, 16), Load(10, 1), Load(200, rate=100), Load(1000))
-IN_FLIGHT, CLIENTS = 16, 200  # what stays the same in one curve, while the other grows
-IN_FLIGHT, CLIENTS = 16, 200  # what stays the same in one curve, while the other grows
+IN_FLIGHT, CLIENTS = 16, 200  # each is constant in one curve, in which the other grows
 CURVES = {
     "clients": tuple(Load(clients, IN_FLIGHT) for clients in (10, 100, 1000, 4000)),
     "in flight": tuple(Load(CLIENTS, in_flight) for in_flight in (1, 8, 64, 256)),

@@ -1,8 +1,10 @@
 """One measurement: a server in a process of its own on one core, the load generator in another on another.
 
-    measure("v4", clients=200, in_flight=8)      # closed: 8 messages are under way
-    measure("v4", clients=200, rate=100)         # open: 100 messages a second are due, whatever the server does
+    measure("v4", clients=200, in_flight=8)      # a closed load: 8 messages are in flight
+    measure("v4", clients=200, rate=100)         # an open load: 100 messages a second, whatever the server does
     measure("v4", clients=1000)                  # the memory of a thousand idle connections
+
+The server runs for as long as its standard input is open, so it ends with this process whatever happens.
 """
 
 import json
@@ -20,19 +22,20 @@ import psutil
 
 from chatroom_lib.bench.load_generator import Job, Measurement
 from chatroom_lib.bench.targets import Target, find, node_environment
+from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.measurement_lock import measured_window
 
 TIME_TO_START = 20.0  # seconds
-TIME_TO_STOP = 2.0
+TIME_TO_STOP = 2.0  # seconds
 
 
 class BenchError(RuntimeError):
-    """There is no measurement. The text says why, in one line."""
+    """Nothing could be measured. The text says why, in one line."""
 
 
-def cores() -> tuple[int, int]:
-    """One core for the server and one for the load, or (-1, -1) where a process cannot be kept on one."""
+def two_cores() -> tuple[int, int]:
+    """A core for the server and one for the load; (-1, -1) if processes cannot be pinned or there is only one core."""
     if not hasattr(psutil.Process, "cpu_affinity"):
         return -1, -1
     allowed = sorted(psutil.Process().cpu_affinity())
@@ -40,27 +43,40 @@ def cores() -> tuple[int, int]:
 
 
 @interruptible()
-def measure(target: "Target | str | Callable", clients: int, **options) -> Measurement:
-    """Start a server for `target`, put it under load, and stop it.
+def measure(
+    target: Target | RoomSpec,
+    clients: int,
+    *,
+    in_flight: int = 0,
+    rate: float = 0.0,
+    warm_up: float = 0.5,
+    seconds: float = 2.0,
+) -> Measurement:
+    """Start a server for `target`, put it under load from `clients` connections, and stop it.
 
-    `target` is the name of one (see `TARGETS`), a version, a file and class, or a room class. `options` are the
-    fields of a `Job`: `in_flight`, or `rate`, and `warm_up` and `seconds`.
-    Raises BenchError, ValueError for a load that cannot be, or RoomError if there is no such target.
+    `target` is the name of one of `TARGETS`, a version, "path/to/file.py:Class", a room class, or a function that makes
+    a room. Its rate limit is off.
+    `in_flight`: messages, a closed load. `rate`: messages a second, an open load. Neither: only the memory of idle
+    connections is measured. `warm_up` and `seconds`: how long the load lasts before the measured window, and in it.
+
+    Blocks for about a second more than `warm_up` + `seconds`. Raises ValueError for numbers that make no load,
+    RoomError if there is no such target, and BenchError if nothing could be measured.
     """
-    server_core, load_core = cores()
-    job = Job("", clients, core=load_core, **options)
-    with measured_window(), serving(target, server_core) as (url, pid, protocol):
-        return generate(replace(job, url=url, pid=pid, protocol=protocol))
+    server_core, load_core = two_cores()
+    job = Job("", clients, in_flight, rate, warm_up, seconds, core=load_core)
+    with measured_window(), running_server(target, server_core) as (url, pid, protocol):
+        return generate_load(replace(job, url=url, pid=pid, protocol=protocol))
 
 
-def generate(job: Job) -> Measurement:
+def generate_load(job: Job) -> Measurement:
+    """Do `job` in a process of its own."""
     command = [sys.executable, "-m", "chatroom_lib.bench.load_generator"]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
     try:
-        answer, errors = process.communicate(json.dumps(asdict(job)), timeout=60 + job.warm_up + job.seconds)
+        output, errors = process.communicate(json.dumps(asdict(job)), timeout=60 + job.warm_up + job.seconds)
     except subprocess.TimeoutExpired:
         raise BenchError("the load generator did not end") from None
     finally:
@@ -68,15 +84,15 @@ def generate(job: Job) -> Measurement:
         process.wait()
     if process.returncode:
         raise BenchError((errors.strip().splitlines() or [f"it ended with code {process.returncode}"])[-1])
-    return Measurement(**json.loads(answer))
+    return Measurement(**json.loads(output))
 
 
 # ---------------------------------------------------------------- the server's process
 
 
 @contextmanager
-def serving(target: "Target | str | Callable", core: int) -> Iterator[tuple[str, int, str]]:
-    """The URL, the process id and the protocol of a server that runs for as long as the context."""
+def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, int, str]]:
+    """The URL, the process id and the protocol of a server that runs until the context ends, on `core` (-1: any)."""
     with tempfile.TemporaryDirectory(prefix="chatroom-bench-") as folder:
         if isinstance(target, str):
             target = find(target)
@@ -91,13 +107,13 @@ def serving(target: "Target | str | Callable", core: int) -> Iterator[tuple[str,
             try:
                 yield f"{address(process)}{target.path}", process.pid, target.protocol
             except BenchError as error:
-                raise BenchError(f"{error} ({said})" if (said := last_line(errors)) else str(error)) from None
+                raise BenchError(f"{error} ({line})" if (line := last_line(errors)) else str(error)) from None
             finally:
                 stop(process)
 
 
 def pickled(room: Callable, path: str) -> Target:
-    """A target that serves a room class of the notebook or script that asks."""
+    """A target for a room class of the calling notebook or script, which is written to `path`."""
     import cloudpickle
 
     with open(path, "wb") as file:
@@ -106,7 +122,7 @@ def pickled(room: Callable, path: str) -> Target:
 
 
 def address(process: subprocess.Popen) -> str:
-    """Wait for the line in which the server says where it is."""
+    """Wait for the line in which the server prints its URL. Raises BenchError if there is none."""
     latest = time.monotonic() + TIME_TO_START
     line = b""
     while not line.endswith(b"\n") and (left := latest - time.monotonic()) > 0:
@@ -121,7 +137,7 @@ def address(process: subprocess.Popen) -> str:
 
 
 def last_line(file) -> str:
-    """What a process that writes to `file` said last."""
+    """The last line that a process has written to `file`; "" if there is none."""
     file.seek(0)
     lines = file.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
@@ -129,7 +145,7 @@ def last_line(file) -> str:
 
 def stop(process: subprocess.Popen) -> None:
     with suppress(OSError):
-        process.stdin.close()  # which ends it
+        process.stdin.close()  # ends the server
     try:
         process.wait(TIME_TO_STOP)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""What each process of a benchmark does first: it keeps to one core, and asks for enough connections."""
+"""What each process of a benchmark does first: pin itself to one core, and allow itself enough connections."""
 
 import os
 import socket
@@ -10,13 +10,13 @@ try:
 except ImportError:  # Windows
     resource = None
 
-CONNECTIONS = 10_000  # a system's usual limit, 1,024 or 256 open files, is for other programs
+OPEN_FILES = 10_000  # raise RLIMIT_NOFILE to at most this: the usual 1,024 (256 on macOS) is too low
 
 
 def listen() -> socket.socket:
-    """A socket that listens on a free port, whose address has been printed: for the files in `servers/`."""
-    # With its protocol named. Of the connections of others asyncio does not know that they are TCP, does not switch
-    # Nagle's algorithm off, and every small message may wait 40 ms.
+    """A socket that listens on a free port, and whose address has been printed: for the files in `servers/`."""
+    # The protocol is named, so that accepted connections have it. Otherwise asyncio does not know that they are TCP and
+    # leaves Nagle's algorithm on, which delays small messages by up to 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
@@ -25,17 +25,18 @@ def listen() -> socket.socket:
 
 
 def prepare(core: int) -> None:
-    """Keep this process on `core`, and let it have many connections, where the system can do that."""
+    """Pin this process to `core` (-1: none), and allow it many open connections, if the system can."""
     if core >= 0 and hasattr(psutil.Process, "cpu_affinity"):
         psutil.Process().cpu_affinity([core])
     if resource:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != resource.RLIM_INFINITY:
-            most = CONNECTIONS if hard == resource.RLIM_INFINITY else min(CONNECTIONS, hard)
+            most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
             resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def end_with_input() -> None:
+    """Exit as soon as standard input is closed, as it is when the process that opened it ends."""
     while os.read(0, 4096):
         pass
     os._exit(0)

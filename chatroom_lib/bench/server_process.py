@@ -1,11 +1,11 @@
 """The process in which a server of the benchmark runs: on one core, and for as long as its standard input is open.
 
-    python -m chatroom_lib.bench.server_process CORE room v2 '{"delay": 0}'     a version or a file's class, with options
-    python -m chatroom_lib.bench.server_process CORE pickle FILE                a room, from `cloudpickle.dump`
-    python -m chatroom_lib.bench.server_process CORE profile FILE OUTPUT        the same, profiled: see profiler.py
-    python -m chatroom_lib.bench.server_process CORE path/to/server.py          a program, or one for node (.js)
+    python -m chatroom_lib.bench.server_process CORE room v2 '{"delay": 0}'   a version or a file's class, with options
+    python -m chatroom_lib.bench.server_process CORE pickle FILE              a room class, from `cloudpickle.dump`
+    python -m chatroom_lib.bench.server_process CORE profile FILE OUTPUT      the same, profiled: see profiler.py
+    python -m chatroom_lib.bench.server_process CORE path/to/server.py        a program in Python, or for Node (.js)
 
-It prints one line with the address, "serving ... at ws://...". CORE may be -1: any. A room's rate limit is off.
+It prints one line with its URL, "serving ... at ws://...". CORE may be -1: any. A room's rate limit is off.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ SAMPLE_INTERVAL = 0.001  # seconds of CPU time
 def main(core: str, command: str, *arguments: str) -> None:
     prepare(int(core))
     if command.endswith(".js"):
-        os.execvp("node", ["node", command])  # it watches its standard input itself
+        os.execvp("node", ["node", command])  # which watches its standard input itself
     if command == "profile":
         return serve_profiled(*arguments)
     threading.Thread(target=end_with_input, daemon=True).start()
@@ -45,7 +45,7 @@ def serve_room(spec: str, options: str) -> None:
     serve_factory(partial(resolve(spec), **json.loads(options)))
 
 
-def unpickled(path: str):
+def unpickled(path: str) -> Callable:
     import cloudpickle
 
     with open(path, "rb") as file:
@@ -53,7 +53,7 @@ def unpickled(path: str):
 
 
 def serve_factory(factory: Callable) -> None:
-    """Serve a room that this makes, until the process ends."""
+    """Serve a room that `factory` makes, until the process ends."""
     from chatroom_lib.rooms import create
     from chatroom_lib.runtime.background import run
     from chatroom_lib.runtime.console import complain
@@ -64,9 +64,9 @@ def serve_factory(factory: Callable) -> None:
 
 
 def serve_profiled(path: str, output: str) -> None:
-    """Serve the room in the file `path`, and write where its CPU time went, a count of samples for each part, to the
-    file `output` when the standard input ends."""
-    from chatroom_lib.bench.profiler import part_of
+    """Serve the room in the file `path`. When standard input ends, write the number of samples of each part of the work
+    to the file `output`, as JSON."""
+    from chatroom_lib.bench.breakdown import part_of
 
     samples = Counter()
     signal.signal(signal.SIGPROF, lambda _, frame: samples.update([part_of(frame)]))
@@ -75,11 +75,11 @@ def serve_profiled(path: str, output: str) -> None:
         json.dump(samples, file)
 
 
-async def serve_until_input_ends(spec) -> None:
+async def serve_until_input_ends(factory: Callable) -> None:
     from chatroom_lib.rooms import create
     from chatroom_lib.server.server import Server
 
-    server = await Server(create(spec, unlimited=True)).start()
+    server = await Server(create(factory, unlimited=True)).start()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wait_for_end():

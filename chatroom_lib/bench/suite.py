@@ -1,7 +1,7 @@
 """The benchmark: every target under every load, round after round, all of it relative to the baseline.
 
-A round measures all targets one after another, so that what disturbs the machine for a while disturbs them all. A
-ratio compares two measurements of one round; the tables show medians over the rounds.
+A round measures all targets one after another, so that whatever disturbs the machine for a while disturbs them all.
+A ratio compares two measurements of the same round; the tables show medians over the rounds.
 """
 
 import os
@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from chatroom_lib.bench.loads import CURVES, LOADS, ON_CURVES, Load
-from chatroom_lib.bench.measurement import BenchError, cores, measure
+from chatroom_lib.bench.measurement import BenchError, measure, two_cores
 from chatroom_lib.bench.report import Report
 from chatroom_lib.bench.targets import BASELINE, TARGETS, find
 from chatroom_lib.runtime.progress import progress_bar
@@ -27,9 +27,14 @@ def bench(
     curves: bool = True,
     progress: bool = True,
 ) -> Report:
-    """Measure `targets` (see `TARGETS`; or a version, or path/to/file.py:Class) under `loads`, `rounds` times.
+    """Measure the baseline and `targets` (names in `TARGETS`, versions, or "path/to/file.py:Class") under `loads`,
+    `rounds` times.
 
-    `curves`: also three of them under the loads of the scaling curves. Raises RoomError for a name that is none.
+    `warm_up` and `seconds`: how long each load lasts before the measured window, and in it. `curves`: also measure the
+    targets `ON_CURVES` under the loads of `CURVES`. `progress`: show a bar. All of it takes a quarter of an hour.
+
+    A target that is not installed, or that fails under a load, is a row of the Report, with the reason.
+    Raises RoomError for a name that is neither a target nor a room.
     """
     versions, missing = {}, {}
     for name in (BASELINE, *targets):
@@ -44,14 +49,14 @@ def bench(
         plan = list(dict.fromkeys([*plan, *extra]))
     with progress_bar("benchmark" if progress else None, rounds * len(plan)) as show:
         for number in range(rounds):
-            for place, (load, name) in enumerate(plan):
-                show(number * len(plan) + place)
+            for index, (load, name) in enumerate(plan):
+                show(number * len(plan) + index)
                 add(report.measured.setdefault(load, {}), load, name, warm_up, seconds)
     return report
 
 
 def add(results: dict, load: Load, name: str, warm_up: float, seconds: float) -> None:
-    """One more measurement. Who fails once does not run again."""
+    """Add one more measurement to `results`. A target that has failed once is not measured again."""
     if isinstance(results.get(name), str):
         return
     try:
@@ -61,10 +66,10 @@ def add(results: dict, load: Load, name: str, warm_up: float, seconds: float) ->
 
 
 def machine() -> dict:
-    """What the numbers depend on, and nothing that names the machine."""
+    """What the numbers depend on, and nothing that identifies the machine."""
     return {
         "cores": os.cpu_count(),
-        "pinned": cores() != (-1, -1),
+        "pinned": two_cores() != (-1, -1),
         "processor": processor(),
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),

@@ -1,4 +1,4 @@
-"""What the benchmark measures, and how each server is started."""
+"""The servers that the benchmark measures, and how each is started."""
 
 import functools
 import json
@@ -19,14 +19,14 @@ class Target:
 
     name: str
     command: tuple[str, ...]  # for server_process.py
-    room: str = ""  # the version that it serves; "" for a server of another project
+    room: str = ""  # the version that it serves; "": a server of another project
     package: str = "websockets"  # what it is built on
-    protocol: str = "plain"  # what its clients speak: see load_generator.py
-    path: str = ""  # of the URL, if it is not the one that the server prints
+    protocol: str = "plain"  # that its clients speak: see load_generator.py
+    path: str = ""  # to append to the URL that the server prints
 
     @property
     def version(self) -> str:
-        """Of its package, as "websockets 17.4". Raises LookupError, with what to do, if it is not there."""
+        """Of its package, as "websockets 17.4". Raises LookupError, which says what to do, if it is not installed."""
         try:
             found = version_for_node(self.package) if self.command[0].endswith(".js") else version(self.package)
         except PackageNotFoundError:
@@ -35,7 +35,7 @@ class Target:
 
 
 def room(spec: str, name: str | None = None, **options) -> Target:
-    """A version, or a room of one's own: "path/to/file.py:Class". `options` go to its class."""
+    """A version, or a room of your own: "path/to/file.py:Class". `options` go to its class."""
     return Target(name or spec, ("room", spec, json.dumps(options)), spec)
 
 
@@ -66,24 +66,24 @@ def find(name: str) -> Target:
     """The target called `name`, or else the room of that name. Raises RoomError if there is neither."""
     if name in TARGETS:
         return TARGETS[name]
-    from chatroom_lib.rooms import resolve  # not above: whoever only looks a colour up loads no room
+    from chatroom_lib.rooms import resolve  # not above: looking a colour up loads no room
 
     resolve(name)
     return room(name)
 
 
 def node_environment() -> dict[str, str]:
-    """Node looks for packages beside a script, and with this also in the current folder."""
-    places = [str(Path.cwd() / "node_modules"), os.environ.get("NODE_PATH", "")]
-    return {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, places))}
+    """The environment in which Node finds packages in the current folder, too, and not only beside a script."""
+    folders = [str(Path.cwd() / "node_modules"), os.environ.get("NODE_PATH", "")]
+    return {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))}
 
 
 @functools.cache
 def version_for_node(package: str) -> str:
     if not shutil.which("node"):
         raise LookupError("node is not installed")
-    ask = ["node", "-p", f"require({package + '/package.json'!r}).version"]
-    answer = subprocess.run(ask, capture_output=True, text=True, env=node_environment(), timeout=30)
+    command = ["node", "-p", f"require({package + '/package.json'!r}).version"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=node_environment(), timeout=30)
     if answer.returncode:
         raise LookupError(f"node finds no package {package}: npm install {package}")
     return answer.stdout.strip()

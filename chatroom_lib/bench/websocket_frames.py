@@ -1,20 +1,20 @@
-"""As much of the WebSocket protocol as a load generator needs, on bytes."""
+"""The part of the WebSocket protocol that the load generator needs, on bytes."""
 
 
 def frame(text: bytes) -> bytes:
-    """A client's text frame (RFC 6455, section 5.2). Its mask is zero: that costs us nothing, the server no less."""
+    """A client's text frame of less than 64 kB (RFC 6455, section 5.2). Its mask is zero, so we need not apply it."""
     length = bytes([0x80 | len(text)]) if len(text) < 126 else b"\xfe" + len(text).to_bytes(2, "big")
     return b"\x81" + length + bytes(4) + text
 
 
 class NotATextFrame(ValueError):
-    """These bytes do not start with a text frame of less than 64 kB."""
+    """The bytes do not begin with a text frame of less than 64 kB."""
 
 
 def lengths(data: bytes) -> tuple[int, int]:
-    """The lengths of the header and of the payload of the server's frame at the start of `data`, at least 4 bytes.
+    """The lengths, in bytes, of the header and the payload of the server's frame at the start of `data`.
 
-    Raises NotATextFrame if it is none.
+    `data` has at least 4 bytes. Raises NotATextFrame if it begins with anything else.
     """
     if data[0] != 0x81 or data[1] > 126:
         raise NotATextFrame(f"this is not a text frame of less than 64 kB: {data[:20]!r}")

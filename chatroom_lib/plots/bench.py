@@ -53,7 +53,7 @@ def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
         points = {
             name: [
                 (load.clients if curve == "clients" else load.in_flight, report.median(load, name, what))
-                for load in CURVES[curve] if name in report.fit(load)
+                for load in CURVES[curve] if name in report.completed(load)
             ]
             for name in ON_CURVES
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""aiohttp, with a loop as in its chat example: one send after another."""
+"""aiohttp, with the loop of its chat example: one send after another."""
 
 from aiohttp import WSMsgType, web
 

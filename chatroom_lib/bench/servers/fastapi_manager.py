@@ -1,4 +1,4 @@
-"""FastAPI on uvicorn, with a manager as in FastAPI's documentation: one send after another."""
+"""FastAPI on uvicorn, with the connection manager of FastAPI's documentation: one send after another."""
 
 import uvicorn
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect

@@ -1,4 +1,4 @@
-"""`websockets`, and the plainest loop: one send after another."""
+"""`websockets`, with the simplest loop: one send after another."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""python-socketio on uvicorn: `emit` to everybody. Its clients speak Socket.IO, on a WebSocket from the start."""
+"""python-socketio on uvicorn: `emit` to all clients, which speak Socket.IO over a WebSocket from the start."""
 
 import socketio
 import uvicorn

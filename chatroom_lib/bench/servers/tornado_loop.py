@@ -1,4 +1,4 @@
-"""Tornado, with a loop as in its chat demo: `write_message`, which is not waited for."""
+"""Tornado, with the loop of its chat demo: `write_message`, without waiting for it."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`websockets`, as its documentation broadcasts: the yardstick of the benchmark."""
+"""`websockets`, with `broadcast()` as in its documentation: the baseline of the benchmark."""
 
 import asyncio
 

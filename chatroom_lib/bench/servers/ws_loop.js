@@ -1,4 +1,4 @@
-// ws, the WebSocket library of Node.js, with the loop of its README: send() to every client, which is not waited for.
+// ws, the WebSocket library of Node.js, with the loop of its README: send() to every client, without waiting for it.
 const { WebSocket, WebSocketServer } = require("ws");
 
 const server = new WebSocketServer({ host: "127.0.0.1", port: 0, backlog: 1024 });
