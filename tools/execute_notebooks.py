@@ -45,7 +45,7 @@ def execute(path: Path, progress=lambda done: None) -> nbformat.NotebookNode:
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
-        on_cell_complete=lambda cell, cell_index: progress(cell_index + 1),
+        on_cell_executed=lambda cell, cell_index, execute_reply: progress(cell_index + 1),
     )
     try:
         client.execute()
