@@ -1,4 +1,4 @@
-"""The benchmark counts what is there, is not its own bottleneck by design, and ends what it starts."""
+"""The benchmark counts what arrives, is not its own bottleneck by design, and ends what it starts."""
 
 import asyncio
 import importlib.util
@@ -10,23 +10,26 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cloudpickle
 import matplotlib
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import bench, encode, plots, rooms
-from chatroom_lib.bench import BASELINE, TARGETS, BenchError, Load, Measurement, Report, measure, profiler, suite
-from chatroom_lib.bench.load_generator import plain_message
-from chatroom_lib.bench.measurement import cores, serving
+from chatroom_lib.bench import BASELINE, TARGETS, BenchError, Load, Measurement, Report, breakdown, measure, suite
+from chatroom_lib.bench.load_generator import Job, plain_message
+from chatroom_lib.bench.measurement import generate_load, running_server, two_cores
 from chatroom_lib.bench.targets import Target
 from chatroom_lib.bench.websocket_frames import frame
 from chatroom_lib.message import decode
-from tests.helpers import is_alive
+from tests.helpers import is_alive, wait_until
 
 ROOT = Path(__file__).parent.parent
-SHORT = dict(warm_up=0.1, seconds=0.3)
+SHORT = dict(warm_up=0.05, seconds=0.15)
 pytestmark = pytest.mark.real
+exclusive = pytest.mark.exclusive  # it pins a server and a load generator to a core each
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that no server has to import this file for its rooms
 
 
 class Plain:
@@ -62,25 +65,28 @@ class Plain:
 # ---------------------------------------------------------------- what is measured
 
 
+@exclusive
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_entrant_delivers_everything(name):
+def test_every_target_delivers_everything(name):
     try:
         assert any(digit.isdigit() for digit in TARGETS[name].version)
     except LookupError as error:
         pytest.skip(str(error))
     result = measure(name, clients=7, in_flight=3, **SHORT)
     assert result.lost == 0 and result.messages > 0
-    assert abs(result.deliveries - 7 * result.messages) <= 2 * 7 * 3  # what was under way at either end
+    assert abs(result.deliveries - 7 * result.messages) <= 2 * 7 * 3  # what was in flight at either end
     assert 0 < result.p50_ms <= result.p99_ms and 0 < result.server_cpu <= 1.5 and result.cpu_us > 0
 
 
-def test_in_an_open_load_messages_are_said_when_they_are_due():
-    result = measure("v4", clients=5, rate=100, warm_up=0.1, seconds=1)
+@exclusive
+def test_under_an_open_load_messages_are_sent_when_they_are_due():
+    result = measure("v4", clients=5, rate=200, warm_up=0.1, seconds=0.5)
     assert 95 <= result.messages <= 105 and result.lost == 0
 
 
 class Stalling(Plain):
-    """It stands still for a third of every second."""
+    """It blocks for a third of the time."""
 
     async def __aenter__(self):
         self.task = asyncio.create_task(self.stall())
@@ -92,9 +98,10 @@ class Stalling(Plain):
             time.sleep(0.3)
 
 
-def test_only_an_open_load_tells_how_long_people_wait_for_a_server_that_stalls():
-    closed = measure(Stalling, clients=3, in_flight=1, warm_up=0.1, seconds=1.8)
-    opened = measure(Stalling, clients=3, rate=200, warm_up=0.1, seconds=1.8)
+@exclusive
+def test_only_an_open_load_shows_how_long_people_wait_for_a_server_that_stalls():
+    closed = measure(Stalling, clients=3, in_flight=1, warm_up=0.1, seconds=0.9)
+    opened = measure(Stalling, clients=3, rate=200, warm_up=0.1, seconds=0.9)
     assert closed.lost == opened.lost == 0
     assert opened.p99_ms > 200 and opened.p99_ms > 3 * closed.p99_ms
 
@@ -106,15 +113,17 @@ class Forgetful(Plain):
 
     async def say(self, message):
         self.said += 1
-        for place, connection in enumerate(list(self.connections)):
-            if place != 1 or self.said == 1:
+        for index, connection in enumerate(list(self.connections)):
+            if index != 1 or self.said == 1:
                 await connection.send(encode(message))
 
 
-def test_what_does_not_arrive_is_counted(monkeypatch):
-    result = measure(Forgetful, clients=3, rate=100, **SHORT)
+@exclusive
+def test_what_does_not_arrive_is_counted():
+    with running_server(Forgetful, two_cores()[0]) as (url, pid, _):
+        result = generate_load(Job(url, clients=3, rate=300, pid=pid, core=two_cores()[1], timeout=1.5, **SHORT))
     assert result.lost >= result.messages > 20
-    assert result.p99_ms >= 1000  # as long as the generator waited for it
+    assert result.p99_ms >= 1500  # as long as the generator waited for it
 
 
 class Rambling(Plain):
@@ -137,6 +146,7 @@ class Unmade(Plain):
         raise OSError("nothing doing")
 
 
+@exclusive
 @pytest.mark.parametrize(
     "room, problem",
     [
@@ -145,7 +155,7 @@ class Unmade(Plain):
         (Unmade, "the server did not start .*nothing doing"),
     ],
 )
-def test_what_cannot_be_measured_is_said(room, problem):
+def test_an_error_says_why_nothing_could_be_measured(room, problem):
     with pytest.raises(BenchError, match=problem):
         measure(room, clients=3, in_flight=1, **SHORT)
 
@@ -156,8 +166,9 @@ class Hoarder(Plain):
         await super().handle(connection)
 
 
+@exclusive
 def test_the_memory_of_idle_connections_is_measured():
-    plain, hoarder = (measure(room, clients=300).bytes_per_connection for room in (Plain, Hoarder))
+    plain, hoarder = (measure(room, clients=200).bytes_per_connection for room in (Plain, Hoarder))
     assert 2_000 < plain < 100_000 < hoarder < plain + 200_000
 
 
@@ -170,14 +181,21 @@ def test_the_memory_of_idle_connections_is_measured():
         (dict(clients=3, in_flight=1, seconds=0), "seconds=0 must be more than 0"),
     ],
 )
-def test_a_load_that_cannot_be_is_said_before_anything_starts(options, problem):
+def test_an_impossible_load_is_an_error_before_anything_starts(options, problem):
     with pytest.raises(ValueError, match=problem):
         measure("v9, which nobody looks for", **options)
 
 
+def test_a_profile_needs_a_load():
+    with pytest.raises(ValueError, match="take in_flight=8, or rate=100"):
+        bench.profile("v9, which nobody looks for", in_flight=0)
+
+
+@exclusive
 def test_more_connections_than_a_process_is_usually_allowed():
     script = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (100, r.getrlimit(r.RLIMIT_NOFILE)[1]))\n"
-    script += "from chatroom_lib import bench; print(bench.measure('v4', clients=150, in_flight=1, seconds=0.2).lost)"
+    script += "from chatroom_lib.bench import measure\n"
+    script += "print(measure('v4', clients=150, in_flight=1, warm_up=0.1, seconds=0.2).lost)"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "0", answer.stderr
 
@@ -186,12 +204,13 @@ def test_a_clients_frame_is_one_that_a_server_understands():
     for size in (90, 125, 126, 4000):
         header = frame(b"x" * size)[:-size]
         assert header[0] == 0x81 and header[1] & 0x80 and header[-4:] == bytes(4)
-    assert len(plain_message(12_345_678)) == bench.PAYLOAD and decode(plain_message(1).decode()).token == "crowd"
+    assert len(plain_message(12_345_678)) == bench.PAYLOAD and decode(plain_message(1).decode()).token == "load"
 
 
+@exclusive
 def test_a_profile_adds_up_to_the_time_for_a_delivery():
-    profile = bench.profile("v4", clients=20, in_flight=4, seconds=0.5)
-    assert set(profile) <= {*(part for _, _, part in profiler.PARTS), profiler.ROOM}
+    profile = bench.profile("v4", clients=20, in_flight=4, warm_up=0.1, seconds=0.5)
+    assert set(profile) <= {*(part for _, _, part in breakdown.PARTS), breakdown.ROOM}
     assert list(profile.values()) == sorted(profile.values(), reverse=True)
     assert profile["write to sockets"] > 0 and 0.05 < sum(profile.values()) < 1000
 
@@ -199,21 +218,29 @@ def test_a_profile_adds_up_to_the_time_for_a_delivery():
 # ---------------------------------------------------------------- processes
 
 
-def test_server_and_load_are_kept_on_cores_of_their_own():
-    server_core, load_core = cores()
+@exclusive
+def test_server_and_load_are_pinned_to_cores_of_their_own():
+    server_core, load_core = two_cores()
     if server_core < 0:
-        pytest.skip("a process cannot be kept on one core here, or there is only one")
+        pytest.skip("a process cannot be pinned to a core here, or there is only one core")
     assert server_core != load_core
-    with serving("v1", server_core) as (_, pid, _):
+    with running_server("v1", server_core) as (_, pid, _):
         assert psutil.Process(pid).cpu_affinity() == [server_core]
     assert not is_alive(pid)
 
 
-def test_the_server_ends_with_whoever_started_it():
+def test_the_load_generator_loads_nothing_heavy():
+    heavy = ("numpy", "matplotlib", "IPython", "websockets", "chatroom_lib.rooms", "chatroom_lib.server")
+    script = f"import sys, chatroom_lib.bench.load_generator; print([name for name in {heavy} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_the_server_ends_with_the_process_that_started_it():
     script = """
 import sys, time
-from chatroom_lib.bench.measurement import serving
-with serving("v4", -1) as (_, pid, _):
+from chatroom_lib.bench.measurement import running_server
+with running_server("v4", -1) as (_, pid, _):
     print(pid, flush=True)
     time.sleep(60)
 """
@@ -223,18 +250,15 @@ with serving("v4", -1) as (_, pid, _):
     process.kill()
     process.wait()
     process.stdout.close()
-    latest = time.monotonic() + 10
-    while is_alive(pid):
-        assert time.monotonic() < latest
-        time.sleep(0.02)
+    wait_until(lambda: not is_alive(pid))
 
 
-def test_what_is_not_installed_is_said_with_what_to_do(monkeypatch):
+def test_an_error_names_what_is_not_installed_and_says_what_to_do(monkeypatch):
     with pytest.raises(LookupError, match=r"no-such-package is not installed: pip install 'chatroom-lib\[bench\]'"):
-        Target("x", ("x.py",), package="no-such-package").version
+        assert Target("x", ("x.py",), package="no-such-package").version
     monkeypatch.setenv("PATH", "")
     with pytest.raises(LookupError, match="node is not installed"):
-        Target("x", ("x.js",), package="no-such-package").version
+        assert Target("x", ("x.js",), package="no-such-package").version
 
 
 # ---------------------------------------------------------------- reports
@@ -267,7 +291,7 @@ def test_a_ratio_compares_within_a_round(report):
     report.measured[load][BASELINE].reverse()
     assert report.ratio(load, "v4", "deliveries_per_second") == 4 and report.ratio(load, "v4", "p99_ms") == 0.5
     report.measured[load]["v4"][1] = made_up(1600)
-    assert report.ratio(load, "v4", "deliveries_per_second") == 8 and report.fit(load) == [BASELINE, "v4"]
+    assert report.ratio(load, "v4", "deliveries_per_second") == 8 and report.completed(load) == [BASELINE, "v4"]
 
 
 def test_a_report_survives_json_and_shows_everything(report):
@@ -278,7 +302,7 @@ def test_a_report_survives_json_and_shows_everything(report):
         assert piece in text
 
 
-def test_who_fails_once_is_not_tried_again(monkeypatch):
+def test_a_target_that_has_failed_once_is_not_measured_again(monkeypatch):
     calls = []
 
     def failing(name, **options):
@@ -293,18 +317,18 @@ def test_who_fails_once_is_not_tried_again(monkeypatch):
     assert report.measured[Load(3, 1)]["v1"] == "failed: no"
 
 
-def test_the_committed_results_are_whole_and_are_what_the_page_shows():
+def test_the_committed_results_are_complete_and_are_what_the_page_shows():
     folder = ROOT / "benchmarks"
     report = Report.from_dict(json.loads((folder / "results.json").read_text()))
-    spec = importlib.util.spec_from_file_location("run_benchmarks", folder / "run.py")
+    spec = importlib.util.spec_from_file_location("run_benchmarks", ROOT / "tools" / "run_benchmarks.py")
     run = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(run)
     assert (folder / "README.md").read_text() == run.INTRODUCTION + report.markdown()
     assert set(report.measured) == {*bench.LOADS, *(load for curve in bench.CURVES.values() for load in curve)}
     for load in bench.LOADS:
-        assert report.fit(load) == list(TARGETS)
+        assert report.completed(load) == list(TARGETS)
     for load in bench.CURVES["clients"] + bench.CURVES["in flight"]:
-        assert set(bench.ON_CURVES) <= set(report.fit(load))
+        assert set(bench.ON_CURVES) <= set(report.completed(load))
 
 
 def test_the_committed_figures_can_be_drawn():
@@ -332,6 +356,8 @@ def command(*arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(line, capture_output=True, text=True, timeout=100)
 
 
+@exclusive
+@pytest.mark.slow
 def test_the_command_measures_quickly_and_prints_one_json_document():
     start = time.monotonic()
     answer = command("--quick", "--json", "v4")
@@ -350,5 +376,5 @@ def test_a_room_that_does_not_exist_is_one_line_and_exit_code_2():
     assert answer.stderr.startswith("chatroom: no room 'v9'") and answer.stderr.count("\n") == 1
 
 
-def test_there_is_an_entrant_for_what_the_chapters_are_about():
+def test_there_is_a_target_for_each_room_that_the_chapters_are_about():
     assert {"v1", "v3.1", "v4"} <= set(TARGETS) & set(rooms.VERSIONS)

@@ -5,7 +5,7 @@ The tests count turns of the loop and not seconds: `settle` gives every task as 
 
 import asyncio
 import random
-from functools import wraps
+from functools import partial, wraps
 
 import pytest
 
@@ -752,7 +752,7 @@ async def test_nobody_waits_to_get_beside_somebody_who_waits_to_put(seed):
     tasks = []
     for _ in range(60):
         wanted = chance.sample(channels, chance.randint(1, 3))
-        coroutine = chance.choice([lambda: select(*wanted), lambda: wanted[0].put(None)])()
+        coroutine = chance.choice([partial(select, *wanted), partial(wanted[0].put, None)])()
         tasks.append(asyncio.create_task(coroutine))
         if chance.random() < 0.5:
             chance.choice(tasks).cancel()

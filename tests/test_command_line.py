@@ -1,4 +1,4 @@
-"""The command line as a user meets it: `python -m chatroom_lib ...` in a process of its own."""
+"""The command line as a user meets it: `python -m chatroom_lib ...`, mostly in a process of its own."""
 
 import asyncio
 import json
@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psutil
 import pytest
 
-from chatroom_lib import run, serve
+from chatroom_lib import cli, run, serve
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
@@ -33,7 +32,7 @@ from tests.helpers import (
 
 pytestmark = pytest.mark.real
 
-OWN_ROOM = '''
+OWN_ROOM = """
 from __future__ import annotations
 
 import asyncio
@@ -93,7 +92,7 @@ class Calculator:
 
 
 number = 1
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -322,31 +321,56 @@ IMPORTS = "matplotlib", "ipywidgets", "IPython"
 
 
 @pytest.fixture(scope="module")
-def outcomes(own_rooms):
-    """What comes of MISTAKES and HELP, all run at once since each takes a moment to start."""
-    server = run(serve("v1"))
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free, ThreadPoolExecutor(4) as pool:
+def places(own_rooms):
+    """What stands for {folder} and the like in MISTAKES."""
+    server = run(serve("v1", name="one that no command here replaces"))
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # bound, but nobody listens
-        places = {"taken": taken.getsockname()[1], "free": free.getsockname()[1], "served": server.port}
-        places["folder"] = own_rooms
-        asked = {**{name: arguments for name, (arguments, _) in MISTAKES.items()}, **HELP}
-        filled = [[argument.format(**places) for argument in arguments] for arguments in asked.values()]
-        yield dict(zip(asked, pool.map(outcome, filled)))
+        ports = {"taken": taken.getsockname()[1], "free": free.getsockname()[1], "served": server.port}
+        yield {"folder": own_rooms, **ports}
     run(server.stop())
 
 
+@pytest.fixture
+def told(capfd):
+    """`told(arguments)`: exit code, standard output and standard error of a command that runs in this process."""
+
+    def told(arguments):
+        with pytest.raises(SystemExit) as exit:
+            cli.main(arguments)
+        return exit.value.code, *capfd.readouterr()
+
+    return told
+
+
+def is_a_mistake(code: int, stdout: str, stderr: str, says: str) -> bool:
+    """One line on standard error, and exit code 2?"""
+    return code == 2 and stdout == "" and bool(re.fullmatch(r"chatroom: [^\n]+\n", stderr)) and says in stderr
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(outcomes, mistake):
-    result, says = outcomes[mistake], MISTAKES[mistake][1]
-    assert result.returncode == 2 and result.stdout == ""
-    assert re.fullmatch(r"chatroom: [^\n]+\n", result.stderr) and says in result.stderr
+def test_a_mistake_is_one_line_on_standard_error_and_exit_code_2(mistake, places, told):
+    arguments, says = MISTAKES[mistake]
+    result = told([argument.format(**places) for argument in arguments])
+    assert is_a_mistake(*result, says), result
+
+
+@pytest.mark.parametrize("mistake", ["no command", "room that does not start"])
+def test_a_mistake_is_one_line_in_a_process_of_its_own_too(mistake, places):
+    arguments, says = MISTAKES[mistake]
+    result = outcome([argument.format(**places) for argument in arguments])
+    assert is_a_mistake(result.returncode, result.stdout, result.stderr, says), result
 
 
 @pytest.mark.parametrize("asked", HELP)
-def test_help_is_on_standard_output(outcomes, asked):
-    result = outcomes[asked]
-    assert result.returncode == 0 and result.stderr == ""
-    assert result.stdout.startswith("usage: chatroom")
+def test_help_is_on_standard_output(asked, told):
+    code, stdout, stderr = told(HELP[asked])
+    assert code == 0 and stderr == "" and stdout.startswith("usage: chatroom")
+
+
+def test_help_is_on_standard_output_in_a_process_of_its_own_too():
+    result = outcome(["--help"])
+    assert result.returncode == 0 and result.stderr == "" and result.stdout.startswith("usage: chatroom")
 
 
 # ---------------------------------------------------------------- check

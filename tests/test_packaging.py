@@ -132,7 +132,13 @@ def test_make_says_what_to_do_without_a_python_that_fits(python, tmp_path):
         (tmp_path / python).write_text("#!/bin/sh\necho No module named ensurepip >&2\nexit 1\n")
         (tmp_path / python).chmod(0o755)
     make = shutil.which("make") or pytest.skip("make is not installed")
-    told = subprocess.run([make, "--no-print-directory", "lab", f"PYTHON=./{python}"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    told = subprocess.run(
+        [make, "--no-print-directory", "lab", f"PYTHON=./{python}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     (line,) = told.stderr.splitlines()
     assert told.returncode and "needs Python 3.11 or newer" in line and "make setup PYTHON=" in line
     assert told.stdout == "" and not (tmp_path / ".venv").exists()

@@ -493,7 +493,7 @@ async def test_a_room_whose_members_are_broken_can_be_chatted_in(room, people):
     await alice.heard("hello")
     assert alice.session.people == people
     await alice.leave()
-    server.room.members = lambda: []
+    server.room.members = list
 
 
 @in_a_loop

@@ -72,9 +72,7 @@ def test_a_room_that_has_been_left_has_no_task_any_more(room):
 
 # ---------------------------------------------------------------- v1 and its cure
 
-leavers = Scenario(
-    [talker("Ann", says=10), *(leaving(name, leaves=0.25) for name in ("Bob", "Cy", "Di"))], duration=60
-)
+leavers = Scenario([talker("Ann", says=10), *(leaving(name, leaves=0.25) for name in ("Bob", "Cy", "Di"))], duration=60)
 frozen_reader = Scenario([talker("Ann", says=60, every=0.02), frozen("Bob"), listener("Cy")], duration=60)
 frozen_dies = Scenario(
     [talker("Ann", says=60, every=0.02), frozen("Bob", vanishes=1), listener("Cy"), listener("Di")], duration=150

@@ -32,7 +32,10 @@ def test_a_message_goes_to_the_room_and_from_there_to_everybody():
     )  # fmt: skip
     assert story.moments == [1, 5, 70, 71, 72]
     assert story.spoken == [MessagePath("Ann", "Ann 1", 0, 1)]
-    assert story.passed_on == [MessagePath("Bob", "Ann 1", 1, 3), MessagePath("Ann", "Ann 1", 2, 4)]  # in the order of being sent
+    assert story.passed_on == [
+        MessagePath("Bob", "Ann 1", 1, 3),
+        MessagePath("Ann", "Ann 1", 2, 4),
+    ]  # in the order of being sent
     assert story.withheld == [] and story.overtaken == []
 
 

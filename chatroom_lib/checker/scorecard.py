@@ -18,6 +18,7 @@ from chatroom_lib.checker.scenarios import Maker, Scenarios
 from chatroom_lib.checker.shrink import shrink
 from chatroom_lib.checker.worker import Outcome
 from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.trace import Trace
 
@@ -66,7 +67,9 @@ class Scorecard:
     scenarios: Scenarios = field(repr=False, compare=False)
 
     @classmethod
-    def from_outcomes(cls, room, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]) -> "Scorecard":
+    def from_outcomes(
+        cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]
+    ) -> "Scorecard":
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
         cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}

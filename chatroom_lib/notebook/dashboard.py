@@ -101,7 +101,8 @@ class MetricsReader:
         observe_all(self.room, self.now)
         now = time.monotonic()
         metrics = {"people": len(self.room.members()), "messages a second": self.rate(now)}
-        metrics |= {name: count - self.before[name] for name, count in self.losses().items() if count > self.before[name]}
+        lost = {name: count - self.before[name] for name, count in self.losses().items()}
+        metrics |= {name: count for name, count in lost.items() if count > 0}
         return Sample(now - self.start, {**metrics, **self.waiting(now)})
 
     def rate(self, now: float) -> float:
@@ -113,7 +114,8 @@ class MetricsReader:
         return (self.arrived - before) / max(now - since, 1)
 
     def losses(self) -> dict[str, int]:
-        return {name: getattr(self.room, name) for name in LOSS_COUNTERS if isinstance(getattr(self.room, name, None), int)}
+        counts = {name: getattr(self.room, name, None) for name in LOSS_COUNTERS}
+        return {name: count for name, count in counts.items() if isinstance(count, int)}
 
     def waiting(self, now: float) -> dict[str, float]:
         waits, depths = [], []
