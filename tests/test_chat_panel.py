@@ -15,14 +15,14 @@ from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
 from chatroom_lib.clients.player import reset
 from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH
 from chatroom_lib.notebook.chat_panel import _panels
-from chatroom_lib.notebook.chat_session import LINES, NotJoined
+from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
 from chatroom_lib.rooms import v1, v3, v3_2
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
+    PROMPT,
     assert_nothing_was_printed,
-    every_version,
     hears,
     in_a_loop,
     joining,
@@ -48,18 +48,18 @@ def all_leave_and_nothing_is_printed(capfd, caplog):
 # ---------------------------------------------------------------- what a front end sends
 
 
-def tell(widget, **data) -> None:
+def send_event(widget, **data) -> None:
     widget._handle_msg({"content": {"data": data}, "buffers": []})
 
 
 def typed(field, text: str) -> None:
     """The field has lost the focus, or Enter was pressed: its new text comes."""
-    tell(field, method="update", state={"value": text}, buffer_paths=[])
+    send_event(field, method="update", state={"value": text}, buffer_paths=[])
 
 
 def enter(field, text: str | None = None) -> None:
     """Enter is pressed; then the text comes, if it has changed."""
-    tell(field, method="custom", content={"event": "submit"})
+    send_event(field, method="custom", content={"event": "submit"})
     if text is not None:
         typed(field, text)
 
@@ -91,7 +91,7 @@ BAD_ADDRESSES = [
 
 @pytest.mark.parametrize("address", BAD_ADDRESSES, ids=repr)
 def test_a_bad_address_is_named(address):
-    with pytest.raises(ValueError, match="is no room's address; give a running server, or ws://"):
+    with pytest.raises(ValueError, match="is not the address of a room; give a running server, or ws://"):
         ChatPanel(address, "Ann")
 
 
@@ -116,9 +116,9 @@ def test_a_server_that_was_never_started_has_no_address():
 # ---------------------------------------------------------------- talking
 
 
-@every_version
+@pytest.mark.parametrize("room", ["v1", PROMPT["v4"]], ids=["v1", "v4"])  # test_server.py tries every version
 @in_a_loop
-async def test_two_panels_talk_in_every_version(room):
+async def test_two_panels_talk(room):
     server = await serve(room)
     alice, bob = panels = chat(server, "Alice", "Bob")
     await alice.say("hello")
@@ -195,7 +195,7 @@ async def test_the_coroutines_work_on_the_background_loop_too():
 
 
 @in_a_loop
-async def test_what_was_not_heard_is_named():
+async def test_a_message_that_was_not_heard_is_named():
     alice = ChatPanel(await serve("v1"), "Alice")
     with pytest.raises(TimeoutError, match="Alice has not heard 'hello' within 0.05 s"):
         await alice.heard("hello", timeout=0.05)
@@ -214,7 +214,7 @@ async def test_a_long_text_is_shown_in_part_and_heard():
 
 @pytest.mark.parametrize("content", [None, b"hello", "half \ud83d"], ids=ascii)
 @in_a_loop
-async def test_what_is_no_text_is_not_sent(content):
+async def test_only_text_is_sent(content):
     alice = ChatPanel(await serve("v1"), "Alice")
     with pytest.raises(ValueError, match="message"):
         await alice.say(content)
@@ -280,7 +280,7 @@ async def test_enter_and_send_pressed_twice_send_once():
 
 
 @in_a_loop
-async def test_who_is_not_in_keeps_the_text_and_is_told():
+async def test_a_text_that_cannot_be_sent_stays_in_the_field_and_the_log_says_why():
     server = await serve("v1")
     alice = ChatPanel(server, "Alice")
     await alice.join()
@@ -354,7 +354,7 @@ async def test_a_server_that_stops_is_named_and_can_be_joined_again():
 
 
 @in_a_loop
-async def test_a_reset_is_told():
+async def test_the_log_reports_a_reset():
     server = await serve("v1")
     alice = ChatPanel(server, "Alice")
     await alice.join()
@@ -381,16 +381,16 @@ async def test_leaving_while_joining_ends_it():
 
 
 @in_a_loop
-async def test_a_server_that_does_not_answer_is_given_up(monkeypatch):
-    monkeypatch.setattr("chatroom_lib.notebook.chat_session.CONNECTING", 0.1)
+async def test_a_server_that_does_not_answer_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        alice = ChatPanel(f"ws://127.0.0.1:{silent.getsockname()[1]}/", "Alice")
-        assert not await alice.join()
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
+        alice = ChatSession(url, "Alice", changed=lambda: None, connect_timeout=0.1)
+        assert not await submit(alice.join("Alice"))
         assert "no answer from 127.0.0.1" in alice.status and alice.state == "lost"
 
 
 @in_a_loop
-async def test_a_wrong_path_no_host_and_no_chat_room_are_told(monkeypatch):
+async def test_a_wrong_path_and_an_unknown_host_are_named(monkeypatch):
     server = await serve("v1")
     wrong = ChatPanel(server.url.replace("chatroom", "chat"), "Alice")
     assert not await wrong.join()
@@ -426,7 +426,7 @@ class Scripted(v1.Room):
     [(1000, "the room has ended it"), (1007, "does not take what you have sent"), (3333, "with code 3333")],
 )
 @in_a_loop
-async def test_a_close_is_told_with_its_reason_escaped(code, words):
+async def test_a_close_is_reported_with_its_reason_escaped(code, words):
     room = Scripted()
     room.close = code, UNPLEASANT
     alice = ChatPanel(await serve(room), "Alice")
@@ -438,14 +438,14 @@ async def test_a_close_is_told_with_its_reason_escaped(code, words):
 
 
 @in_a_loop
-async def test_what_is_no_message_is_told_and_does_no_harm():
+async def test_frames_that_are_not_messages_are_reported_and_do_no_harm():
     room = Scripted()
     half = r'{"token": "Ann", "content": "\ud800"}'
     room.frames = ["hello", b"\x00", "[]", '{"token": "Ann"}', half, said("hello")]
     alice = ChatPanel(await serve(room), "Alice")
     await alice.heard("hello")
-    assert [line for line in alice.lines if "no message" in line][0].endswith("is no message: not JSON.")
-    assert sum("no message" in line for line in alice.lines) == 5
+    assert [line for line in alice.lines if "not a message" in line][0].endswith("is not a message: not JSON.")
+    assert sum("not a message" in line for line in alice.lines) == 5
 
 
 @in_a_loop
@@ -497,7 +497,7 @@ async def test_a_room_whose_members_are_broken_can_be_chatted_in(room, people):
 
 
 @in_a_loop
-async def test_a_refusal_is_told():
+async def test_a_refusal_is_reported():
     alice, bob = await joined(await serve(v3_2.Room), "Alice", "Bob")
     enter(alice.message, "one")
     await bob.heard("one")
@@ -525,7 +525,7 @@ async def test_the_people_are_counted_and_named():
 
 
 @in_a_loop
-async def test_in_v1_those_who_left_are_counted_on():
+async def test_in_v1_clients_that_left_are_still_counted():
     alice, bob = await joined(await serve("v1"), "Alice", "Bob")
     await bob.leave()
     await bob.join()
@@ -564,20 +564,20 @@ async def test_a_flood_is_drawn_now_and_then_and_in_the_end():
     await submit(flood())
     await is_drawn(alice, "message 4999<")
     assert len(drawings) < 500
-    assert len(alice.lines) == LINES and alice.lines[0] == f"Ann: message {5000 - LINES}"
-    assert alice.log_html.value.count("<p ") == LINES
+    assert len(alice.lines) == MAX_LINES and alice.lines[0] == f"Ann: message {5000 - MAX_LINES}"
+    assert alice.log_html.value.count("<p ") == MAX_LINES
 
 
 @in_a_loop
-async def test_others_get_their_turn_while_much_arrives():
+async def test_other_tasks_run_while_much_arrives():
     server = await serve("v1")
     alice = ChatPanel(server, "Alice")
     await alice.join()
-    turns = []
+    seen = []
 
     async def count():
         while True:
-            turns.append(alice.lines[-1])
+            seen.append(alice.lines[-1])
             await asyncio.sleep(0)
 
     counting = asyncio.run_coroutine_threadsafe(count(), background_loop())
@@ -586,7 +586,7 @@ async def test_others_get_their_turn_while_much_arrives():
             await ann.send(said(f"message {number}"))
         await alice.heard("message 999")
     counting.cancel()
-    assert len(set(turns)) > 100
+    assert len(set(seen)) > 100
 
 
 # ---------------------------------------------------------------- running a cell again

@@ -1,4 +1,4 @@
-"""Words for what goes wrong with a connection, and what to do."""
+"""Error texts for a connection: what went wrong, and what to do."""
 
 import socket
 from urllib.parse import urlsplit
@@ -7,23 +7,21 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from chatroom_lib.notebook.chat_log import shortened
 
-CONNECTING = 5.0  # seconds that a connection may take to be made,
 
-
-def why_not(error: Exception, url: str) -> str:
-    """Why nobody gets in at `url`, and what to do."""
-    place = urlsplit(url).netloc
+def why_not(error: Exception, url: str, timeout: float) -> str:
+    """Why joining `url` failed within `timeout` seconds, and what to do."""
+    host = urlsplit(url).netloc
     if isinstance(error, TimeoutError):
-        return f"no answer from {place} within {CONNECTING:g} s. See if the server runs, then join again."
+        return f"no answer from {host} within {timeout:g} s. See if the server runs, then join again."
     if isinstance(error, socket.gaierror):
         return f"there is no host {urlsplit(url).hostname}. Check the address {url}."
     if isinstance(error, OSError):
-        return f"nobody answers at {place}. Start the server, then join again."
+        return f"nobody answers at {host}. Start the server, then join again."
     if isinstance(error, InvalidStatus):
         says = shortened(bytes(error.response.body or b"").decode(errors="replace").strip(), 100)
         return f"the server refuses with HTTP status {error.response.status_code}. {says}".strip()
     if isinstance(error, (InvalidHandshake, EOFError)):
-        return f"what answers at {place} is no chat room. Check the address {url}."
+        return f"the server at {host} is not a chat room. Check the address {url}."
     return f"{type(error).__name__}: {shortened(str(error), 200)}"
 
 

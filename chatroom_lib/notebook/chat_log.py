@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from html import escape
 
 NAME_LENGTH = 40  # characters, as on the chat page
-LINE_LENGTH = 1000  # characters that a line shows of a text
+LINE_LENGTH = 1000  # characters; a line shows no more of a text
 
 
 @dataclass(frozen=True)
 class Line:
-    kind: str  # "own", "other": a message; "news": who comes and goes; "trouble"
+    kind: str  # "own", "other": a message; "news": joins and leaves; "trouble": errors
     text: str
-    name: str = ""  # who has said it, if it is a message
+    name: str = ""  # the sender, if it is a message
 
     @property
     def plain(self) -> str:
@@ -19,7 +19,7 @@ class Line:
 
     @property
     def markup(self) -> str:
-        """HTML. <bdi> keeps right-to-left text from reordering what stands beside it."""
+        """HTML. <bdi> keeps right-to-left text from reordering its surroundings."""
         name = f"<b><bdi>{escape(self.name)}</bdi></b>: " if self.name else ""
         return f"{name}<bdi>{escape(self.text)}</bdi>"
 
@@ -29,5 +29,5 @@ def shortened(text: str, length: int = LINE_LENGTH) -> str:
 
 
 def on_one_line(name: str) -> str:
-    """A name from elsewhere, fit to be shown."""
+    """A name from the network, safe to show in one line."""
     return shortened(" ".join(name.split()), NAME_LENGTH) or "somebody"

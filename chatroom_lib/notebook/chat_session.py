@@ -1,6 +1,6 @@
-"""One person in one room, as a chat panel needs it: the connection, the state, and the log of what was seen.
+"""One client's session in a room: its connection, its state, and its log.
 
-There are no widgets here; `panel.py` shows a guest in a notebook.
+There are no widgets here; `chat_panel.py` shows a session in a notebook.
 """
 
 import asyncio
@@ -13,52 +13,50 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.instrumentation.names import stated_name
 from chatroom_lib.message import Message, MessageError, check_encodable, decode_reply, encode
-from chatroom_lib.notebook.chat_errors import CONNECTING, why_lost, why_not
+from chatroom_lib.notebook.chat_errors import why_lost, why_not
 from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, shortened
 from chatroom_lib.server.server import LOGGER, Server
 from chatroom_lib.server.serving import servers
 
-LINES = 200  # the log drops its oldest lines beyond that
-ENTERING = 1.0  # then the room to take us into its pool,
-SENDING = 5.0  # a message to go out,
-CLOSING = 1.0  # and the connection to close politely
-LOOKING = 0.25  # seconds between two looks at who is in the room
+MAX_LINES = 200  # the log drops its oldest lines beyond that
+CONNECT_TIMEOUT = 5.0  # seconds for the WebSocket handshake,
+ADMISSION_TIMEOUT = 1.0  # seconds after it for the room to add us to its pool,
+SEND_TIMEOUT = 5.0  # seconds for one send,
+CLOSE_TIMEOUT = 1.0  # seconds for a closing handshake
+POLL_INTERVAL = 0.25  # seconds between two reads of the room's members
 
 
 class NotJoined(RuntimeError):
-    """Who is not in the room cannot say anything there. The text says what to do."""
-
-
-# ---------------------------------------------------------------- one person in a room
+    """Nothing can be said before joining. The text says what to do."""
 
 
 class ChatSession:
-    """One person in one room. All of it runs on the background loop; other threads may read its attributes.
+    """One client in one room. All of it runs on the background loop; other threads may read its attributes.
 
-    `lines` is replaced, never changed, so that whoever reads it on another thread has a whole one.
+    `lines` is replaced, never changed, so that another thread always reads a consistent one.
     """
 
-    def __init__(self, url: str, name: str, changed):
-        self.url, self.name = url, name
-        self.changed = changed  # called after every change that can be seen
+    def __init__(self, url: str, name: str, changed, connect_timeout: float = CONNECT_TIMEOUT):
+        self.url, self.name, self.connect_timeout = url, name, connect_timeout
+        self.changed = changed  # called after every visible change
         self.state = "joining"  # "joined", "left", "lost"
         self.status = f"Joining as {name} …"
         self.lines: tuple[Line, ...] = ()
-        self.people: int | None = None  # in the room; None: nobody can tell
-        self.visit: asyncio.Task | None = None  # from joining to its end
-        self.arrived = asyncio.Event()  # the visit has got in, or it has failed to
+        self.people: int | None = None  # in the room; None: unknown
+        self.visit: asyncio.Task | None = None  # from joining to leaving
+        self.join_finished = asyncio.Event()  # set once joining has succeeded or failed
         self.connection = None
         self.server: Server | None = None  # if it is in this process
-        self.seen: list | None = None  # who was in the room at the last look
-        self.farewell = ""  # why we leave, if we do so ourselves
-        self.listeners: list[tuple[str, asyncio.Future]] = []  # what heard() waits for
+        self.seen: list | None = None  # the members at the last poll
+        self.leave_reason = ""  # what the log says if we leave by ourselves
+        self.listeners: list[tuple[str, asyncio.Future]] = []  # what hear() waits for
 
-    def become(self, state: str, status: str) -> None:
+    def set_state(self, state: str, status: str) -> None:
         self.state, self.status = state, status
         self.add(Line("trouble" if state == "lost" else "news", status))
 
     def add(self, line: Line) -> None:
-        self.lines = (*self.lines[1 - LINES :], line)
+        self.lines = (*self.lines[1 - MAX_LINES :], line)
         self.changed()
 
     def trouble(self, text: str) -> None:
@@ -67,28 +65,30 @@ class ChatSession:
     # ------------------------------------------------------------ join and leave
 
     async def join(self, name: str) -> bool:
-        """Join, unless we are in or on our way; returns whether we are in, within 8 s."""
-        if self.visit and self.farewell and not self.visit.done():  # we are on our way out
+        """Join, unless we have joined or are joining; returns within 8 s whether we are in."""
+        if self.visit and self.leave_reason and not self.visit.done():  # we are leaving
             await asyncio.wait([self.visit])
         if not self.visit or self.visit.done():
-            self.name, self.farewell = name, ""
-            self.arrived.clear()
+            self.name, self.leave_reason = name, ""
+            self.join_finished.clear()
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
-            self.visit = asyncio.create_task(self.attend())
-            self.visit.add_done_callback(self.over)  # a task that is cancelled early does not even start
-        await self.arrived.wait()
+            self.visit = asyncio.create_task(self.run_visit())
+            self.visit.add_done_callback(
+                self.visit_ended
+            )  # not in run_visit: a task that is cancelled early never starts
+        await self.join_finished.wait()
         return self.state == "joined"
 
-    async def leave(self, farewell: str = "You have left.") -> None:
+    async def leave(self, leave_reason: str = "You have left.") -> None:
         """Leave politely; ends within 2 s, whatever the server does."""
         if not self.visit:
             if self.state == "joining":
-                self.become("left", farewell)
+                self.set_state("left", leave_reason)
         elif not self.visit.done():
-            self.farewell = farewell
+            self.leave_reason = leave_reason
             await self.hang_up()
-            await asyncio.wait([self.visit], timeout=CLOSING)
+            await asyncio.wait([self.visit], timeout=CLOSE_TIMEOUT)
 
     async def hang_up(self) -> None:
         connection = self.connection
@@ -96,67 +96,69 @@ class ChatSession:
             self.visit.cancel()
             return
         try:
-            async with asyncio.timeout(CLOSING):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await connection.close()
         except TimeoutError:
             pass
         finally:
             connection.transport.abort()  # does nothing if it is closed
 
-    async def attend(self) -> None:
-        """One visit."""
+    async def run_visit(self) -> None:
+        """One visit, from connecting to the end of the connection."""
         try:
             options = dial_options(self.name)
-            async with connect(self.url, open_timeout=CONNECTING, logger=LOGGER, **options) as self.connection:
-                await self.stay()
+            async with connect(
+                self.url, open_timeout=self.connect_timeout, logger=LOGGER, **options
+            ) as self.connection:
+                await self.converse()
         except Exception as error:
-            before = self.state == "joining"
-            self.become("lost", f"{'Could not join' if before else 'Lost'}: {why_not(error, self.url)}")
+            failed = "Could not join" if self.state == "joining" else "Lost"
+            self.set_state("lost", f"{failed}: {why_not(error, self.url, self.connect_timeout)}")
 
-    def over(self, visit: asyncio.Task) -> None:
+    def visit_ended(self, visit: asyncio.Task) -> None:
         self.connection = self.people = None
         if visit.cancelled():  # only hang_up() cancels
-            self.become("left", self.farewell)
-        self.arrived.set()
+            self.set_state("left", self.leave_reason)
+        self.join_finished.set()
         self.changed()
 
-    async def stay(self) -> None:
+    async def converse(self) -> None:
         self.server, self.seen = server_here(self.url), None
-        await self.enter()
-        if not self.farewell:
-            self.become("joined", f"You have joined as {self.name}.")
-        self.arrived.set()
-        await self.listen()
-        if self.farewell:
-            self.become("left", self.farewell)
+        await self.wait_for_admission()
+        if not self.leave_reason:
+            self.set_state("joined", f"You have joined as {self.name}.")
+        self.join_finished.set()
+        await self.receive_all()
+        if self.leave_reason:
+            self.set_state("left", self.leave_reason)
         else:
-            self.become("lost", f"Connection lost: {why_lost(self.connection)}")
+            self.set_state("lost", f"Connection lost: {why_lost(self.connection)}")
 
-    async def listen(self) -> None:
-        watching = asyncio.create_task(self.watch())
+    async def receive_all(self) -> None:
+        polling = asyncio.create_task(self.poll_members())
         try:
-            while not self.farewell:
+            while not self.leave_reason:
                 self.receive(await self.connection.recv())
-                await asyncio.sleep(0)  # recv() does not wait if there is much to receive; others want a turn
+                await asyncio.sleep(0)  # recv() does not yield while frames are queued; let other tasks run
         except ConnectionClosed:
             pass
         finally:
-            watching.cancel()
+            polling.cancel()
 
     # ------------------------------------------------------------ say and hear
 
     async def say(self, content: str) -> None:
         """Hand `content` to the connection. Raises NotJoined, and ValueError if it cannot be sent."""
         if self.state == "joining":
-            await self.arrived.wait()
+            await self.join_finished.wait()
         frame = encode(Message(self.name, checked_text(content)))
         connection = self.connection
-        if self.state != "joined" or self.farewell or not connection:
+        if self.state != "joined" or self.leave_reason or not connection:
             raise NotJoined(f"{self.name} is not in the room. Join first.")
         try:
-            async with asyncio.timeout(SENDING):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 await connection.send(frame)
-        except TimeoutError:  # it is on its way all the same: it waits in the connection's buffer
+        except TimeoutError:  # it waits in the connection's buffer and may still be sent
             self.trouble("The room is slow to take what you have said.")
         except ConnectionClosed:
             raise NotJoined(f"{self.name}'s connection is lost. Join again.") from None
@@ -165,11 +167,11 @@ class ChatSession:
         try:
             message = decode_reply(frame)
         except MessageError as error:
-            return self.trouble(f"The room has sent something that is no message: {error}.")
+            return self.trouble(f"The room has sent something that is not a message: {error}.")
         if message.refused is not None:
             refused, why = shortened(message.refused, 100), shortened(message.content)
             return self.trouble(f"“{refused}” was not sent. The room says: {why}")
-        self.look()  # so that whoever says something was seen coming before
+        self.update_people()  # so that the log names a sender as joined before its first message
         kind = "own" if message.token == self.name else "other"
         self.add(Line(kind, shortened(message.content), on_one_line(message.token)))
         for content, heard in self.listeners:
@@ -191,52 +193,52 @@ class ChatSession:
         finally:
             self.listeners.remove(listener)
 
-    # ------------------------------------------------------------ who else is there
+    # ------------------------------------------------------------ the other members
 
     def members(self) -> list | None:
         """The connections in the room's pool. None if its server is elsewhere, or the room is broken."""
         try:
             return list(self.server.room.members()) if self.server else None
-        except Exception:  # a reader's own room may fail in any way, and it is not for us to say so
+        except Exception:  # a reader's own room may fail in any way, and that is not the panel's to report
             return None
 
     def is_me(self, member) -> bool:
         mine = self.connection.local_address
         return isinstance(member, ServerConnection) and member.remote_address == mine
 
-    async def enter(self) -> None:
-        """Wait until the room has taken us in, so that we hear what is said from then on; not for long."""
-        for _ in range(round(ENTERING / 0.05)):
+    async def wait_for_admission(self) -> None:
+        """Wait until the room has added us to its pool, or a second: what is said from then on is sent to us."""
+        for _ in range(round(ADMISSION_TIMEOUT / 0.05)):
             members = self.members()
-            if self.farewell or members is None or any(map(self.is_me, members)):
+            if self.leave_reason or members is None or any(map(self.is_me, members)):
                 break
             await asyncio.sleep(0.05)
 
-    async def watch(self) -> None:
+    async def poll_members(self) -> None:
         while True:
-            self.look()
-            await asyncio.sleep(LOOKING)
+            self.update_people()
+            await asyncio.sleep(POLL_INTERVAL)
 
-    def look(self) -> None:
-        """Count the people, and tell who has come and gone since the last look."""
+    def update_people(self) -> None:
+        """Count the members, and log those that joined or left since the last poll."""
         members = self.members()
         if members is not None and members != self.seen:
             self.people = len(members)
-            self.tell(members, members if self.seen is None else self.seen)
+            self.log_changes(members, members if self.seen is None else self.seen)
             self.seen = members
 
-    def tell(self, members: list, seen: list) -> None:
+    def log_changes(self, members: list, seen: list) -> None:
         for member in seen:
             if member not in members and not self.is_me(member):
-                self.add(Line("news", f"{name_of(member)} has left."))
+                self.add(Line("news", f"{member_name(member)} has left."))
         for member in members:
             if member not in seen and not self.is_me(member):
-                self.add(Line("news", f"{name_of(member)} has joined."))
+                self.add(Line("news", f"{member_name(member)} has joined."))
         self.changed()
 
 
-def name_of(member) -> str:
-    """What somebody in the pool calls itself. Browsers do not tell."""
+def member_name(member) -> str:
+    """A member's self-declared name; browsers send none."""
     name = stated_name(member) if isinstance(member, ServerConnection) else None  # else in a reader's own room
     return "Somebody" if name is None else on_one_line(name)
 
@@ -251,16 +253,16 @@ def checked_url(target: "str | Server") -> str:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("ws", "wss") and parts.hostname and parts.port != 0 and not parts.fragment
-    except (ValueError, TypeError, AttributeError):  # a port of seven digits, for example, or no text
+    except (ValueError, TypeError, AttributeError):  # not text, or for example a port of seven digits
         good = False
     if not good:
-        raise ValueError(f"{url!r} is no room's address; give a running server, or ws://host:port/chatroom")
+        raise ValueError(f"{url!r} is not the address of a room; give a running server, or ws://host:port/chatroom")
     return url
 
 
 def checked_name(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{name!r} is no name; give one, as in ChatPanel(server, 'Ann')")
+        raise ValueError(f"{name!r} is not a name; give one, as in ChatPanel(server, 'Ann')")
     name = name.strip()
     if len(name) > NAME_LENGTH:
         start = shortened(name, 20)
