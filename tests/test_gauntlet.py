@@ -529,7 +529,6 @@ def test_a_room_may_be_a_version_a_class_a_function_a_partial_or_a_file(tmp_path
     [
         ("v9", "no room 'v9'"),
         ("nowhere.py:Room", "no file nowhere.py"),
-
         (v1.Room(), "each run needs a new room"),
         (42, "each run needs a new room"),
         (dict, "dict is not a room: it lacks"),

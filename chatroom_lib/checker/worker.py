@@ -63,7 +63,7 @@ def pack(room, scenarios: Scenarios) -> bytes:
             return cloudpickle.dumps((room, scenarios))
     except Exception as error:  # whatever the objects that the room refers to may raise
         raise rooms.RoomError(
-            f"{rooms.display_name(room)} cannot be sent to another process, where it would be tried: {described(error)}. "
+            f"{rooms.display_name(room)} cannot be sent to another process to be tried: {described(error)}. "
             "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:Class"
         ) from error
 
@@ -207,7 +207,8 @@ def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watch") -> Outc
         return failure(described(error))
     finally:
         watch.pause()
-    failed = trace.ending in ("livelocked", "blocks the event loop") or any(isinstance(e, MemoryError) for e in trace.errors)
+    out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
+    failed = trace.ending in ("livelocked", "blocks the event loop") or out_of_memory
     try:
         return Outcome(judge(trace), trace.room, failed)
     except Exception as error:
