@@ -1,4 +1,4 @@
-"""The way of every message, and the space-time diagram that draws it."""
+"""The path of every message, and the space-time diagram that draws it."""
 
 import matplotlib
 
@@ -19,52 +19,56 @@ def close_figures():
     plt.close("all")
 
 
-def story_of(*events) -> SpaceTimeDiagram:
+def diagram_of(*events) -> SpaceTimeDiagram:
     people = tuple(Client(name, joins=0) for name in ("Ann", "Bob"))
-    come = [Event(0, "entered", name) for name in ("Ann", "Bob")]
-    return SpaceTimeDiagram(Trace("v1", people, seed=0, events=come + [Event(*event) for event in events], duration=99))
+    entered = [Event(0, "entered", name) for name in ("Ann", "Bob")]
+    return SpaceTimeDiagram(
+        Trace("v1", people, seed=0, events=entered + [Event(*event) for event in events], duration=99)
+    )
 
 
 def test_a_message_goes_to_the_room_and_from_there_to_everybody():
-    story = story_of(
+    diagram = diagram_of(
         (1, "said", "Ann", "Ann 1"), (5, "accepted", "Ann", "Ann 1"), (5, "sending", "Bob", "Ann 1"),
         (70, "sending", "Ann", "Ann 1"), (71, "heard", "Bob", "Ann 1"), (72, "heard", "Ann", "Ann 1"),
     )  # fmt: skip
-    assert story.moments == [1, 5, 70, 71, 72]
-    assert story.spoken == [MessagePath("Ann", "Ann 1", 0, 1)]
-    assert story.passed_on == [
+    assert diagram.instants == [1, 5, 70, 71, 72]
+    assert diagram.to_room == [MessagePath("Ann", "Ann 1", 0, 1)]
+    assert diagram.from_room == [
         MessagePath("Bob", "Ann 1", 1, 3),
         MessagePath("Ann", "Ann 1", 2, 4),
-    ]  # in the order of being sent
-    assert story.withheld == [] and story.overtaken == []
+    ]  # in the order of sending
+    assert diagram.withheld == [] and diagram.overtaken == []
 
 
 def test_what_does_not_arrive_has_no_end():
-    story = story_of(
+    diagram = diagram_of(
         (1, "said", "Ann", "Ann 1"), (2, "accepted", "Ann", "Ann 1"), (2, "sending", "Bob", "Ann 1"),
         (3, "said", "Ann", "Ann 2"),
     )  # fmt: skip
-    assert story.spoken[1] == MessagePath("Ann", "Ann 2", 2, None)  # the room never reads it
-    assert story.passed_on == [MessagePath("Bob", "Ann 1", 1, None)]
-    assert story.withheld == [MessagePath("Ann", "Ann 1", 1)]  # in the pool, and never sent to
+    assert diagram.to_room[1] == MessagePath("Ann", "Ann 2", 2, None)  # the room never reads it
+    assert diagram.from_room == [MessagePath("Bob", "Ann 1", 1, None)]
+    assert diagram.withheld == [MessagePath("Ann", "Ann 1", 1)]  # in the pool, and never sent to
 
 
 def test_a_refusal_or_an_absence_withholds_nothing():
-    story = story_of(
+    diagram = diagram_of(
         (1, "said", "Ann", "Ann 1"), (2, "removed", "Bob"), (3, "accepted", "Ann", "Ann 1"),
         (3, "sending", "Ann", "Ann 1"), (4, "said", "Ann", "Ann 2"), (5, "accepted", "Ann", "Ann 2"),
         (6, "refused", "Ann", "Ann 2"),
     )  # fmt: skip
-    assert story.withheld == [] and story.refused == {"Ann 2"}
+    assert diagram.withheld == [] and diagram.refused == {"Ann 2"}
 
 
-def test_who_is_overtaken():
+def test_a_message_heard_after_a_later_one_is_overtaken():
     both = [(time, kind, "Ann", f"Ann {time}") for time in (1, 2) for kind in ("said", "accepted")]
-    story = story_of(*both, (5, "heard", "Ann", "Ann 2"), (6, "heard", "Ann", "Ann 1"), (7, "heard", "Bob", "Ann 1"))
-    assert [(way.who, way.message) for way in story.overtaken] == [("Ann", "Ann 1")]
+    diagram = diagram_of(
+        *both, (5, "heard", "Ann", "Ann 2"), (6, "heard", "Ann", "Ann 1"), (7, "heard", "Bob", "Ann 1")
+    )
+    assert [(path.who, path.message) for path in diagram.overtaken] == [("Ann", "Ann 1")]
 
 
-def full_house(duration: float = 5) -> Scenario:
+def six_clients(duration: float = 5) -> Scenario:
     talkers = [talker(name, 10, every=0.1) for name in ("Ann", "Bob")]
     others = [listener("Cy"), frozen("Di", vanishes=1), late_joiner("Eve", 0.7), leaving("Fay", 1.2)]
     return Scenario([*talkers, *others], duration)
@@ -72,9 +76,9 @@ def full_house(duration: float = 5) -> Scenario:
 
 @pytest.mark.parametrize("room", [*rooms.VERSIONS, WebsocketsBroadcast])
 def test_six_people_and_twenty_messages_fit_into_a_picture(room):
-    trace = simulate(room, full_house(60), seed=1)
-    story, ax = SpaceTimeDiagram(trace), plots.space_time(trace)
-    arrived = [way for way in [*story.spoken, *story.passed_on] if way.stop is not None]
+    trace = simulate(room, six_clients(60), seed=1)
+    diagram, ax = SpaceTimeDiagram(trace), plots.space_time(trace)
+    arrived = [path for path in [*diagram.to_room, *diagram.from_room] if path.stop is not None]
     assert len(arrived) == len(trace.of("accepted", "heard"))
     assert sum(line.get_marker() == "o" and line.get_markersize() == 2.5 for line in ax.lines) == len(arrived)
     labels = [label.get_text().split(",")[0] for label in ax.get_yticklabels()]
@@ -95,7 +99,7 @@ def test_deaths_and_evictions_are_marked():
     assert sum(len(line.get_xdata()) for line in big) == len(trace.evicted())
 
 
-def test_it_is_drawn_where_one_wants_it_and_of_an_empty_day_too():
+def test_it_is_drawn_on_the_given_axes_even_if_nothing_was_said():
     _, ax = plt.subplots()
     assert plots.space_time(simulate("v1", Scenario([listener("Ann")])), ax=ax) is ax
 

@@ -1,5 +1,6 @@
-"""The way of every message through one run, for the space-time diagram: from who says it to the room, and from there to
-who hears it. Moments are counted, not timed: each at which something happens is one place to the right of the last.
+"""Message paths for the space-time diagram: from the sender to the room, and from the room to each receiver.
+
+The x axis is ordinal: each instant at which something happens is one column.
 """
 
 from bisect import bisect_left
@@ -15,45 +16,47 @@ class MessagePath(NamedTuple):
 
     who: str  # the client
     message: str
-    start: int  # the place where it is sent off
-    stop: int | None = None  # where it arrives; None: it never does
+    start: int  # the column in which it is sent
+    stop: int | None = None  # the column in which it arrives; None: it never does
 
 
 class SpaceTimeDiagram:
-    """The ways to the room (`spoken`), from it (`passed_on`), those of the latter that a later message has `overtaken`,
-    what the room has read while a client was in its pool and never begun to send to it (`withheld`), and which messages
-    it has `refused`."""
+    """The paths to the room and from it, and which messages the room has `refused`.
+
+    `overtaken` are those paths from the room on which a later message arrived first. `withheld` are messages that
+    the room read while a client was in its pool, and never began to send to that client.
+    """
 
     def __init__(self, trace: Trace):
-        self.moments = sorted({event.time for event in trace.of(*KINDS)})
+        self.instants = sorted({event.time for event in trace.of(*KINDS)})
         said, self.refused = trace.of("said"), {event.message for event in trace.of("refused")}
-        accepted = {event.message: self.place(event.time) for event in reversed(trace.of("accepted"))}
-        sent, heard = self.firsts(trace.of("sending", "overlap")), self.firsts(trace.of("heard"))
+        accepted = {event.message: self.column(event.time) for event in reversed(trace.of("accepted"))}
+        sent, heard = self.first_columns(trace.of("sending", "overlap")), self.first_columns(trace.of("heard"))
         ours = [event.message for event in said if event.message in accepted]
-        ways = [(who, message) for who, message in dict.fromkeys([*sent, *heard]) if message in ours]
+        pairs = [(who, message) for who, message in dict.fromkeys([*sent, *heard]) if message in ours]
 
-        self.spoken = [MessagePath(e.who, e.message, self.place(e.time), accepted.get(e.message)) for e in said]
-        self.passed_on = [MessagePath(*way, sent.get(way, accepted[way[1]]), heard.get(way)) for way in ways]
-        self.passed_on.sort(key=lambda way: way.start)
+        self.to_room = [MessagePath(e.who, e.message, self.column(e.time), accepted.get(e.message)) for e in said]
+        self.from_room = [MessagePath(*pair, sent.get(pair, accepted[pair[1]]), heard.get(pair)) for pair in pairs]
+        self.from_room.sort(key=lambda path: path.start)
         self.withheld = [
             MessagePath(who, message, accepted[message])
             for who, start, stop in trace.memberships()
             for message in ours
-            if self.place(start) <= accepted[message] < self.place(stop)
+            if self.column(start) <= accepted[message] < self.column(stop)
             and message not in self.refused
-            and (who, message) not in ways
+            and (who, message) not in pairs
         ]
         self.overtaken = []
-        latest = {}  # client -> the latest that it has heard, by when the room read it
-        for way in sorted((way for way in self.passed_on if way.stop is not None), key=lambda way: way.stop):
-            if accepted[way.message] < latest.get(way.who, 0):
-                self.overtaken.append(way)
-            latest[way.who] = max(accepted[way.message], latest.get(way.who, 0))
+        latest = {}  # client -> the column in which the room read the latest message that it has heard
+        for path in sorted((path for path in self.from_room if path.stop is not None), key=lambda path: path.stop):
+            if accepted[path.message] < latest.get(path.who, 0):
+                self.overtaken.append(path)
+            latest[path.who] = max(accepted[path.message], latest.get(path.who, 0))
 
-    def firsts(self, events: list[Event]) -> dict[tuple[str, str], int]:
-        """(who, message) -> the place where such a thing first happened."""
-        return {(event.who, event.message): self.place(event.time) for event in reversed(events)}
+    def first_columns(self, events: list[Event]) -> dict[tuple[str, str], int]:
+        """(client, message) -> the column of the first such event."""
+        return {(event.who, event.message): self.column(event.time) for event in reversed(events)}
 
-    def place(self, time: float) -> int:
-        """The place of a moment; of one at which nothing happens, that of the next."""
-        return bisect_left(self.moments, time)
+    def column(self, time: float) -> int:
+        """The column of an instant. For a time at which nothing happens, that of the next instant."""
+        return bisect_left(self.instants, time)
