@@ -1,7 +1,7 @@
-"""One function per figure. Each reads Traces, draws on `ax` (a new one, unless given) and returns it.
+"""One function per figure. Each reads Traces, draws on `ax` (matplotlib Axes; new ones by default) and returns it.
 
-A version has one colour, the same in every figure: a hue for 1, 2, 3 and 4, and shades within it. The hues can be
-told apart by colour-blind readers too.
+Each version has one colour in every figure: a hue for each of 1, 2, 3 and 4, and shades within it. Colour-blind
+readers can distinguish the hues too.
 """
 
 from chatroom_lib.plots.bench import breakdown, ratios, scaling

@@ -1,4 +1,4 @@
-"""Figures of what was measured."""
+"""Figures of benchmark results."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,7 +10,10 @@ from chatroom_lib.plots.style import MUTED, axes, colour_of, readable_on_white
 
 
 def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = None) -> np.ndarray:
-    """Where the time for one delivery goes: a panel for each profile, on one scale. Returns the axes."""
+    """Where the time for one delivery goes, in microseconds: a panel for each profile, on one scale.
+
+    Returns the array of axes, one for each profile.
+    """
     if axs is None:
         _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
     names = list(dict.fromkeys(part for profile in profiles.values() for part in profile))
@@ -27,15 +30,15 @@ def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = No
     return axs
 
 
-def ratios(ratios: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
-    """A bar for each ratio, on a logarithmic scale that begins at the yardstick, 1."""
-    ax = axes(ax, height=0.9 + 0.28 * len(ratios))
-    names = sorted(ratios, key=ratios.get, reverse=True)
-    bars = ax.barh(names, [ratios[name] - 1 for name in names], left=1, color=[colour_of(name) for name in names])
-    ax.bar_label(bars, [f" {ratios[name]:.{1 if ratios[name] >= 10 else 2}f}× " for name in names], fontsize=8)
+def ratios(values: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
+    """A bar for each ratio to the baseline (server -> ratio), on a logarithmic scale on which bars begin at 1."""
+    ax = axes(ax, height=0.9 + 0.28 * len(values))
+    names = sorted(values, key=values.get, reverse=True)
+    bars = ax.barh(names, [values[name] - 1 for name in names], left=1, color=[colour_of(name) for name in names])
+    ax.bar_label(bars, [f" {values[name]:.{1 if values[name] >= 10 else 2}f}× " for name in names], fontsize=8)
     ax.axvline(1, color=MUTED, linewidth=1)
     ax.set(xscale="log", xlabel=xlabel)
-    ax.set_xlim(min(ratios.values()) / 2, max(ratios.values()) * 2)
+    ax.set_xlim(min(values.values()) / 2, max(values.values()) * 2)
     ax.minorticks_off()
     ax.set_xticks([], [])
     ax.spines[["left", "bottom"]].set_visible(False)
@@ -45,10 +48,13 @@ def ratios(ratios: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axe
 
 
 def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
-    """How deliveries a second and p99 change along a curve of the benchmark ("clients", "in flight")."""
+    """How deliveries per second and p99 (ms) change along a curve of the benchmark ("clients", "in flight").
+
+    Returns both axes.
+    """
     if axs is None:
         _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
-    titles = {"deliveries_per_second": "deliveries a second", "p99_ms": "p99, milliseconds"}
+    titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
     for ax, (what, title) in zip(axs, titles.items()):
         points = {
             name: [

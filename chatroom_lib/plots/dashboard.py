@@ -1,4 +1,4 @@
-"""The picture of a running server."""
+"""The figure of a running server."""
 
 import math
 
@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib.plots.style import ALARM, axes, colour_of, readable_on_white
 
-LOSS_COUNTERS = "dropped", "evicted", "refused"  # what a room may count
+LOSS_COUNTERS = "dropped", "evicted", "refused"  # attributes in which a room may count them
 
 
 def short_number(value: float) -> str:
@@ -17,9 +17,9 @@ def short_number(value: float) -> str:
 
 
 def dashboard_figure(room: str, samples: list) -> Figure:
-    """A small panel for each sign that a dashboard has read, with its last value. A gap: it stood still.
+    """A small panel for each metric that a dashboard has read, with its last value. A gap: the dashboard paused.
 
-    A figure of its own, since pyplot's are for one thread only.
+    Not a pyplot figure, since those belong to the main thread.
     """
     figure = Figure(figsize=(7, 1.4))
     figure.subplots_adjust(left=0.04, right=0.99, bottom=0.28, top=0.85, wspace=0.25)

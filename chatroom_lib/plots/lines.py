@@ -1,4 +1,4 @@
-"""Figures with a line, or a bar, for each run."""
+"""Figures with a line or a bar for each run."""
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -8,17 +8,20 @@ from chatroom_lib.trace import Trace, percentile
 
 
 def pool_size(*traces: Trace, ax: Axes | None = None) -> Axes:
-    """How many connections the pool holds over time, a line for each run."""
+    """The number of connections in the pool over time, a line for each run."""
     return lines(traces, Trace.pool_size, "connections in the pool", ax)
 
 
 def sends_in_flight(*traces: Trace, ax: Axes | None = None) -> Axes:
-    """How many sends have begun and not returned, a line for each run: each is a task and a message kept alive."""
-    return lines(traces, Trace.sends_in_flight, "sends under way", ax)
+    """The number of sends that have begun and not returned, a line for each run.
+
+    Each keeps a task and a message alive.
+    """
+    return lines(traces, Trace.sends_in_flight, "sends in flight", ax)
 
 
 def failed_sends(trace: Trace, ax: Axes | None = None) -> Axes:
-    """The size of the pool, and a cross for each message: how many sends of it failed."""
+    """The size of the pool, and a cross for each message at the number of its sends that failed."""
     points = trace.failed_per_broadcast()
     va = "bottom" if points else "center"  # the label of the crosses goes below
     ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va=va)
@@ -61,20 +64,20 @@ def curves(
 ) -> Axes:
     """A line through the (x, y) points of each name, with the name at its end: for sweeps over many runs.
 
-    The lines have the colours of the rooms called so ("v3"); or all that of one `room`, and names of their own.
+    A line has the colour of the room of that name ("v3"); or all lines have the colour of `room`, whatever their names.
     With `log` both axes are logarithmic.
     """
     ax, labels = axes(ax), []
-    for name, places in points.items():
+    for name, line in points.items():
         colour = colour_of(room or name)
-        style = "o-" if len(places) <= 50 else "-"
-        ax.plot(*zip(*places), style, color=colour, markersize=4, linewidth=2, clip_on=False)
-        labels.append(end_label(ax, *places[-1], name, colour, va="center" if log else "bottom"))
+        style = "o-" if len(line) <= 50 else "-"
+        ax.plot(*zip(*line), style, color=colour, markersize=4, linewidth=2, clip_on=False)
+        labels.append(end_label(ax, *line[-1], name, colour, va="center" if log else "bottom"))
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if log:
-        logarithmic(ax, sorted({x for places in points.values() for x, _ in places}))
+        logarithmic(ax, sorted({x for line in points.values() for x, _ in line}))
     else:
-        ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may have more to show
+        ax.set_ylim(bottom=0, auto=True)  # a figure that shares this axis may need a higher limit
     keep_apart(labels)
     return ax
 
@@ -91,20 +94,20 @@ def logarithmic(ax, xs: list[float]) -> None:
 
 
 def shares(percents: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
-    """A bar for each room, with its number at the end: the percentage of something."""
+    """A bar for each room, with its percentage (0 to 100) at the end."""
     ax = axes(ax, height=0.9 + 0.3 * len(percents))
     for row, (name, percent) in enumerate(percents.items()):
         colour = colour_of(name)
         ax.barh(-row, percent, height=0.7, color=colour)
-        place = dict(xytext=(4, 0), textcoords="offset points", va="center")
-        ax.annotate(f"{percent:.1f} %", (percent, -row), color=readable_on_white(colour), **place)
+        offset = dict(xytext=(4, 0), textcoords="offset points", va="center")
+        ax.annotate(f"{percent:.1f} %", (percent, -row), color=readable_on_white(colour), **offset)
     label_rows(ax, dict(enumerate(percents)), len(percents))
     ax.set(xlabel=xlabel, xlim=(0, 100))
     return ax
 
 
 def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> Axes:
-    """The share of messages that were heard within a time, a line for each run; one listener's, if `who` is given.
+    """The share of messages that were heard within a given time, a line for each run; by `who` alone if given.
 
     The label has the median, the 99th percentile, and how many were never heard: losses flatter latency.
     """
@@ -123,7 +126,7 @@ def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> A
             color=readable_on_white(colour_of(trace.room)),
             transform=ax.transAxes,
         )
-    heard = f"% of messages {who or 'all'} heard by then"
+    heard = f"% of messages heard{f' by {who}' if who else ''}"
     ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
     return ax
 

@@ -19,25 +19,25 @@ COLOURS = {
     "v3.2": "#00441B",
     "v4": "#5020F0",
 }
-OTHER = "#762A83"  # a room of one's own
-MUTED = "#949494"  # what is not the point
-ALARM = "#A3004F"  # dead, or put out
+OTHER = "#762A83"  # a reader's own room
+MUTED = "#949494"  # context
+ALARM = "#A3004F"  # failures: lost, evicted, blocked, overtaken
 
 
 def colour_of(name: str) -> str:
-    """A version's colour; the quiet one for servers of other projects; or that of a room of one's own."""
+    """A version's colour, `MUTED` for other projects' servers, `OTHER` for a reader's own room."""
     if target := TARGETS.get(name):
         return COLOURS.get(target.room, MUTED)
     return COLOURS.get(name, OTHER)
 
 
 def pale(colour: str) -> list[float]:
-    """The colour, mixed with as much white."""
+    """The colour mixed with an equal amount of white: red, green, blue, each from 0 to 1."""
     return [(1 + part) / 2 for part in to_rgb(colour)]
 
 
 def readable_on_white(colour: str) -> str:
-    """The colour, so dark that it can be read on white: the contrast is 4.5 at least (WCAG 2.2)."""
+    """The colour, darkened until text in it is readable on white: a contrast of at least 4.5 (WCAG 2.2)."""
     rgb = np.array(to_rgb(colour))
     while 1.05 / (0.05 + luminance(rgb)) < 4.5:
         rgb = 0.95 * rgb
@@ -45,7 +45,7 @@ def readable_on_white(colour: str) -> str:
 
 
 def luminance(rgb) -> float:
-    """How bright a colour looks, from 0 to 1."""
+    """Relative luminance (WCAG 2.2), from 0 to 1."""
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
 
 
@@ -66,12 +66,12 @@ def label_rows(ax, labels: dict[int, str], count: int) -> None:
 
 def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"):
     """A label at the end of a line, in the line's own colour."""
-    place = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
-    return ax.annotate(text, (x, y), color=readable_on_white(colour), va=va, **place)
+    offset = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
+    return ax.annotate(text, (x, y), color=readable_on_white(colour), va=va, **offset)
 
 
 def keep_apart(labels: list, gap: float = 12) -> None:
-    """Move labels up, so that each is `gap` points above the one below. The limits of the axes must be set."""
+    """Move labels up, so that each is at least `gap` points above the one below. The axes' limits must be set."""
     height = {label: label.axes.transData.transform(label.xy)[1] * 72 / label.figure.dpi for label in labels}
     lowest = -math.inf
     for label in sorted(labels, key=height.get):

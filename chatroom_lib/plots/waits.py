@@ -1,4 +1,4 @@
-"""Figures of who waits: for a lock, and for whom."""
+"""Figures of waiting tasks: for a lock, and for each other."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from chatroom_lib.trace.records import WAITS, task_label
 
 
 def lock(trace: Trace, what: str = "lock", ax: Axes | None = None) -> Axes:
-    """A row for each task that asked for the lock, the first on top: pale while it waits, full while it holds."""
+    """A row for each acquisition of the lock, the first on top: pale while it waits, solid while it holds the lock."""
     uses, colour = trace.uses_of(what), colour_of(trace.room)
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
     for row, use in enumerate(uses):
@@ -29,38 +29,38 @@ def lock(trace: Trace, what: str = "lock", ax: Axes | None = None) -> Axes:
 
 
 def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
-    """The wait-for graph at the end of the run: an arrow from each blocked task to whom it waits for, with what lies
-    between the two. A cycle is drawn in the colour of alarm; rounded: a person.
+    """The wait-for graph at the end of the run: an arrow from each blocked task to each that can unblock it, labelled
+    with what is between the two. A cycle is drawn in the alarm colour. A rounded box is a person.
     """
     graph = Graph(trace.waits)
     columns = graph.columns()
     ax = axes(ax, height=0.7 + 0.7 * max(map(len, columns), default=1))
     ax.axis("off")
     ax.set(xlim=(-0.4, max(len(columns), 3) - 0.6), ylim=(0, 1))
-    verdict = "a cycle" if graph.circle else "no cycle" if columns else "nobody is blocked"
+    verdict = "a cycle" if graph.cycle else "no cycle" if columns else "nobody is blocked"
     ax.set_title(f"{trace.room}: who waits for whom? {verdict}", loc="left", fontsize=10)
     boxes = {}
     for x, column in enumerate(columns):
         for row, node in enumerate(column):
             boxes[node] = box(ax, x, 1 - (row + 0.5) / len(column), graph, node, pale(colour_of(trace.room)))
     for (start, end), text in graph.edges.items():
-        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.circle) else MUTED)
+        arrow(ax, boxes[start], boxes[end], text, ALARM if {start, end} <= set(graph.cycle) else MUTED)
     return ax
 
 
 class Graph:
-    """Who waits for whom, for a figure. Tasks that do the same, and wait for the same, are one node.
+    """The wait-for graph as drawn. Tasks that do the same and wait for the same are one node.
 
-    `edges` maps (node, node) to what lies between: "saying", "Bob's outbox". `circle` has the nodes of the cycle.
+    `edges` maps (node, node) to what is between: "saying", "Bob's outbox". `cycle` has the nodes of the cycle.
     """
 
     def __init__(self, waits: Sequence[Wait]):
         self.count = Counter(map(node_of, waits))
-        self.circle = list(dict.fromkeys(map(node_of, cycle(waits))))
+        self.cycle = list(dict.fromkeys(map(node_of, cycle(waits))))
         self.edges = {}
         for wait in waits:
             if wait.blocked:
-                others = [node_of(waits[place]) for place in wait.needs] or [(wait.on or "somebody",)]
+                others = [node_of(waits[index]) for index in wait.needs] or [(wait.on or "somebody",)]
                 self.edges |= {(node_of(wait), other): between(wait) for other in others}
 
     def label(self, node: tuple) -> str:
@@ -70,16 +70,16 @@ class Graph:
         return node not in self.count
 
     def columns(self) -> list[list[tuple]]:
-        """The nodes, each to the right of all who wait for it, as far as cycles allow."""
+        """The nodes, each to the right of all that wait for it, as far as cycles allow."""
         column = {node: 0 for edge in self.edges for node in edge}
         ahead = self.ahead(list(column))
         for _ in column:
             for start, end in ahead:
                 column[end] = max(column[end], column[start] + 1)
-        return [[node for node in column if column[node] == place] for place in sorted(set(column.values()))]
+        return [[node for node in column if column[node] == x] for x in sorted(set(column.values()))]
 
     def ahead(self, nodes: list[tuple]) -> list[tuple]:
-        """The edges without those that close a cycle: a walk from those for whom nobody waits, depth first."""
+        """The edges without those that close a cycle: depth first, from the nodes that nobody waits for."""
         ahead, seen = [], set()
 
         def walk(node, path):
@@ -102,28 +102,28 @@ def node_of(wait: Wait) -> tuple:
 
 
 def between(wait: Wait) -> str:
-    """What an arrow says: "saying", "lock, to write", "send"."""
+    """An arrow's label: "saying", "lock, to write", "send"."""
     purpose = {"read": ", to read", "write": ", to write"}.get(wait.kind, "")
     return f"{wait.what}{purpose}" if wait.what else WAITS[wait.kind].removeprefix("to ").removesuffix(" to")
 
 
 def box(ax, x: float, y: float, graph: Graph, node, colour):
     if graph.is_person(node):
-        look = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=MUTED)
+        bbox = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=MUTED)
     else:
-        look = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
-    return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=look)
+        bbox = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
+    return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=bbox)
 
 
 def arrow(ax, start, end, text: str, colour: str) -> None:
-    """From box to box, or in a loop over one box; the text beside its middle."""
+    """From box to box, or in a loop above one box; the text beside its middle."""
     (x1, y1), (x2, y2) = start.get_position(), end.get_position()
     style = dict(color=colour, arrowstyle="-|>", linewidth=2.6 if colour == ALARM else 1.2, shrinkA=0, shrinkB=0)
     if start is end:
         bend, above = 1.4, 46
         tail, tip = (x1 - 0.12, y1 + 0.08), (x1 + 0.12, y1 + 0.08)
     else:
-        bend = 0.25 if colour == ALARM else 0  # so that the way there and the way back are two
+        bend = 0.25 if colour == ALARM else 0  # so that the arrows there and back do not coincide
         above = (4 + 95 * bend) * (1 if x2 > x1 else -1)  # points
         tail, tip = (x1, y1), (x2, y2)
         style |= dict(patchA=start.get_bbox_patch(), patchB=end.get_bbox_patch())
