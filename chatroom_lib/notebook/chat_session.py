@@ -74,9 +74,7 @@ class ChatSession:
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
             self.visit = asyncio.create_task(self.run_visit())
-            self.visit.add_done_callback(
-                self.visit_ended
-            )  # not in run_visit: a task that is cancelled early never starts
+            self.visit.add_done_callback(self.visit_ended)  # since a task that is cancelled early never starts
         await self.join_finished.wait()
         return self.state == "joined"
 
@@ -106,10 +104,8 @@ class ChatSession:
     async def run_visit(self) -> None:
         """One visit, from connecting to the end of the connection."""
         try:
-            options = dial_options(self.name)
-            async with connect(
-                self.url, open_timeout=self.connect_timeout, logger=LOGGER, **options
-            ) as self.connection:
+            options = {**dial_options(self.name), "open_timeout": self.connect_timeout, "logger": LOGGER}
+            async with connect(self.url, **options) as self.connection:
                 await self.converse()
         except Exception as error:
             failed = "Could not join" if self.state == "joining" else "Lost"
