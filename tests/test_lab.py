@@ -24,7 +24,7 @@ CELLS = (
 START = 60  # seconds that JupyterLab may take to start, with room to spare on a busy machine,
 MS = 60_000  # and anything else that is awaited here, in ms
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def page(browser):
     context.close()
 
 
-UNDER_WAY = "[ ]:", "[*]:"  # what stands left of a cell until it has run
+RUNNING = "[ ]:", "[*]:"  # a cell's prompt until it has run
 
 
 class Notebook:
@@ -98,19 +98,19 @@ class Notebook:
         return self.page.locator(".jp-CodeCell").filter(has_text=source).first
 
     def number(self, source: str) -> str:
-        """What stands left of a cell: "[3]:" when it has run."""
+        """A cell's prompt: "[3]:" when it has run."""
         return self.cell(source).locator(".jp-InputPrompt").inner_text()
 
     def run(self, source: str) -> None:
         before = self.number(source)
         self.cell(source).locator(".cm-content").click()
         self.page.keyboard.press("Shift+Enter")
-        self.becomes(lambda: self.number(source) not in (before, *UNDER_WAY))
+        self.becomes(lambda: self.number(source) not in (before, *RUNNING))
 
     def run_all(self, last: str) -> None:
         self.choose("Run", "Run All Cells")
-        self.becomes(lambda: self.number(last) in UNDER_WAY)
-        self.becomes(lambda: self.number(last) not in UNDER_WAY)
+        self.becomes(lambda: self.number(last) in RUNNING)
+        self.becomes(lambda: self.number(last) not in RUNNING)
 
     def becomes(self, condition) -> None:
         wait_until(condition, MS / 1000, lambda seconds: self.page.wait_for_timeout(1000 * seconds))
@@ -138,7 +138,6 @@ class Panel:
 
     def field_is_empty(self) -> bool:
         return self.box.get_by_label("Message").input_value() == ""
-
 
     def says_it_is_not_connected(self) -> bool:
         """It says so by its style alone: the kernel that could change its text has ended."""

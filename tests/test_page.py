@@ -10,16 +10,16 @@ from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
 from chatroom_lib.rooms import v1, v3_2
-from tests.helpers import AT_MOST, every_version, said, wait_until
+from tests.helpers import AT_MOST, PROMPT, said, wait_until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser for all of them
 MS = 1000 * AT_MOST
 UNPLEASANT = "<img src=x onerror=\"document.title='owned'\"> & </p><b>"
 
 
 @contextmanager
-def serving(room, port: int = 0, kind=Server):
-    server = kind(room, port=port)
+def serving(room, **options):
+    server = Server(room, **{"port": 0, **options})
     run(server.start())
     try:
         yield server
@@ -29,7 +29,7 @@ def serving(room, port: int = 0, kind=Server):
 
 @pytest.fixture
 def open_page(browser):
-    """Opens the page of a server in a window of its own. Whatever goes wrong in any of them is told at the end."""
+    """Opens the page of a server in a window of its own. At the end, errors in any of them fail the test."""
     contexts, complaints = [], []
 
     def open_one(server: Server, script: str = "", **options):
@@ -48,7 +48,7 @@ def open_page(browser):
     yield open_one
     for context in contexts:
         context.close()
-    # A browser writes down each connection and each answer that fails. The page tells of them in its own words.
+    # A browser logs each connection and each request that fails. The page reports them in its own words.
     assert [complaint for complaint in complaints if not complaint.startswith(FAILURES)] == []
 
 
@@ -97,7 +97,7 @@ def listening(server: Server):
 # ---------------------------------------------------------------- talking
 
 
-@every_version
+@pytest.mark.parametrize("room", ["v1", PROMPT["v4"]], ids=["v1", "v4"])  # test_server.py tries every version
 def test_two_pages_and_a_program_talk(room, open_page):
     with serving(room) as server, listening(server) as program:
         ann, bob = open_page(server), open_page(server)
@@ -123,7 +123,7 @@ def test_two_pages_and_a_program_talk(room, open_page):
         assert {url.rstrip("/") for url in ann.requests} == {server.page.rstrip("/")}
 
 
-def test_who_is_refused_gets_the_text_back(open_page):
+def test_a_refused_text_is_put_back_into_the_field(open_page):
     with serving(lambda: v3_2.Room(limit=0.001)) as server:
         ann = open_page(server)
         join(ann, "Ann")
@@ -135,31 +135,28 @@ def test_who_is_refused_gets_the_text_back(open_page):
         assert ann.locator("#status").get_attribute("data-state") == "joined"
 
 
-# ---------------------------------------------------------------- coming and going
+# ---------------------------------------------------------------- joining and leaving
 
 
-class Slow(Server):
-    """Answers nobody who wants to join."""
-
-    async def answer(self, connection, request):
-        if request.path == "/chatroom":
-            await asyncio.sleep(3600)
-        return super().answer(connection, request)
+async def never_answer(_connection, request, _response):
+    """For `websockets.serve(process_response=...)`, as is a Door: no answer to a request to join."""
+    if request.path == "/chatroom":
+        await asyncio.sleep(3600)
 
 
-class Door(Server):
-    """Says something else than yes to whoever wants to join."""
+class Door:
+    """Refuses every request to join while `says` is not None."""
 
-    says = HTTPStatus.FORBIDDEN, "Members only.\n"
+    def __init__(self, status: HTTPStatus, text: str):
+        self.says = status, text
 
-    def answer(self, connection, request):
+    def __call__(self, connection, request, _response):
         if request.path == "/chatroom" and self.says:
             return connection.respond(*self.says)
-        return super().answer(connection, request)
 
 
 class Hasty:
-    """A room that ends every visit, for a reason."""
+    """A room that closes every connection after one message, with a reason."""
 
     def __init__(self, code: int = 1008):
         self.code = code
@@ -182,8 +179,8 @@ def state(page) -> str:
     return page.locator("#status").get_attribute("data-state")
 
 
-def test_it_says_what_is_going_on(open_page):
-    with serving("v1", kind=Slow) as server:
+def test_the_status_line_says_what_the_page_does(open_page):
+    with serving("v1", process_response=never_answer) as server:
         ann = open_page(server)
         assert state(ann) == "idle"
         ann.get_by_role("button", name="Join").click()
@@ -198,7 +195,7 @@ def test_it_says_what_is_going_on(open_page):
         assert ann.get_by_label("Message", exact=True).input_value() == "hello?"
 
 
-QUICK = """  // The pauses between two tries are noted in ms, and pass a thousand times as fast.
+QUICK = """  // The pauses between two tries are recorded in ms, and pass a thousand times as fast.
 const inTime = setTimeout;
 window.pauses = [];
 window.setTimeout = (act, ms) => {
@@ -208,36 +205,37 @@ window.setTimeout = (act, ms) => {
 };"""
 
 
-def test_who_is_not_let_in_is_told_why_and_is_not_a_nuisance(open_page):
-    with serving("v1", kind=Door) as server:
+def test_a_page_that_is_not_let_in_says_why_and_does_not_try_again(open_page):
+    door = Door(HTTPStatus.FORBIDDEN, "Members only.\n")
+    with serving("v1", process_response=door) as server:
         ann = open_page(server, QUICK)
         ann.get_by_label("Your name").fill("Ann")
         ann.get_by_role("button", name="Join").click()
         sees_status(ann, "The server does not let you in. The server says: Members only.")
         assert state(ann) == "refused" and ann.evaluate("pauses") == []
-        server.says = None
+        door.says = None
         ann.get_by_role("button", name="Join again").click()
         sees_status(ann, "Joined as Ann.")
 
 
 def test_a_full_room_is_tried_again(open_page):
-    with serving("v1", kind=Door) as server:
-        server.says = HTTPStatus.SERVICE_UNAVAILABLE, "The room is full.\n"
+    door = Door(HTTPStatus.SERVICE_UNAVAILABLE, "The room is full.\n")
+    with serving("v1", process_response=door) as server:
         ann = open_page(server)
         ann.get_by_label("Your name").fill("Ann")
         ann.get_by_role("button", name="Join").click()
         sees_status(ann, "The server says: The room is full. Next try in 1 s.")
         assert state(ann) == "lost"
-        server.says = None
+        door.says = None
         sees_status(ann, "Joined as Ann.")
 
 
-def test_who_is_put_out_is_told_why(open_page):
+def test_an_evicted_page_says_why(open_page):
     with serving(Hasty) as server:
         ann = open_page(server)
         join(ann, "Ann")
         say(ann, "hello")
-        sees_status(ann, "The room has put you out. The server says: That was enough.")
+        sees_status(ann, "The room has disconnected you. The server says: That was enough.")
         assert state(ann) == "refused"
         assert ann.get_by_label("Message", exact=True).input_value() == "hello"  # nobody has heard it
 
@@ -259,7 +257,7 @@ def test_a_lost_connection_comes_back_and_nothing_typed_is_lost(open_page):
         sees_line(ann, "Ann", "half a sentence")
 
 
-def test_what_was_on_its_way_when_the_connection_broke_is_given_back(open_page):
+def test_a_message_in_flight_when_the_connection_broke_is_put_back_into_the_field(open_page):
     class Absent(v1.Room):
         async def broadcast(self, message):
             self.connections[0].transport.abort()
