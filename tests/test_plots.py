@@ -1,5 +1,7 @@
-"""What holds for the figures: their colours can be told apart and read, and their labels do not overlap."""
+"""Figures: colours can be told apart and read, labels do not overlap, and drawing loads no server."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -9,7 +11,7 @@ from matplotlib.colors import to_rgb
 from chatroom_lib import plots
 from chatroom_lib.plots.style import luminance
 
-COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "quiet": plots.MUTED, "alarm": plots.ALARM}
+COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "muted": plots.MUTED, "alarm": plots.ALARM}
 WHITE = np.ones(3)
 
 
@@ -20,14 +22,14 @@ def contrast(one, other) -> float:
 
 
 @pytest.mark.parametrize("colour", COLOURS.values(), ids=COLOURS)
-def test_words_can_be_read_and_lines_be_seen(colour):
+def test_text_can_be_read_and_lines_can_be_seen(colour):
     assert contrast(plots.readable_on_white(colour), WHITE) > 4.45  # after rounding
     assert contrast(colour, WHITE) > 2.5
     if contrast(colour, WHITE) > 4.5:
         assert plots.readable_on_white(colour) == colour.lower()
 
 
-def test_alarm_is_told_from_quiet_by_its_brightness():
+def test_brightness_alone_distinguishes_alarm_from_muted():
     assert contrast(plots.ALARM, plots.MUTED) > 2.5
 
 
@@ -38,5 +40,24 @@ def test_labels_at_the_end_of_lines_are_kept_apart(log):
     ax.figure.canvas.draw()
     boxes = sorted((text.get_window_extent() for text in ax.texts), key=lambda box: box.y0)
     assert len(boxes) == 4 and all(below.y1 <= above.y0 for below, above in pairwise(boxes))
-    place = {text.get_text(): text.get_position()[1] for text in ax.texts}
-    assert place["v1"] == place["v4"] == 0 < place["v2"] < place["v3"]
+    moved = {text.get_text(): text.get_position()[1] for text in ax.texts}  # points
+    assert moved["v1"] == moved["v4"] == 0 < moved["v2"] < moved["v3"]
+
+
+IMPORTS = """
+import sys
+from chatroom_lib import plots
+plots.heard  # loads the package, if it is lazy
+print(*sys.modules)
+plots.colour_of("v1")
+print(*sys.modules)
+"""
+
+
+def test_plots_loads_no_server_and_a_colour_loads_nothing_more():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], check=True, capture_output=True, text=True)
+    loaded, with_colour = (set(line.split()) for line in done.stdout.splitlines())
+    assert "chatroom_lib.plots.style" in loaded
+    unwanted = "chatroom_lib.server", "chatroom_lib.rooms", "websockets.asyncio.server"
+    assert [name for name in loaded if name.startswith(unwanted)] == []
+    assert with_colour - loaded == set() and not {"psutil", "cloudpickle"} & with_colour
