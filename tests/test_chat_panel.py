@@ -696,7 +696,7 @@ async def test_the_bundle_has_the_widget_and_the_log():
     assert HELLO in kept["text/html"] and ">Bob</div>" in kept["text/html"]
     assert repr(bob) == f"<ChatPanel Bob at {server.url}: joined, 2 lines>"
     both = panels._repr_mimebundle_()
-    assert both[VIEW]["model_id"] == panels.model_id and "flex-wrap:wrap" in both["text/html"]
+    assert both[VIEW]["model_id"] == panels.model_id and "flex-wrap: wrap" in both["text/html"]
     assert bob.transcript_html() in both["text/html"] and alice.transcript_html() in both["text/html"]
     assert both["text/plain"] == str(panels) == f"{alice}\n{bob}"
 

@@ -23,7 +23,7 @@ from chatroom_lib import (
     vanishing,
 )
 from chatroom_lib.channels import select
-from chatroom_lib.checker.guarantees import GUARANTEES, described, judge, most_within
+from chatroom_lib.checker.guarantees import GUARANTEES, describe_error, judge, most_within
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.instrumentation.memory import MemorySample
@@ -342,7 +342,7 @@ def test_a_room_may_say_something_itself():
 def test_who_is_blocked_on_is_not_called_deaf():
     messages = [event for n in range(1, 5) for event in said_and_heard(n, f"Ann {n}", "Ann", "Bob")]
     stalled = Wait("Room.handle", "Room.broadcast", "Ann", "send", "Cy", None, "")
-    assert judge(trace_of(*messages))["no-false-eviction"].evidence.startswith("Cy, who was well, went deaf")
+    assert judge(trace_of(*messages))["no-false-eviction"].evidence.startswith("Cy, a healthy client, went deaf")
     assert judge(trace_of(*messages, waits=[stalled]))["no-false-eviction"].kept
 
 
@@ -386,8 +386,8 @@ def test_the_most_within_a_window():
 
 def test_an_error_is_told_in_one_line():
     group = BaseExceptionGroup("many", [ExceptionGroup("some", [ValueError("a\nb")])])
-    assert described(group) == "ValueError: a b" and described(KeyError()) == "KeyError"
-    assert len(described(ValueError("x" * 9999))) == 200
+    assert describe_error(group) == "ValueError: a b" and describe_error(KeyError()) == "KeyError"
+    assert len(describe_error(ValueError("x" * 9999))) == 200
 
 
 def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_shown():
@@ -395,10 +395,11 @@ def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_show
         def __str__(self):
             raise ValueError
 
-    assert described(KeyError(object())) == "KeyError: <object object>"
-    assert described(OSError("no /home/ann/rooms/room.py, and/or no more")) == "OSError: no room.py, and/or no more"
-    assert described(ValueError("half \ud800 a character")) == "ValueError: half ? a character"
-    assert described(Speechless()) == "Speechless"
+    assert describe_error(KeyError(object())) == "KeyError: <object object>"
+    error = OSError("no /home/ann/rooms/room.py, and/or no more")
+    assert describe_error(error) == "OSError: no room.py, and/or no more"
+    assert describe_error(ValueError("half \ud800 a character")) == "ValueError: half ? a character"
+    assert describe_error(Speechless()) == "Speechless"
 
 
 def test_every_guarantee_says_what_it_promises():

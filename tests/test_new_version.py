@@ -8,7 +8,7 @@ import pytest
 
 from chatroom_lib.plots.style import COLOURS
 from chatroom_lib.rooms import VERSIONS
-from tests.test_gauntlet import BROKEN
+from tests.test_check import BROKEN
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -75,4 +75,4 @@ def test_it_has_a_colour_of_its_own(version):
 @each_version
 def test_what_it_breaks_is_written_down(version):
     what = f"the guarantees that it breaks, which `chatroom check {version}` shows"
-    assert version in BROKEN, f"tests/test_gauntlet.py: add {version!r} to BROKEN, with {what}"
+    assert version in BROKEN, f"tests/test_check.py: add {version!r} to BROKEN, with {what}"

@@ -8,9 +8,9 @@
 The runs take place in processes of their own, one for each core, so that a room can end or block nothing but its own
 run (see worker.py). That is no sandbox: what the room does to files or to the network, it does.
 
-The same seeds give the same card, as long as the seed decides all that chance decides in the room. Its clock may be
-the loop's, or `time.time()` and its like; `random` begins anew with each seed. But a set of objects that have no
-`__hash__` of their own has another order in every process.
+The same seeds give the same card, as long as the room has no source of randomness but the seed. Its clock may be the
+loop's, or `time.time()` and its like; `random` starts anew with each seed. But a set of objects that have no `__hash__`
+of their own has another order in every process.
 """
 
 import inspect
@@ -33,7 +33,7 @@ def check(
     processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
-    room, or "path/to/file.py:Class".
+    room, or "path/to/file.py:Class". With 200 seeds that takes about a minute on two cores.
 
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
     random.Random. `processes`: as many as there are cores. `progress`: show how far it is.
@@ -94,7 +94,7 @@ class Check:
     def serve(self, worker: Worker) -> None:
         try:
             while run := self.next_run():
-                self.note(run, worker.ask(*run))
+                self.note(run, worker.run(*run))
         finally:
             worker.end()
 

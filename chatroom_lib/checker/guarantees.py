@@ -1,9 +1,9 @@
-"""What a chat room owes its users. Each guarantee is a function of a Trace, and its docstring is the promise.
+"""What a chat room must guarantee its users. Each guarantee is a function of a Trace, and its docstring is the promise.
 
     judge(simulate("v1", scenario))["delivery"]     # Verdict(kept=False, evidence="Cy never heard Ann 5 ...")
 
 A run that cannot tell, because nobody in it froze, died or flooded, gets the verdict "not tested", never "kept".
-*Well* is who reads promptly and speaks no faster than people do.
+A *healthy* client reads promptly and sends at human pace.
 """
 
 import re
@@ -14,16 +14,16 @@ from typing import NamedTuple
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.trace import Event, Trace
 
-PROMPT = 1.0  # seconds within which somebody who is well must hear a message
-GRACE = 0.05  # seconds that a room has to take in a newcomer
-SETTLED = 1.0  # seconds after which a room must have noticed that somebody is gone
-HUMAN = 0.5  # seconds between two messages of somebody who types, at least
-FLOOD = 10.0  # messages a second that nobody types, nor wants to hear of one person
-WINDOW = 10.0  # seconds over which that is counted
-MANY = 300  # messages that must be said before a room's memory is judged
-SLACK = 32  # messages that a room may hold more or less without growing
-FEW = 2  # tasks and connections of those who have gone that a room may still have in hand
-TAIL = 3  # messages in a row that the others hear: who misses them is deaf
+PROMPT = 1.0  # seconds within which a healthy client must hear a message
+GRACE = 0.05  # seconds that a room has to admit a newcomer
+SETTLED = 1.0  # seconds after which a room must have noticed a departure
+HUMAN = 0.5  # seconds between two messages at human pace, at least
+FLOOD = 10.0  # messages a second; more than that from one client is a flood
+WINDOW = 10.0  # seconds over which a flood is counted
+ENOUGH = 300  # messages that must be said before a room's memory is judged
+MEMORY_TOLERANCE = 32  # messages by which a room's memory may vary without growing
+LEAK_TOLERANCE = 2  # tasks and connections of departed clients that a room may still retain
+DEAF_AFTER = 3  # messages in a row that the others hear; a client that misses them is deaf
 
 
 class Verdict(NamedTuple):
@@ -59,24 +59,24 @@ def untested(why: str) -> Verdict:
 
 @guarantee
 def delivery(trace: Trace) -> Verdict:
-    """What is said reaches everyone who is in by then, stays and reads.
+    """Every message reaches all clients that are in the room by then, stay and read.
 
-    The speaker hears it, too, and slow readers read. What the room refuses need not be passed on, if it tells the
-    speaker; nor what a speaker who is gone said last, if the room has not read it; nor that for which the room puts a
-    flooder out.
+    The speaker hears it, too, and slow readers count as readers. A message need not be passed on if the room refuses
+    it and tells the speaker, if its speaker has left and the room has not read it, or if the room disconnects a flooder
+    for it.
     """
     gone, missed = trace.gone(), trace.missed()
-    stayed = [client.name for client in trace.clients if reads(client) and client.name in missed]
+    stayed = [client.name for client in trace.clients if reads_at_all(client) and client.name in missed]
     stayed = [name for name in stayed if name not in gone]
-    kicked = {event.who for event in trace.of("lost")} - {client.name for client in trace.clients if well(client)}
+    kicked = {event.who for event in trace.of("lost")} - {client.name for client in trace.clients if is_healthy(client)}
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
         if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
             garbled = "; what it got was not what was said" * bool(trace.of("garbled", who=name))
-            return broken(f"{name} never heard {the(lost)}{garbled}")
+            return broken(f"{name} never heard {summarise(lost)}{garbled}")
     if any(trace.heard(name) for name in stayed):
         return KEPT
-    return untested("nobody stayed to whom anything was said")
+    return untested("no client stayed to which anything was said")
 
 
 @guarantee
@@ -92,7 +92,7 @@ def at_most_once(trace: Trace) -> Verdict:
 
 @guarantee
 def total_order(trace: Trace) -> Verdict:
-    """Whoever hears the same messages hears them in the same order."""
+    """Clients that hear the same messages hear them in the same order."""
     for one, other, a, b in trace.disagreements():
         return broken(f"{one} heard {a} before {b}, and {other} the other way round")
     times = Counter(message for order in trace.orders().values() for message in order)
@@ -103,34 +103,34 @@ def total_order(trace: Trace) -> Verdict:
 
 @guarantee
 def no_false_eviction(trace: Trace) -> Verdict:
-    """Nobody who is well is put out, disconnected, or left deaf while others hear."""
-    people = [client.name for client in trace.clients if well(client) and client.name in trace.first("entered")]
+    """No healthy client is evicted, disconnected, or left deaf while others hear."""
+    people = [client.name for client in trace.clients if is_healthy(client) and client.name in trace.first("entered")]
     evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
     for name in people:
         if name in evicted or name in lost:
             when = min(evicted.get(name, NEVER), lost.get(name, NEVER))
-            how = "put out of the pool" if evicted.get(name) == when else "disconnected"
-            return broken(f"{name}, who was well, was {how} at {when:.3f} s")
-    if not any(wait.blocked for wait in trace.waits):  # else the room may still be at it
+            how = "evicted" if evicted.get(name) == when else "disconnected"
+            return broken(f"{name}, a healthy client, was {how} at {when:.3f} s")
+    if not any(wait.blocked for wait in trace.waits):  # else the room may still be sending
         for name in people:
             if name not in trace.gone() and (last := deaf_to(name, trace)):
-                return broken(f"{name}, who was well, went deaf: the others heard {', '.join(last)}")
-    return KEPT if people else untested("nobody who is well has come in")
+                return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(last)}")
+    return KEPT if people else untested("no healthy client has entered the pool")
 
 
 @guarantee
 def prompt_join(trace: Trace) -> Verdict:
-    """Who comes while others talk hears the next message within 1 s."""
-    said, end = trace.to_pass_on(), ends(trace)
+    """A client that joins while others talk hears the next message within 1 s."""
+    said, end = trace.to_pass_on(), end_of_run(trace)
     joined = trace.first("joined")
-    newcomers = [client.name for client in trace.clients if well(client) and client.joins is not None]
+    newcomers = [client.name for client in trace.clients if is_healthy(client) and client.joins is not None]
     for event in trace.of("shut out"):
         if event.who in newcomers:
             return broken(f"{event.who} could not connect at {event.time:.3f} s")
     tested = False
     for name in newcomers:
         since = joined.get(name, NEVER) + GRACE
-        until = min(left(name, trace), end)
+        until = min(departure_time(name, trace), end)
         if not said or said[0].time > since or not (after := [event for event in said if event.time >= since]):
             continue
         if after[0].time + PROMPT > until:
@@ -138,17 +138,17 @@ def prompt_join(trace: Trace) -> Verdict:
         tested = True
         if late := how_late(after[0], times_heard(trace, name)):
             return broken(f"{name} joined at {joined[name]:.3f} s, and {late}")
-    return KEPT if tested else untested("nobody came while others talked, and stayed")
+    return KEPT if tested else untested("no client joined while others talked, and stayed")
 
 
 @guarantee
 def no_head_of_line_blocking(trace: Trace) -> Verdict:
-    """While somebody reads late or not at all, the others hear within 1 s."""
-    gone, joined, end = trace.gone(), trace.first("joined"), ends(trace)
+    """While a client reads late or not at all, the others hear within 1 s."""
+    gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
     late = [(name, joined[name], gone.get(name, end)) for name in late_readers(trace) if name in joined]
     entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
     tested = False
-    for name in [client.name for client in trace.clients if well(client)]:
+    for name in [client.name for client in trace.clients if is_healthy(client)]:
         since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
         heard = times_heard(trace, name)
         for event in said:
@@ -156,76 +156,83 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
                 tested = True
                 if slow := how_late(event, heard):
                     return broken(f"{name} {slow}, while {' and '.join(who)} did not read")
-    return KEPT if tested else untested("nobody read late or not at all while others talked")
+    return KEPT if tested else untested("no client read late or not at all while others talked")
 
 
 @guarantee
 def recovery(trace: Trace) -> Verdict:
-    """After the death of somebody who did not read, all can speak, and hear."""
+    """After the death of a client that did not read, all others can speak, and hear."""
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
-        return untested("nobody died who did not read")
+        return untested("no client died that did not read")
     since, missed = dead[0].time + SETTLED, trace.missed()
-    alive = [client for client in trace.clients if well(client) and left(client.name, trace) == NEVER]
+    alive = [client for client in trace.clients if is_healthy(client) and departure_time(client.name, trace) == NEVER]
     next_said = {event.message for event in trace.to_pass_on() if event.time >= since}
     for client in alive:
         if lost := [message for message in missed.get(client.name, []) if message in next_said]:
-            return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {the(lost)}")
+            return broken(
+                f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {summarise(lost)}"
+            )
     for client in alive:
         said = len(trace.of("said", who=client.name))
-        if said < len(client.send_times) and ends(trace) > due(client, trace, said) + SETTLED:
+        if said < len(client.send_times) and end_of_run(trace) > due_time(client, trace, said) + SETTLED:
             return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} could not go on speaking")
-    return KEPT if alive and next_said else untested("nobody said anything after the death")
+    return KEPT if alive and next_said else untested("nothing was said after the death")
 
 
 @guarantee
 def no_leak(trace: Trace) -> Verdict:
-    """Who has gone, with or without a word, is out of the pool; no task is left."""
-    end = ends(trace)
+    """A client that has left, with or without a word, is out of the pool; no task is left."""
+    end = end_of_run(trace)
     gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
     for name in trace.in_pool():
         if name in gone:
-            return broken(f"{name} went at {gone[name]:.3f} s, and is in the pool at the end")
-    if left_over := trace.leak:
-        for name, place in left_over.visits.items():
+            return broken(f"{name} left at {gone[name]:.3f} s, and is in the pool at the end")
+    if leak := trace.leak:
+        for name, line in leak.visits.items():
             if name in gone:
-                return broken(f"{name} went at {gone[name]:.3f} s, and a task still serves them: {place}")
-        if len(left_over.connections) > FEW:
-            return broken(f"the room holds the connections of {', '.join(left_over.connections)}, who have gone")
-        if left_over.orphaned_tasks > FEW:
-            return broken(f"{left_over.orphaned_tasks} tasks are left that were made in visits of people who have gone")
-        if left_over.tasks > FEW and set(trace.first("joined")) <= set(gone):
-            return broken(f"everybody has gone, and {left_over.tasks} tasks are left that were not there at the start")
-    return KEPT if gone else untested("nobody has gone")
+                return broken(f"{name} left at {gone[name]:.3f} s, and a task still serves them: {line}")
+        if len(leak.connections) > LEAK_TOLERANCE:
+            return broken(f"the room retains the connections of {', '.join(leak.connections)}, who have left")
+        if leak.orphaned_tasks > LEAK_TOLERANCE:
+            return broken(f"{leak.orphaned_tasks} tasks are left that were made in visits of clients that have left")
+        if leak.tasks > LEAK_TOLERANCE and set(trace.first("joined")) <= set(gone):
+            return broken(f"everybody has left, and {leak.tasks} tasks are left that were not there at the start")
+    return KEPT if gone else untested("nobody has left")
 
 
 @guarantee
 def bounded_memory(trace: Trace) -> Verdict:
-    """What a room holds for somebody who does not read stops growing.
+    """What a room retains for a client that does not read stops growing.
 
-    That is messages, tasks, and bytes in buffers. What it holds before it has read two thirds of all messages is
-    compared with what it holds later. So in a run of 450 messages a bound of 300 or less is seen to be one. A room that
-    stops reading holds no more.
+    That is messages, tasks, and bytes in buffers. What it retains before it has read two thirds of all messages is
+    compared with what it retains later. So in a run of 450 messages a bound of 300 or less is seen to be one. A room
+    that stops reading retains no more.
     """
     planned = sum(len(client.send_times) for client in trace.clients)
-    if planned < MANY or all(reads(client) for client in trace.clients):
-        return untested(f"fewer than {MANY} messages, or nobody who does not read")
+    if planned < ENOUGH or all(reads_at_all(client) for client in trace.clients):
+        return untested(f"fewer than {ENOUGH} messages, or every client reads")
     if not trace.memory:
-        return untested("what the room holds is weighed in simulated runs only")
+        return untested("memory is sampled in simulated runs only")
     if not trace.of("accepted"):
         return untested("the room has read nothing")
-    early = [holding for holding in trace.memory if holding.accepted <= planned * 2 / 3]
-    late = [holding for holding in trace.memory if holding.accepted > planned * 2 / 3]
+    early = [sample for sample in trace.memory if sample.accepted <= planned * 2 / 3]
+    late = [sample for sample in trace.memory if sample.accepted > planned * 2 / 3]
     if late and not early:
-        return untested("it read most of the messages before it could be weighed")
+        return untested("it read most of the messages before the first sample")
     size = max(client.size for client in trace.clients)
-    units = ("messages", SLACK), ("tasks", SLACK), ("bytes", SLACK * size), ("buffered", SLACK * size)
+    units = (
+        ("messages", MEMORY_TOLERANCE),
+        ("tasks", MEMORY_TOLERANCE),
+        ("bytes", MEMORY_TOLERANCE * size),
+        ("buffered", MEMORY_TOLERANCE * size),
+    )
     for what, slack in units:
-        before, after = (max((getattr(holding, what) for holding in part), default=0) for part in (early, late))
+        before, after = (max((getattr(sample, what) for sample in part), default=0) for part in (early, late))
         if after > before * 1.2 + slack:
             unit = {"buffered": "bytes in buffers"}.get(what, what)
             counts = f"{before:,} {unit} after {early[-1].accepted} messages, {after:,} after {late[-1].accepted}"
-            return broken(f"it held up to {counts}")
+            return broken(f"it retained up to {counts}")
     return KEPT
 
 
@@ -235,7 +242,7 @@ def no_crash(trace: Trace) -> Verdict:
     if trace.errors:
         events = trace.of("error")
         when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
-        return broken(described(trace.errors[0]) + when)
+        return broken(describe_error(trace.errors[0]) + when)
     if trace.ending in ("livelocked", "blocks the event loop"):
         why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
         return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
@@ -244,16 +251,16 @@ def no_crash(trace: Trace) -> Verdict:
 
 @guarantee
 def rate_limit(trace: Trace) -> Verdict:
-    """Nobody can flood the others, and nobody who types is refused.
+    """No client can flood the others, and none that types is refused.
 
     A flood is more than 10 messages a second, counted over 10 seconds.
     """
     for client in trace.clients:
-        if types(client) and (refused := trace.of("refused", who=client.name)):
-            return broken(f"{client.name} types, and was refused {the([event.message for event in refused])}")
-    flooders = [client.name for client in trace.clients if floods(client) and trace.of("said", who=client.name)]
+        if is_human_paced(client) and (refused := trace.of("refused", who=client.name)):
+            return broken(f"{client.name} types, and was refused {summarise([event.message for event in refused])}")
+    flooders = [client.name for client in trace.clients if is_flooder(client) and trace.of("said", who=client.name)]
     if not flooders:
-        return untested("nobody floods the room")
+        return untested("no client floods the room")
     heard_anything = False
     for client in trace.clients:
         for flooder in flooders:
@@ -263,28 +270,28 @@ def rate_limit(trace: Trace) -> Verdict:
                 most = most_within([event.time for event in heard if speaker(event.message) == flooder], WINDOW)
                 if most > FLOOD * WINDOW:
                     return broken(f"{flooder} made {client.name} hear {most} messages within {WINDOW:.0f} s")
-    return KEPT if heard_anything else untested("nobody but who floods the room heard anything")
+    return KEPT if heard_anything else untested("no client but the flooder heard anything")
 
 
-# ---------------------------------------------------------------- who is who
+# ---------------------------------------------------------------- kinds of clients
 
 
-def reads(client: Client) -> bool:
+def reads_at_all(client: Client) -> bool:
     return client.pause < NEVER
 
 
-def floods(client: Client) -> bool:
+def is_flooder(client: Client) -> bool:
     return most_within(client.send_times, WINDOW) > FLOOD * WINDOW
 
 
-def types(client: Client) -> bool:
-    """Does it speak, and no faster than people do?"""
+def is_human_paced(client: Client) -> bool:
+    """Does it send, and no faster than people type?"""
     moments = client.send_times
     return bool(moments) and all(later - earlier >= HUMAN for earlier, later in zip(moments, moments[1:]))
 
 
-def well(client: Client) -> bool:
-    return client.prompt and not floods(client)
+def is_healthy(client: Client) -> bool:
+    return client.prompt and not is_flooder(client)
 
 
 def late_readers(trace: Trace) -> list[str]:
@@ -308,25 +315,27 @@ def how_late(said: Event, heard: dict[str, float]) -> str:
 
 
 def deaf_to(name: str, trace: Trace) -> list[str]:
-    """The last messages that others heard, if there are enough of them and `name`, who was there, heard none."""
+    """The last messages that others heard, if there are enough of them and `name`, though in the room, heard none."""
     since = trace.first("entered").get(name, trace.first("joined")[name])
     others = {event.message for event in trace.of("heard") if event.who != name}
-    last = [event.message for event in trace.to_pass_on() if event.time > since and event.message in others][-TAIL:]
-    return last if len(last) == TAIL and not set(last) & set(trace.heard(name)) else []
+    last = [event.message for event in trace.to_pass_on() if event.time > since and event.message in others][
+        -DEAF_AFTER:
+    ]
+    return last if len(last) == DEAF_AFTER and not set(last) & set(trace.heard(name)) else []
 
 
-def ends(trace: Trace) -> float:
-    """Until when something could still happen: for ever, if the run came to rest."""
+def end_of_run(trace: Trace) -> float:
+    """The time until which something could still happen: for ever, if the run became quiescent."""
     return NEVER if trace.ending == "quiescent" else trace.duration
 
 
-def left(name: str, trace: Trace) -> float:
-    """When `name` went of its own accord; NEVER if it did not."""
+def departure_time(name: str, trace: Trace) -> float:
+    """When `name` left of its own accord; NEVER if it did not."""
     return max((event.time for event in trace.of("left", "vanished", who=name)), default=NEVER)
 
 
-def due(client: Client, trace: Trace, number: int) -> float:
-    """When a client wanted to say its message of that number, counted from 0."""
+def due_time(client: Client, trace: Trace, number: int) -> float:
+    """When a client was due to say its message of that number, counted from 0."""
     return trace.first("joined").get(client.name, NEVER) + client.send_times[number]
 
 
@@ -335,7 +344,7 @@ def speaker(message: str) -> str:
 
 
 def most_within(times: list[float], window: float) -> int:
-    """The most of these moments, which come in order, that fall within `window` seconds."""
+    """The largest number of these times, in ascending order, that fall within `window` seconds."""
     most = start = 0
     for end, time in enumerate(times):
         while time - times[start] >= window:
@@ -344,19 +353,19 @@ def most_within(times: list[float], window: float) -> int:
     return most
 
 
-def the(messages: list[str]) -> str:
+def summarise(messages: list[str]) -> str:
     """ "Ann 3", or "Ann 3 and 17 more"."""
     more = f" and {len(messages) - 1} more" if len(messages) > 1 else ""
     return f"{messages[0]}{more}"
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An exception in one line; of a group, the first one in it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     try:
         text = str(error)
-    except Exception:  # a room's own exception may fail to tell what it is
+    except Exception:  # a room's own exception may fail to say what it is
         text = ""
     text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # neither addresses, which differ from run to run,
     text = re.sub(r"(?<![\w.])/(?:[^/\s'\"]+/)+", "", text)  # nor the folders of this machine

@@ -1,4 +1,4 @@
-"""What came of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
+"""The result of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.trace import Trace
 
-NOT_TESTED, KEPT = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
+NOT_TESTED_MARK, KEPT_MARK = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
 KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.3)", "rgba(214, 0, 110, 0.3)"  # on light pages and on dark ones
 
 
@@ -39,7 +39,7 @@ class Score:
 
     @property
     def mark(self) -> str:
-        return (str(self.broken) if self.broken else KEPT) if self.tested else NOT_TESTED
+        return (str(self.broken) if self.broken else KEPT_MARK) if self.tested else NOT_TESTED_MARK
 
     @property
     def style(self) -> str:
@@ -56,14 +56,14 @@ class Score:
 
 @dataclass
 class Scorecard:
-    """What a room keeps of what it owes its users. `repr` is a table for a terminal, and a notebook shows one, too."""
+    """Which guarantees a room keeps. `repr` is a table for a terminal, and a notebook shows one, too."""
 
     room: str
     seeds: int
     scores: dict[str, Score]  # guarantee -> over all scenarios; a seed breaks it if any scenario does
     cells: dict[tuple[str, str], Score]  # (guarantee, scenario) -> in this one
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
-    made_by: object = field(repr=False, compare=False)  # what makes the room
+    made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
 
     @classmethod
@@ -120,14 +120,14 @@ class Scorecard:
         trace = simulate(self.made_by, *self.first_broken(guarantee, scenario))
         if GUARANTEES[guarantee](trace).kept is not False:
             raise ValueError(
-                f"with seed {trace.seed} {self.room} does not do the same again: something besides the seed decides, "
+                f"with seed {trace.seed} {self.room} does not do the same again: it has another source of randomness, "
                 "such as the order of a set of objects or another clock"
             )
         return trace
 
     def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
-        """The smallest run that can be found which breaks a guarantee: with the fewest people, and then the fewest
-        messages. It is looked for by leaving out people and messages of a run that broke it.
+        """The smallest run found that breaks a guarantee: with the fewest people, and then the fewest messages. It is
+        made by leaving out people and messages of a run that broke it.
         """
         return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee)
 
@@ -192,14 +192,15 @@ class Grid:
 
     @property
     def legend(self) -> str:
-        return f"{KEPT} kept, {NOT_TESTED} not tested, a number: the seeds, of {self.seeds}, with which it was broken"
+        marks = f"{KEPT_MARK} kept, {NOT_TESTED_MARK} not tested"
+        return f"{marks}, a number: the seeds, of {self.seeds}, with which it was broken"
 
     def __rich_console__(self, _, options) -> Iterator:
         """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line."""
         narrow = options.max_width < 100
-        heads = [Column(words(name), justify="center") for name in self.columns]
+        headers = [Column(words(name), justify="center") for name in self.columns]
         look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if narrow else (0, 1, 0, 0))
-        table = Table("", *heads, **look)
+        table = Table("", *headers, **look)
         for name, scores in self.rows.items():
             table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
         yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
@@ -219,7 +220,7 @@ class Grid:
             return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
 
         style = "text-align: center; white-space: pre"
-        heads = "".join(f'<th style="{style}">{escape(words(name))}</th>' for name in ["", *self.columns])
+        headers = "".join(f'<th style="{style}">{escape(words(name))}</th>' for name in ["", *self.columns])
         rows = "".join(
             f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>'
             for name, scores in self.rows.items()
@@ -227,7 +228,7 @@ class Grid:
         remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
         return (
             f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
-            f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
+            f"<thead><tr>{headers}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
         )
 
 

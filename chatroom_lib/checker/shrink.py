@@ -1,4 +1,4 @@
-"""The shortest run that breaks a guarantee: leave out people and messages for as long as it still does."""
+"""The shortest run that breaks a guarantee: leave out people and messages for as long as it is still broken."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -21,9 +21,13 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace
         scenario = scenario(Random(seed))
     worker = Worker(pack(room, {}))
     try:
-        for smaller_ones in (with_fewer_people, with_fewer_messages):
-            while found := first_failing(worker, smaller_ones(scenario), guarantee):
-                scenario, seed = found
+        shrinking = True
+        while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
+            shrinking = False
+            for smaller_ones in (with_fewer_people, with_fewer_messages):
+                while found := first_failing(worker, smaller_ones(scenario), guarantee):
+                    scenario, seed = found
+                    shrinking = True
     finally:
         worker.end()
     return simulate(room, scenario, seed)
@@ -33,7 +37,7 @@ def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str)
     """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that seed."""
     for scenario in scenarios:
         for seed in range(TRIES):
-            outcome = worker.ask(scenario, seed)
+            outcome = worker.run(scenario, seed)
             kept = outcome.verdicts[guarantee].kept
             if kept is False and not outcome.failed:
                 return scenario, seed

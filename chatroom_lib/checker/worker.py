@@ -1,10 +1,10 @@
-"""A process of its own for a room that nobody has tried yet. Whatever the room does there, it is judged, not suffered.
+"""Run an untrusted room in a child process: a crash, a hang or a memory blow-up becomes a verdict and never reaches the
+parent.
 
-It may raise, wait for ever, never give up its turn, fill the memory, or end the whole process: the one who asks gets an
+The room may raise, wait for ever, block the event loop, fill the memory, or end the whole process: the parent gets an
 Outcome for each run all the same.
 """
 
-import asyncio
 import contextlib
 import gc
 import json
@@ -20,22 +20,23 @@ from typing import NamedTuple
 import cloudpickle
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, broken, described, judge, untested
+from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, broken, describe_error, judge, untested
 from chatroom_lib.checker.scenarios import Maker, Scenarios
 from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.runs.simulation import simulate
 
-TICK = 1.0  # seconds from one look at a run to the next
-PATIENCE = 3  # looks at one and the same turn of the event loop, after which it is broken off
-STUBBORN = 1  # times that a room may catch that and go on
-LONGEST_RUN = 30.0  # seconds; a run that lasts longer is ended with its process
+CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
+MAX_CHECKS = 3  # consecutive checks that find the same loop iteration before the run is interrupted
+MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
+LONGEST_RUN = 30.0  # seconds; the process of a run that takes longer is killed
 MEMORY = 1 << 30  # bytes that a worker may take
 START = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import main; main()"
 
 
 class Outcome(NamedTuple):
-    """What came of one run."""
+    """The result of one run."""
 
     verdicts: dict[str, Verdict]
     room: str = ""  # what its Trace calls the room
@@ -43,12 +44,12 @@ class Outcome(NamedTuple):
 
 
 def failure(why: str) -> Outcome:
-    """A run of which there is no trace."""
+    """The outcome of a run that left no trace."""
     verdicts = dict.fromkeys(GUARANTEES, untested(f"the run failed: {why}"))
     return Outcome({**verdicts, "no-crash": broken(why)}, failed=True)
 
 
-# ---------------------------------------------------------------- here, where the question is asked
+# ---------------------------------------------------------------- the parent's side
 
 
 def pack(room, scenarios: Scenarios) -> bytes:
@@ -63,7 +64,7 @@ def pack(room, scenarios: Scenarios) -> bytes:
             return cloudpickle.dumps((room, scenarios))
     except Exception as error:  # whatever the objects that the room refers to may raise
         raise rooms.RoomError(
-            f"{rooms.display_name(room)} cannot be sent to another process to be tried: {described(error)}. "
+            f"{rooms.display_name(room)} cannot be sent to another process to be tried: {describe_error(error)}. "
             "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:Class"
         ) from error
 
@@ -88,13 +89,14 @@ def importable(name: str) -> bool:
 
 
 class Worker:
-    """The process, started when it is first asked, and again if a room has ended it."""
+    """The process, started with the first run, and again if a room has ended it."""
 
-    def __init__(self, packed: bytes):
+    def __init__(self, packed: bytes, check_interval: float | None = None):
         self.packed = packed
+        self.check_interval = CHECK_INTERVAL if check_interval is None else check_interval
         self.process: subprocess.Popen | None = None
 
-    def ask(self, scenario: str | Scenario, seed: int) -> Outcome:
+    def run(self, scenario: str | Scenario, seed: int) -> Outcome:
         """Try the room in this scenario, or in the one of this name, with this seed.
 
         Raises RoomError if the process cannot have the room.
@@ -102,33 +104,33 @@ class Worker:
         try:
             if not self.process:
                 self.start()
-            outcome = self.question((scenario, seed))
+            outcome = self.request((scenario, seed))
         except rooms.RoomError:
             raise
         except TimeoutError:
-            outcome = failure(f"the room does not give up its turn, and the run did not end in {LONGEST_RUN:.0f} s")
+            outcome = failure(f"the room blocks the event loop, and the run did not end in {LONGEST_RUN:.0f} s")
         except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # ValueError: the pipe is closed
             outcome = failure(f"the room ended its process ({self.end()})")
         if outcome.failed:
-            self.end()  # who knows what else it has done there
+            self.end()  # it may have done anything else there
         return outcome
 
     def start(self) -> None:
-        command = [sys.executable, "-c", START, json.dumps(sys.path)]
+        command = [sys.executable, "-c", START, json.dumps(sys.path), str(self.check_interval)]
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # for sets of texts
         self.process = subprocess.Popen(command, **pipes, env=environment, start_new_session=True)
-        problem = self.question(self.packed)
+        problem = self.request(self.packed)
         if problem:
             raise rooms.RoomError(problem)
 
-    def question(self, question):
-        """Ask the process something, and return its answer. If it takes too long, it is killed: TimeoutError."""
+    def request(self, request):
+        """Ask the process something, and return its result. If it takes too long, it is killed: TimeoutError."""
         process, expired = self.process, threading.Event()
         watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), process.kill()))
         try:
             watchdog.start()
-            pickle.dump(question, process.stdin)
+            pickle.dump(request, process.stdin)
             process.stdin.flush()
             return pickle.load(process.stdout)
         except EOFError:
@@ -142,7 +144,7 @@ class Worker:
             watchdog.cancel()
 
     def kill(self) -> None:
-        """Break off the run under way, from another thread than the one that waits for its outcome."""
+        """End the run in progress, from another thread than the one that waits for its outcome."""
         if process := self.process:
             process.kill()
 
@@ -162,49 +164,49 @@ class Worker:
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-# ---------------------------------------------------------------- there, where the room runs
+# ---------------------------------------------------------------- the child's side, where the room runs
 
 
 def main() -> None:
-    questions, answers = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "rb"), (1, "wb")))
+    requests, replies = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "rb"), (1, "wb")))
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in range(3):  # what a room prints is none of our business
+    for number in range(3):  # what a room prints goes nowhere
         os.dup2(nowhere, number)
     limit_memory()
     gc.freeze()  # what is loaded by now stays
     gc.set_threshold(20_000)  # each run leaves much, and all of it at once
-    watch = Watch(answers)
-    with contextlib.suppress(EOFError, OSError):  # the end of the questions, or nobody is left to answer
-        for answer in answers_to(questions, watch):
-            tell(answer, answers)
+    watch = Watchdog(replies, float(sys.argv[2]))
+    with contextlib.suppress(EOFError, OSError):  # the end of the requests, or the parent has gone
+        for result in serve_requests(requests, watch):
+            reply(result, replies)
     os._exit(0)  # at once, whatever threads a room has left behind
 
 
-def tell(answer, answers) -> None:
-    pickle.dump(answer, answers)
-    answers.flush()
+def reply(result, replies) -> None:
+    pickle.dump(result, replies)
+    replies.flush()
 
 
-def answers_to(questions, watch: "Watch"):
-    packed = pickle.load(questions)
+def serve_requests(requests, watch: "Watchdog"):
+    packed = pickle.load(requests)
     try:
         pickle.loads(packed)
     except BaseException as error:
-        yield f"the room cannot be rebuilt in another process, where it would be tried: {described(error)}"
+        yield f"the room cannot be rebuilt in the process that would try it: {describe_error(error)}"
         return
     yield ""
     while True:
-        scenario, seed = pickle.load(questions)
+        scenario, seed = pickle.load(requests)
         room, scenarios = pickle.loads(packed)  # anew, so that no run leaves anything to the next one in its class
         yield attempt(room, scenarios.get(scenario, scenario), seed, watch)
 
 
-def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watch") -> Outcome:
+def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watchdog") -> Outcome:
     watch.begin()
     try:
         trace = simulate(room, scenario, seed)
     except BaseException as error:  # that of a room which does not start, or whatever it throws at us
-        return failure(described(error))
+        return failure(describe_error(error))
     finally:
         watch.pause()
     out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
@@ -212,7 +214,7 @@ def attempt(room, scenario: Scenario | Maker, seed: int, watch: "Watch") -> Outc
     try:
         return Outcome(judge(trace), trace.room, failed)
     except Exception as error:
-        return failure(f"the run cannot be judged: {described(error)}")
+        return failure(f"the run cannot be judged: {describe_error(error)}")
 
 
 def limit_memory() -> None:
@@ -223,41 +225,44 @@ def limit_memory() -> None:
 
 
 class BlocksTheEventLoop(BaseException):
-    """Raised in a room that has not given up its turn for seconds."""
+    """Raised in a room that has blocked the event loop for seconds."""
 
 
-class Watch:
-    """Looks at the run every now and then, and breaks off a turn of the event loop that does not end."""
+class Watchdog:
+    """Checks the run at intervals, and interrupts an iteration of the event loop that does not end."""
 
-    def __init__(self, answers):
-        self.answers = answers
+    def __init__(self, replies, interval: float):
+        self.replies, self.interval = replies, interval
         self.parent = os.getppid()
         if hasattr(signal, "setitimer"):
-            signal.signal(signal.SIGALRM, self.look)
+            signal.signal(signal.SIGALRM, self.inspect)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self.begin(0)
+        self.pause()
 
-    def begin(self, tick: float = TICK) -> None:
-        self.turn, self.looks, self.broken_off = None, 0, 0
-        if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, tick, tick)
+    def begin(self) -> None:
+        self.iteration, self.checks, self.interrupts = None, 0, 0
+        self.set_timer(self.interval)
 
     def pause(self) -> None:
-        self.begin(0)
+        self.set_timer(0)
 
-    def look(self, _, frame: FrameType) -> None:
-        if os.getppid() != self.parent:  # nobody is left to ask
+    def set_timer(self, interval: float) -> None:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, interval, interval)
+
+    def inspect(self, _, frame: FrameType) -> None:
+        if os.getppid() != self.parent:  # the parent has gone
             os._exit(1)
-        loop = asyncio._get_running_loop()
-        turn = loop and loop.iterations
-        self.looks = self.looks + 1 if turn == self.turn else 1
-        self.turn = turn
-        if self.looks < PATIENCE:
+        loop = running_loop()
+        iteration = loop and loop.iterations
+        self.checks = self.checks + 1 if iteration == self.iteration else 1
+        self.iteration = iteration
+        if self.checks < MAX_CHECKS:
             return
-        self.looks, self.broken_off = 0, self.broken_off + 1
-        error = BlocksTheEventLoop(f"the room does not give up its turn{place(frame)}")
-        if self.broken_off > STUBBORN:
-            tell(failure(str(error)), self.answers)
+        self.checks, self.interrupts = 0, self.interrupts + 1
+        error = BlocksTheEventLoop(f"the room blocks the event loop{location(frame)}")
+        if self.interrupts > MAX_IGNORED:
+            reply(failure(str(error)), self.replies)
             os._exit(1)
         if loop:
             loop.call_exception_handler({"exception": error})
@@ -266,8 +271,8 @@ class Watch:
         raise error
 
 
-def place(frame: FrameType | None) -> str:
-    """ ": Room.handle, line 12" of the room's own code, where it stands."""
+def location(frame: FrameType | None) -> str:
+    """ ": Room.handle, line 12" of the room's innermost code."""
     while frame and not is_room_code(frame.f_code.co_filename):
         frame = frame.f_back
     return f": {frame.f_code.co_qualname}, line {frame.f_lineno}" if frame else ""
