@@ -1,10 +1,10 @@
-"""A small live picture of a room: who is there, how much is said, what is lost, and what waits.
+"""A small live picture of a room: people, messages per second, losses, and waiting tasks and messages.
 
     view = dashboard(server)              # below this cell, for a minute
     async with dashboard(server): ...     # or for as long as this lasts
 
-It is drawn by a thread of its own, at most five times a second and for at most a fifth of the time, and only if
-something has changed. It stands still while something is measured in this process. What remains is a picture.
+A thread of its own draws it, at most five times a second and for at most a fifth of the time, and only after a
+change. It pauses while something is measured in this process. Its last picture stays in the notebook.
 """
 
 import asyncio
@@ -24,31 +24,31 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all, primitives
 from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
+from chatroom_lib.runtime.jupyter import in_a_notebook
 from chatroom_lib.runtime.measurement_lock import drawing
-from chatroom_lib.runtime.progress import in_a_notebook
 from chatroom_lib.server.server import Server
 from chatroom_lib.trace import Trace, Use
 
-SAMPLE_INTERVAL = 0.2  # seconds from one look to the next,
-SHARE = 4  # and from one drawing to the next at least this many times as long as it takes
-MAX_SAMPLES = 600  # looks; a long dashboard takes them more rarely
-TIMEOUT = 2.0  # seconds that the server's loop may take to answer
+SAMPLE_INTERVAL = 0.2  # seconds between two samples, at least
+MAX_DRAWING_SHARE = 1 / 5  # of the time
+MAX_SAMPLES = 600  # per dashboard; a long one samples more rarely
+ANSWER_TIMEOUT = 2.0  # seconds that the server's loop may take to answer
 
 
 class DashboardError(RuntimeError):
-    """There can be no dashboard. The text says why, and what to do."""
+    """The dashboard cannot be shown. The text says why, and what to do."""
 
 
 class Sample(NamedTuple):
     time: float  # seconds since the dashboard began
-    metrics: dict[str, float]  # title -> value; {}: it stood still
+    metrics: dict[str, float]  # title -> value; {}: paused
 
 
 # ---------------------------------------------------------------- reading a room
 
 
 class CountedConnection(ServerConnection):
-    """One that tells its reader of each message that arrives."""
+    """A connection that counts each message that arrives, in its reader."""
 
     reader: "MetricsReader"
     name = cached_property(name_of_client)
@@ -60,25 +60,25 @@ class CountedConnection(ServerConnection):
 
 
 class NullTrace(Trace):
-    """A Trace that keeps nothing: it lets us see who waits now."""
+    """A Trace that records nothing: its uses only show which tasks wait now."""
 
     def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:
         return Use(what, how, who, doing, time.monotonic())
 
 
 class MetricsReader:
-    """Reads the room of a server. All of it runs on the server's loop, the background one."""
+    """Reads metrics of a server's room. All of it runs on the server's loop, the background one."""
 
     def __init__(self, server: Server):
         self.server, self.room = server, server.room
         self.now = NullTrace(server.name, ())
         self.arrived = 0  # messages
         self.start = time.monotonic()
-        self.recent = deque([(self.start, 0)])  # (time, messages by then) of the last second and a bit
+        self.recent = deque([(self.start, 0)])  # (time, messages by then) of slightly more than the last second
         self.before = self.losses()
 
     def attach(self) -> None:
-        """Count what arrives from now on, on the connections that there are and on those to come."""
+        """Count what arrives from now on, on existing connections and on new ones."""
         if self.server.connect is ServerConnection:
             self.server.connect = self.connect
         for connection in self.server.connections:
@@ -120,7 +120,7 @@ class MetricsReader:
     def waiting(self, now: float) -> dict[str, float]:
         waits, depths = [], []
         for _, primitive in primitives(self.room):
-            if isinstance(primitive, (asyncio.Lock, RWLock)) and hasattr(primitive, "usage"):  # not all can be observed
+            if isinstance(primitive, (asyncio.Lock, RWLock)) and hasattr(primitive, "usage"):  # some cannot be observed
                 waits.append(max((now - use.asked for _, use in primitive.usage.waiters), default=0.0))
             elif isinstance(primitive, asyncio.Queue):
                 depths.append(primitive.qsize())
@@ -132,17 +132,17 @@ class MetricsReader:
 
 
 class Dashboard:
-    """One that is on until `stop`, or until its time or its server ends. `samples` are what it has read."""
+    """A dashboard that runs until `stop`, for `seconds`, or until its server stops. `samples` is what it has read."""
 
     def __init__(self, server: Server, seconds: float):
         self.server, self.seconds = server, seconds
         self.samples: list[Sample] = []
         self.pause = max(SAMPLE_INTERVAL, seconds / MAX_SAMPLES)
         self.reader = MetricsReader(server)
-        self.may_draw = 0.0  # from when on, on the monotonic clock
-        self.drawn: dict[str, float] = {}  # what the picture says
-        self.trouble = ""  # why it has ended early
-        self.over = threading.Event()
+        self.next_drawing = 0.0  # monotonic time before which nothing is drawn
+        self.drawn: dict[str, float] = {}  # the metrics in the picture
+        self.trouble = ""  # why it ended early
+        self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.run, name="chatroom_lib dashboard", daemon=True)
 
     def start(self) -> None:
@@ -157,11 +157,11 @@ class Dashboard:
         async def call():
             return function()
 
-        return run(call(), TIMEOUT)
+        return run(call(), ANSWER_TIMEOUT)
 
     async def stop(self) -> None:
-        """Draw a last time, and end."""
-        self.over.set()
+        """Draw a last time, then end."""
+        self.stopped.set()
         await asyncio.to_thread(self.thread.join)
 
     async def __aenter__(self) -> "Dashboard":
@@ -171,34 +171,34 @@ class Dashboard:
         await self.stop()
 
     def run(self) -> None:
-        """On its own thread."""
+        """Sample and draw; on the dashboard's own thread."""
         end = time.monotonic() + self.seconds
         try:
-            while not self.over.wait(self.pause) and self.server.running and time.monotonic() < end:
-                self.look()
-            self.may_draw = 0.0
-            self.look()
-        except Exception as error:  # a reader's own room may fail in any way when it is asked
+            while not self.stopped.wait(self.pause) and self.server.running and time.monotonic() < end:
+                self.update()
+            self.next_drawing = 0.0
+            self.update()
+        except Exception as error:  # a reader's own room may fail in any way when it is read
             self.trouble = f" It ended with {type(error).__name__}: {error}"
         finally:
             with contextlib.suppress(TimeoutError):
                 self.on_loop(self.reader.detach)
 
-    def look(self) -> None:
+    def update(self) -> None:
         with drawing() as free:
             if not free:
                 if self.samples[-1].metrics:
                     self.samples.append(Sample(self.samples[-1].time, {}))
                 return
-            with contextlib.suppress(TimeoutError):  # the loop is busy; there will be another time
+            with contextlib.suppress(TimeoutError):  # the loop is busy; sample again later
                 self.samples.append(self.on_loop(self.reader.read))
             start = time.monotonic()
-            if start >= self.may_draw and self.samples[-1].metrics != self.drawn:
+            if start >= self.next_drawing and self.samples[-1].metrics != self.drawn:
                 self.handle.update(self.picture())
-                self.may_draw = start + (1 + SHARE) * (time.monotonic() - start)
+                self.next_drawing = start + (time.monotonic() - start) / MAX_DRAWING_SHARE
 
     def picture(self):
-        """The picture as it is now. Those who do not see it can have it read to them."""
+        """The current picture, with a text for screen readers."""
         from IPython.display import Image
 
         self.drawn, file = self.samples[-1].metrics, BytesIO()
@@ -210,27 +210,28 @@ class Dashboard:
         return f"{self.server.name}: " + ", ".join(f"{short_number(value)} {title}" for title, value in metrics.items())
 
     def __repr__(self):
-        return f"<Dashboard, {'on' if self.thread.is_alive() else 'over'}. {self}.{self.trouble}>"
+        return f"<Dashboard, {'running' if self.thread.is_alive() else 'ended'}. {self}.{self.trouble}>"
 
 
-_on: list[Dashboard] = []  # those that no newer one has replaced
+_running: list[Dashboard] = []  # not yet replaced by a newer one
 
 
 def dashboard(server: Server, seconds: float = 60) -> Dashboard:
-    """A picture of the room of `server`, which `serve` has started, below this cell, for so many seconds.
+    """Show a live picture of the room of `server`, which `serve` has started, below this cell, for `seconds`.
 
-    Another one of the same server ends. Raises DashboardError outside a notebook, or if the server cannot be read.
+    It ends any other dashboard of that server. Raises DashboardError outside a notebook, or if `serve` did not start
+    the server or it has stopped.
     """
     if not in_a_notebook():
         raise DashboardError("a dashboard is shown below a cell; run this in a notebook")
     if not server.running or server.loop is not background_loop():
         raise DashboardError(f"{server!r} does not run on the background thread; start it with serve()")
-    for earlier in list(_on):
+    for earlier in list(_running):
         if earlier.server is server or not earlier.thread.is_alive():
-            _on.remove(earlier)
-            earlier.over.set()
-            earlier.thread.join(TIMEOUT)
+            _running.remove(earlier)
+            earlier.stopped.set()
+            earlier.thread.join(ANSWER_TIMEOUT)
     view = Dashboard(server, seconds)
     view.start()
-    _on.append(view)
+    _running.append(view)
     return view

@@ -13,7 +13,7 @@ from chatroom_lib import rooms
 
 
 class Readable(Style):
-    """Colours with a contrast of about 4.5 to white and to black pages alike."""
+    """Colours with a contrast of about 4.5 both on white pages and on black ones."""
 
     styles = {
         token.Keyword: "bold #a8499c",
