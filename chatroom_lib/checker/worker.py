@@ -13,7 +13,7 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
+from multiprocessing.connection import Connection
 from types import FrameType
 from typing import NamedTuple
 
@@ -109,7 +109,7 @@ class Worker:
             raise
         except TimeoutError:
             outcome = failure(f"the room blocks the event loop, and the run did not end in {LONGEST_RUN:.0f} s")
-        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # ValueError: the pipe is closed
+        except (EOFError, OSError, pickle.UnpicklingError):
             outcome = failure(f"the room ended its process ({self.end()})")
         if outcome.failed:
             self.end()  # it may have done anything else there
@@ -117,31 +117,28 @@ class Worker:
 
     def start(self) -> None:
         command = [sys.executable, "-c", START, json.dumps(sys.path), str(self.check_interval)]
-        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         environment = {**os.environ, "PYTHONHASHSEED": "0"}  # for sets of texts
-        self.process = subprocess.Popen(command, **pipes, env=environment, start_new_session=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        with self.process.stdin as stdin, self.process.stdout as stdout:
+            self.requests = Connection(os.dup(stdin.fileno()), readable=False)
+            self.replies = Connection(os.dup(stdout.fileno()), writable=False)
         problem = self.request(self.packed)
         if problem:
             raise rooms.RoomError(problem)
 
     def request(self, request):
-        """Ask the process something, and return its result. If it takes too long, it is killed: TimeoutError."""
-        process, expired = self.process, threading.Event()
-        watchdog = threading.Timer(LONGEST_RUN, lambda: (expired.set(), process.kill()))
+        """Send the process a request, and return its reply. If it takes too long, it is killed: TimeoutError."""
         try:
-            watchdog.start()
-            pickle.dump(request, process.stdin)
-            process.stdin.flush()
-            return pickle.load(process.stdout)
-        except EOFError:
-            if expired.is_set():
-                raise TimeoutError from None
+            self.requests.send(request)
+            if self.replies.poll(LONGEST_RUN):
+                return self.replies.recv()
+            raise TimeoutError
+        except (TimeoutError, KeyboardInterrupt):
+            self.kill()  # nobody waits for the end of this run
             raise
-        except KeyboardInterrupt:
-            process.kill()  # nobody waits for the end of this run
-            raise
-        finally:
-            watchdog.cancel()
 
     def kill(self) -> None:
         """End the run in progress, from another thread than the one that waits for its outcome."""
@@ -153,9 +150,8 @@ class Worker:
         if not self.process:
             return "it never ran"
         process, self.process = self.process, None
-        for pipe in process.stdin, process.stdout:
-            with contextlib.suppress(OSError):
-                pipe.close()
+        self.requests.close()
+        self.replies.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=1)
         with contextlib.suppress(OSError):  # whatever else is in its session
@@ -168,7 +164,7 @@ class Worker:
 
 
 def main() -> None:
-    requests, replies = (os.fdopen(os.dup(number), mode) for number, mode in ((0, "rb"), (1, "wb")))
+    requests, replies = Connection(os.dup(0), writable=False), Connection(os.dup(1), readable=False)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):  # what a room prints goes nowhere
         os.dup2(nowhere, number)
@@ -178,17 +174,12 @@ def main() -> None:
     watch = Watchdog(replies, float(sys.argv[2]))
     with contextlib.suppress(EOFError, OSError):  # the end of the requests, or the parent has gone
         for result in serve_requests(requests, watch):
-            reply(result, replies)
+            replies.send(result)
     os._exit(0)  # at once, whatever threads a room has left behind
 
 
-def reply(result, replies) -> None:
-    pickle.dump(result, replies)
-    replies.flush()
-
-
-def serve_requests(requests, watch: "Watchdog"):
-    packed = pickle.load(requests)
+def serve_requests(requests: Connection, watch: "Watchdog"):
+    packed = requests.recv()
     try:
         pickle.loads(packed)
     except BaseException as error:
@@ -196,7 +187,7 @@ def serve_requests(requests, watch: "Watchdog"):
         return
     yield ""
     while True:
-        scenario, seed = pickle.load(requests)
+        scenario, seed = requests.recv()
         room, scenarios = pickle.loads(packed)  # anew, so that no run leaves anything to the next one in its class
         yield attempt(room, scenarios.get(scenario, scenario), seed, watch)
 
@@ -231,7 +222,7 @@ class BlocksTheEventLoop(BaseException):
 class Watchdog:
     """Checks the run at intervals, and interrupts an iteration of the event loop that does not end."""
 
-    def __init__(self, replies, interval: float):
+    def __init__(self, replies: Connection, interval: float):
         self.replies, self.interval = replies, interval
         self.parent = os.getppid()
         if hasattr(signal, "setitimer"):
@@ -262,7 +253,7 @@ class Watchdog:
         self.checks, self.interrupts = 0, self.interrupts + 1
         error = BlocksTheEventLoop(f"the room blocks the event loop{location(frame)}")
         if self.interrupts > MAX_IGNORED:
-            reply(failure(str(error)), self.replies)
+            self.replies.send(failure(str(error)))
             os._exit(1)
         if loop:
             loop.call_exception_handler({"exception": error})
