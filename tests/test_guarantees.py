@@ -339,7 +339,7 @@ def test_a_room_may_say_something_itself():
     assert found["at-most-once"].kept and found["delivery"].kept
 
 
-def test_who_is_blocked_on_is_not_called_deaf():
+def test_whoever_is_blocked_on_is_not_called_deaf():
     messages = [event for n in range(1, 5) for event in said_and_heard(n, f"Ann {n}", "Ann", "Bob")]
     stalled = Wait("Room.handle", "Room.broadcast", "Ann", "send", "Cy", None, "")
     assert judge(trace_of(*messages))["no-false-eviction"].evidence.startswith("Cy, a healthy client, went deaf")
@@ -357,7 +357,7 @@ def test_a_second_is_the_limit(late, kept):
     assert found["prompt-join"].kept is kept and found["no-head-of-line-blocking"].kept is False  # Cy never hears it
 
 
-def test_who_left_a_moment_ago_is_not_a_leak_yet():
+def test_whoever_left_a_moment_ago_is_not_a_leak_yet():
     events = [(1, "left", "Ann"), (99.5, "left", "Bob")]
     assert judge(trace_of(*events, ending="time is up"))["no-leak"].evidence.startswith("Ann ")
     assert judge(trace_of(*events, (2, "removed", "Ann"), ending="time is up"))["no-leak"].kept

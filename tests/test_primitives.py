@@ -79,7 +79,7 @@ def test_a_lock_notes_who_asked_who_waited_and_who_had_it(kind):
 
 
 @exclusive_lock
-def test_who_gives_up_waiting_leaves_the_line_and_never_had_the_lock(kind):
+def test_whoever_gives_up_waiting_leaves_the_line_and_never_had_the_lock(kind):
     lock = observed(kind())
     trace = watch(lock, ("Ann", 1, hold(lock, 5)), ("Bob", 2, given_up(hold(lock, 1))), ("Cy", 2.5, hold(lock, 1)))
     assert times(trace) == [("Ann", 1, 1, 6), ("Bob", 2, None, None), ("Cy", 2.5, 6, 7)]
@@ -157,7 +157,7 @@ def test_a_queue_notes_its_depth_and_who_waits_at_either_end():
     assert trace.depth("it") == [(0, 0), (2, 1), (2, 0), (3, 1), (6, 0), (6, 1)]
 
 
-def test_who_is_cancelled_at_a_full_or_an_empty_queue_has_given_up():
+def test_whoever_is_cancelled_at_a_full_or_an_empty_queue_has_given_up():
     queue = observed(asyncio.Queue(1))
 
     impatient = [("Ann", 1, given_up(queue.get())), ("Cy", 4, given_up(queue.put(2)))]
@@ -409,7 +409,7 @@ def said(*times: float) -> list[tuple]:
     "more, missed",
     [
         ([(2.1, "heard", "Bob", "Ann 2")], ["Ann 1", "Ann 3"]),  # dropped
-        ([(1.1, "heard", "Bob", "Ann 1"), (1.5, "removed", "Bob")], ["Ann 2", "Ann 3"]),  # put out
+        ([(1.1, "heard", "Bob", "Ann 1"), (1.5, "removed", "Bob")], ["Ann 2", "Ann 3"]),  # evicted
         ([(1.1, "heard", "Bob", "Ann 1"), (1.5, "lost", "Bob")], ["Ann 2", "Ann 3"]),
         ([(1.1, "heard", "Bob", "Ann 1"), (1.5, "left", "Bob")], []),
         ([(1.1, "heard", "Bob", "Ann 1"), (2.5, "vanished", "Bob")], ["Ann 2"]),

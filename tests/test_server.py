@@ -236,7 +236,7 @@ async def test_stop_is_quick_with_a_client_that_never_reads_and_one_that_never_s
         reading = asyncio.create_task(close_code(listener))
         await until(lambda: buffers_are_full(server) or getattr(server.room, "evicted", 0))  # v4 puts it out
         await stops(server)
-        assert await reading in (1001, 1006)  # in the end the crowd is put out
+        assert await reading in (1001, 1006)  # in the end the crowd is disconnected
     assert server.errors == []
 
 
@@ -547,7 +547,7 @@ NO_HTTP = {
 
 @pytest.mark.parametrize("sent", NO_HTTP.values(), ids=NO_HTTP)
 @in_a_loop
-async def test_who_speaks_no_http_and_goes_leaves_no_trace(sent):
+async def test_whoever_speaks_no_http_and_goes_leaves_no_trace(sent):
     server = await serve("v1")
     for linger in (struct.pack("ii", 0, 0), struct.pack("ii", 1, 0)):  # the latter ends the connection with a reset
         with socket.create_connection((server.host, server.port), timeout=AT_MOST) as client:

@@ -303,7 +303,7 @@ def test_nobody_listening_is_a_refused_connection():
     in_simulation(main)
 
 
-def test_who_dies_while_joining_has_not_joined():
+def test_whoever_dies_while_joining_has_not_joined():
     ends = set()
     for seed in range(40):
         some_day = Scenario([listener("Ann"), vanishing("Bob", joins=1, vanishes=1.003)], duration=9)

@@ -29,7 +29,7 @@ def test_pool_and_memberships():
     assert sorted(trace.memberships()) == [("Ann", 1, 3), ("Ann", 4, 10), ("Bob", 2, 10)]
 
 
-def test_who_is_in_the_pool_at_the_end():
+def test_whoever_is_in_the_pool_at_the_end():
     ends = [(1, "entered", "Ann"), (2, "entered", "Bob"), (10, "removed", "Ann"), (10, "removed", "Bob")]
     trace = trace_of(*ends, (10, "entered", "Ann"))
     assert trace.in_pool() == ["Ann"]
@@ -77,7 +77,7 @@ SAID = [(1, "said", "Ann", "Ann 1"), (1.1, "accepted", "Ann", "Ann 1"), (1.2, "h
 
 
 @pytest.mark.parametrize(
-    "more, owed",
+    "more, undelivered",
     [
         ([], {"Bob": ["Ann 1"]}),
         ([(2, "heard", "Bob", "Ann 1")], {}),
@@ -85,15 +85,15 @@ SAID = [(1, "said", "Ann", "Ann 1"), (1.1, "accepted", "Ann", "Ann 1"), (1.2, "h
         ([(2, "refused", "Ann", "Ann 1")], {}),
     ],
 )
-def test_owed_is_what_somebody_present_has_not_heard(more, owed):
-    assert trace_of(*JOINED, *SAID, *more).undelivered() == owed
+def test_undelivered_is_what_somebody_present_has_not_heard(more, undelivered):
+    assert trace_of(*JOINED, *SAID, *more).undelivered() == undelivered
 
 
-def test_who_never_got_in_is_owed_that():
+def test_whoever_never_got_in_counts_as_undelivered():
     assert trace_of((0, "joined", "Ann")).undelivered() == {"Ann": []}
 
 
-def test_nothing_is_owed_to_who_reads_late():
+def test_nothing_is_undelivered_to_whoever_reads_late():
     trace = trace_of(*JOINED, *SAID)
     trace.clients = (trace.clients[0], frozen("Bob", joins=0))
     assert trace.undelivered() == {}

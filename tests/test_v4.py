@@ -138,7 +138,7 @@ class serving:
 # ---------------------------------------------------------------- the bound
 
 
-def test_who_does_not_read_is_put_out_and_counted_and_who_leaves_is_not():
+def test_whoever_does_not_read_is_evicted_and_counted_and_whoever_leaves_is_not():
     ann = talker("Ann", says=200, every=0.02, size=1000)
     room = UNLIMITED(buffer_size=10_000)
     people = [ann, frozen_client("Bob"), listener("Cy"), leaving("Di", leaves=1.0)]
@@ -148,7 +148,7 @@ def test_who_does_not_read_is_put_out_and_counted_and_who_leaves_is_not():
     assert {event.who for event in trace.of("removed")} >= {"Bob", "Di"}
 
 
-def test_who_reads_slowly_but_keeps_up_stays():
+def test_whoever_reads_slowly_but_keeps_up_stays():
     people = [talker("Ann", says=60, every=0.1), slow_reader("Bob", 0.09)]
     room = UNLIMITED()
     trace = simulate(room, Scenario(people, duration=30))
@@ -195,7 +195,7 @@ def deflating(takeover: bool, **options):
 
 
 @in_a_loop
-async def test_who_compresses_is_understood_and_equal_frames_are_made_once(monkeypatch):
+async def test_whoever_compresses_is_understood_and_equal_frames_are_made_once(monkeypatch):
     made = []
     encode = PerMessageDeflate.encode
 

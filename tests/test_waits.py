@@ -35,7 +35,7 @@ def blocked(trace: Trace) -> list[Wait]:
     return [wait for wait in trace.waits if wait.blocked]
 
 
-def circle(trace: Trace) -> list[str]:
+def cycle_of(trace: Trace) -> list[str]:
     return [wait.name for wait in cycle(trace.waits)]
 
 
@@ -44,7 +44,7 @@ def circle(trace: Trace) -> list[str]:
 
 def test_in_v1_the_speaker_waits_for_a_person():
     trace = simulate("v1", frozen_reader)
-    assert arrows(trace) == {("Ann: broadcast", "Bob"): "send"} and circle(trace) == []
+    assert arrows(trace) == {("Ann: broadcast", "Bob"): "send"} and cycle_of(trace) == []
 
 
 def test_in_v2_all_wait_for_who_holds_the_lock_and_that_one_for_a_person():
@@ -54,7 +54,7 @@ def test_in_v2_all_wait_for_who_holds_the_lock_and_that_one_for_a_person():
     assert len(others) > 30 and {wait.needs for wait in others} == {(holder,)}
     line = f"Ann: broadcast \N{MULTIPLICATION SIGN} {len(others)}"
     assert arrows(trace) == {(line, "Ann: broadcast"): "lock", ("Ann: broadcast", "Bob"): "send"}
-    assert circle(trace) == []
+    assert cycle_of(trace) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -70,7 +70,7 @@ def test_in_v3_the_chain_of_a_slow_reader_ends_in_that_person():
     assert arrows(trace) == {
         ("Ann: read", "run_hub"): "incoming", ("run_hub", "Bob: write"): BOBS, ("Bob: write", "Bob"): "send",
     }  # fmt: skip
-    assert circle(trace) == []
+    assert cycle_of(trace) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -93,10 +93,10 @@ def test_in_v3_1_and_v3_2_nobody_is_blocked_on_another(room, scenario):
 
 @pytest.mark.real
 @pytest.mark.parametrize("room, length", [(partial(v2_rw.Room, delay=0), 1), (partial(v3.Room, outbox_size=8), 2)])
-def test_on_real_sockets_the_circles_are_the_same(room, length):
+def test_on_real_sockets_the_cycles_are_the_same(room, length):
     trace = run(live(room, frozen_dies.lasting(2)))
     names = [["Ann: broadcast"], ["Bob: write", "run_hub"]][length - 1]
-    assert sorted(circle(trace)) == names
+    assert sorted(cycle_of(trace)) == names
 
 
 # ---------------------------------------------------------------- small rooms
@@ -146,7 +146,7 @@ def get(room):
 
 def test_two_locks_taken_in_different_orders_make_a_circle():
     trace = visit(Ann=[take("one"), 1, take("two")], Bob=[take("two"), 1, take("one")])
-    assert circle(trace) == ["Ann: play", "Bob: play"]
+    assert cycle_of(trace) == ["Ann: play", "Bob: play"]
     assert arrows(trace) == {("Ann: play", "Bob: play"): "two", ("Bob: play", "Ann: play"): "one"}
 
 
@@ -154,13 +154,13 @@ def test_a_circle_may_be_longer_and_who_waits_for_it_is_not_part_of_it():
     orders = dict(Ann=("one", "two"), Bob=("two", "three"), Cy=("three", "one"))
     ring = {name: [take(first), 1, take(second)] for name, (first, second) in orders.items()}
     trace = visit(**ring, Di=[2, take("two")])
-    assert circle(trace) == ["Ann: play", "Bob: play", "Cy: play"]
+    assert cycle_of(trace) == ["Ann: play", "Bob: play", "Cy: play"]
     assert arrows(trace)["Di: play", "Bob: play"] == "two"
 
 
 def test_a_lock_whose_holder_has_ended_waits_for_nobody_known():
     trace = visit(Ann=[take("one")], Bob=[1, take("one")])
-    assert arrows(trace) == {("Bob: play", "somebody"): "one"} and circle(trace) == []
+    assert arrows(trace) == {("Bob: play", "somebody"): "one"} and cycle_of(trace) == []
     assert str(trace.waits[-1]).startswith("Small.play (for Bob) waits for a lock (one)\n    test_waits.py:")
 
 
@@ -205,11 +205,11 @@ def test_sends_gathered_into_tasks_wait_for_their_readers():
     assert [wait.kind for wait in trace.waits if wait.doing == "Gathering.broadcast"] == ["tasks"]
 
 
-def test_who_takes_from_the_queue_it_waits_for_waits_for_the_others_only():
+def test_whoever_takes_from_the_queue_it_waits_for_waits_for_the_others_only():
     parts = dict(Ann=[1, get, 2, put, put], Bob=[2, get, 18, get, 1, get], Cy=[put, put])
     assert not visit(**parts).stuck and not blocked(visit(**parts))  # Bob makes room at second 20
     trace = visit(**parts, duration=10)
-    assert [wait.name for wait in blocked(trace)] == ["Ann: play"] and circle(trace) == []
+    assert [wait.name for wait in blocked(trace)] == ["Ann: play"] and cycle_of(trace) == []
 
 
 class Opening(Small):
@@ -219,7 +219,7 @@ class Opening(Small):
         self.task = asyncio.create_task(self.play([take("one"), 100]))
 
 
-def test_who_took_a_lock_as_the_room_started_is_known_to_hold_it():
+def test_whoever_took_a_lock_as_the_room_started_is_known_to_hold_it():
     trace = simulate(Opening(Ann=[take("one")]), Scenario([listener("Ann")], duration=50))
     assert arrows(trace) == {("Ann: play", "play"): "one"}
 
@@ -255,7 +255,7 @@ def test_every_node_has_one_place_however_many_circles_there_are(needs):
     assert sorted(sum(columns(*waits), [])) == list("abcd"[: len(needs)])
 
 
-def test_who_is_waited_for_by_a_second_circle_stands_to_the_right_of_it():
+def test_whoever_is_waited_for_by_a_second_cycle_stands_to_the_right_of_it():
     waits = [wait("a", 1), wait("b", 0), wait("c", 3, 4), wait("d", 2), wait("e", on="Eve")]
     place = {name: x for x, column in enumerate(columns(*waits)) for name in column}
     assert place["e"] > place["c"]
