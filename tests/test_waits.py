@@ -144,13 +144,13 @@ def get(room):
     return room.queue.get()
 
 
-def test_two_locks_taken_in_different_orders_make_a_circle():
+def test_two_locks_taken_in_different_orders_make_a_cycle():
     trace = visit(Ann=[take("one"), 1, take("two")], Bob=[take("two"), 1, take("one")])
     assert cycle_of(trace) == ["Ann: play", "Bob: play"]
     assert arrows(trace) == {("Ann: play", "Bob: play"): "two", ("Bob: play", "Ann: play"): "one"}
 
 
-def test_a_circle_may_be_longer_and_who_waits_for_it_is_not_part_of_it():
+def test_a_cycle_may_be_longer_and_whoever_waits_for_it_is_not_part_of_it():
     orders = dict(Ann=("one", "two"), Bob=("two", "three"), Cy=("three", "one"))
     ring = {name: [take(first), 1, take(second)] for name, (first, second) in orders.items()}
     trace = visit(**ring, Di=[2, take("two")])
