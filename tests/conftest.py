@@ -10,6 +10,7 @@ import pytest
 
 from tests.helpers import TIMEOUT_FACTOR, without
 
+EXCLUSIVE = pytest.StashKey[list[str]]()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (  # no sandbox: it cannot be had as root, and nothing but our own pages is opened
     *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
@@ -26,18 +27,28 @@ def pytest_configure(config):
         config.option.timeout = TIMEOUT_FACTOR * float(config.getini("timeout"))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
     if is_worker(config):
+        config.workeroutput["exclusive"] = [item.nodeid for item in items if item.get_closest_marker("exclusive")]
         items[:] = [item for item in items if not item.get_closest_marker("exclusive")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    if output := getattr(node, "workeroutput", None):  # a worker that crashed has none
+        node.config.stash[EXCLUSIVE] = output["exclusive"]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtestloop(session):
     """Run the exclusive tests once the workers have run all others."""
     result = yield
-    if session.config.pluginmanager.has_plugin("dsession"):
-        items = session.perform_collect()
-        run_in_turn([item for item in items if item.get_closest_marker("exclusive")])
+    if exclusive := session.config.stash.get(EXCLUSIVE, []):
+        others = session.testscollected
+        items = session.perform_collect(exclusive)
+        session.testscollected += others
+        run_in_turn(items)
     return result
 
 

@@ -434,6 +434,7 @@ def test_a_room_that_does_its_worst_is_judged(room, monkeypatch):
     assert not card.scores["at-most-once"].tested or room in (CannotList, ListsNames)
 
 
+@pytest.mark.slow
 def test_a_run_that_hears_no_signal_is_ended_with_its_process(monkeypatch):
     monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)
 

@@ -233,6 +233,7 @@ def test_v3_2_refuses_people_who_type_two_lines_in_a_second():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_on_real_sockets_v1_stalls():
     trace = run(live("v1", frozen_reader.lasting(1.8)))
     assert len(trace.heard("Ann")) < 60 and len(trace.heard("Cy")) < 60
@@ -240,6 +241,7 @@ def test_on_real_sockets_v1_stalls():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_on_real_sockets_v1_1_evicts_healthy_clients():
     trace = run(live("v1.1", frozen_dies.lasting(2)))
     assert set(trace.evicted()) == {"Cy", "Di"}
@@ -247,6 +249,7 @@ def test_on_real_sockets_v1_1_evicts_healthy_clients():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_on_real_sockets_v2_lets_a_newcomer_wait_and_v3_does_not():
     slower = partial(v2.Room, delay=0.3)
     wait = join_wait(run(live(slower, newcomer.lasting(2.5))), "Bob")
@@ -255,6 +258,7 @@ def test_on_real_sockets_v2_lets_a_newcomer_wait_and_v3_does_not():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_on_real_sockets_v2_rw_is_silent_after_one_death():
     late = late_joiner("Eve", joins=1.4)
     trace = run(live(partial(v2_rw.Room, delay=0), Scenario([*frozen_dies.clients, late], duration=2)))
@@ -263,6 +267,7 @@ def test_on_real_sockets_v2_rw_is_silent_after_one_death():
 
 
 @pytest.mark.real
+@pytest.mark.slow
 def test_on_real_sockets_v3_deadlocks_and_v3_1_does_not():
     scenario = Scenario([*frozen_dies.clients, late_joiner("Eve", joins=1.4)], duration=2)
     trace = run(live(partial(v3.Room, **SMALL_OUTBOX), scenario))

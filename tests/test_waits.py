@@ -92,6 +92,7 @@ def test_in_v3_1_and_v3_2_nobody_is_blocked_on_another(room, scenario):
 
 
 @pytest.mark.real
+@pytest.mark.slow
 @pytest.mark.parametrize("room, length", [(partial(v2_rw.Room, delay=0), 1), (partial(v3.Room, outbox_size=8), 2)])
 def test_on_real_sockets_the_cycles_are_the_same(room, length):
     trace = run(live(room, frozen_dies.lasting(2)))
