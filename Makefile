@@ -38,6 +38,7 @@ lint: $(STAMP) ## Check style, types, and which package may import which
 	@.venv/bin/lint-imports
 	@.venv/bin/mypy
 
+test: export PYTHONDONTWRITEBYTECODE :=# tests start many processes, and what one has compiled serves the others
 test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest, e.g. ARGS="-m 'not slow'" runs the quick ones
 	@$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(ARGS)
 
