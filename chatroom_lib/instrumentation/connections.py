@@ -40,6 +40,10 @@ class ObservedConnection(ServerConnection):
         transport.write = counted_write
         super().connection_made(transport)
 
+    def connection_lost(self, exc):
+        super().connection_lost(exc)
+        vars(self.transport).pop("write", None)  # which refers to this connection
+
     async def recv(self, decode=None):
         frame = await super().recv(decode)
         self.trace.record("accepted", self.name, label_of(frame))

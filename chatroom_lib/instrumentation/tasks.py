@@ -4,6 +4,7 @@ asyncio itself mentions such an error only when the task is thrown away, if at a
 """
 
 import asyncio
+import weakref
 from contextvars import ContextVar
 
 from chatroom_lib.instrumentation.asyncio_internals import unseen_error
@@ -17,7 +18,8 @@ class Tasks:
 
     def __init__(self, report):
         self.report = report  # called with each such exception
-        self.visitors = {}  # task -> the name of the visitor it runs for, or None
+        # task -> the name of the visitor it runs for, or None. The room alone decides how long a task is kept.
+        self.visitors: weakref.WeakKeyDictionary[asyncio.Task, str | None] = weakref.WeakKeyDictionary()
         self.reported: list[asyncio.Task] | None = None  # where a run keeps the tasks whose errors it has noted
 
     def add(self, task: asyncio.Task) -> None:
@@ -25,6 +27,8 @@ class Tasks:
         task.add_done_callback(self.finished)
 
     def finished(self, task: asyncio.Task) -> None:
+        if task not in self.visitors:
+            return  # the garbage collector has closed its coroutine; what comes of that is no error of the room's
         del self.visitors[task]
         if not task.cancelled() and unseen_error(task):
             # A task that awaits this one is about to see the error. If none has done so a moment later, report it.

@@ -102,7 +102,7 @@ class Server:
             await self.room.__aenter__()
         except Exception as error:
             raise ServerError(f"the room does not start: {type(error).__name__}: {error}") from error
-        self.hub_tasks = list(self.tasks.visitors)
+        self.hub_tasks = weakref.WeakSet(self.tasks.visitors)
 
     async def listen(self) -> None:
         try:
