@@ -76,13 +76,13 @@ def test_every_target_delivers_everything(name):
     result = measure(name, clients=7, in_flight=3, **SHORT)
     assert result.lost == 0 and result.messages > 0
     assert abs(result.deliveries - 7 * result.messages) <= 2 * 7 * 3  # what was in flight at either end
-    assert 0 < result.p50_ms <= result.p99_ms and 0 < result.server_cpu <= 1.5 and result.cpu_us > 0
+    assert 0 < result.p50_ms <= result.p99_ms and 0 <= result.server_cpu <= 1.5 and result.cpu_us >= 0
 
 
 @exclusive
 def test_under_an_open_load_messages_are_sent_when_they_are_due():
     result = measure("v4", clients=5, rate=200, warm_up=0.1, seconds=0.5)
-    assert 95 <= result.messages <= 105 and result.lost == 0
+    assert 190 <= result.messages / result.seconds <= 210 and result.lost == 0
 
 
 class Stalling(Plain):
