@@ -6,8 +6,8 @@
     check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
 run a room    simulate, live; serve, stop_all, Server, ServerError; run (a coroutine, in the background)
-clients       Client, Scenario; talker, listener, late_joiner, leaving, vanishing, slow_reader, frozen,
-              flooder, typist
+clients       Client, Scenario; talker, listener, late_joiner, leaving, vanishing, unplugged, slow_reader,
+              frozen, flooder, typist
 results       Trace; Event and Use, of which it is made
 check         check, Scorecard, compare; guarantees and scenarios (modules)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
         slow_reader as slow_reader,
         talker as talker,
         typist as typist,
+        unplugged as unplugged,
         vanishing as vanishing,
     )
     from chatroom_lib.message import (
@@ -71,7 +72,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "checker.scorecard": ("Scorecard", "compare"),
         "clients.scenario": (
             *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
-            *("frozen", "vanishing", "leaving", "flooder", "typist"),
+            *("frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
         ),
         "message": ("Message", "MessageError", "decode", "encode"),
         "notebook.chat_panel": ("ChatPanel", "chat"),

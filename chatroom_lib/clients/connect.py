@@ -1,5 +1,6 @@
 """How a client opens its connection, and how it is killed."""
 
+import asyncio
 import socket
 import struct
 
@@ -12,10 +13,14 @@ from chatroom_lib.message import WIRE
 
 def reset(connection: ClientConnection) -> None:
     """End the TCP connection with a reset (RST), not with the polite FIN."""
-    sock = connection.transport.get_extra_info("socket")  # there is none in the simulation, where abort() resets
+    reset_socket(connection.transport)
+
+
+def reset_socket(transport: asyncio.Transport) -> None:
+    sock = transport.get_extra_info("socket")  # there is none in the simulation, where abort() resets
     if sock and sock.fileno() >= 0:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.transport.abort()
+    transport.abort()
 
 
 def dial_options(name: str) -> dict:

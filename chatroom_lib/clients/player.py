@@ -22,11 +22,13 @@ async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
         for client in scenario.clients:
             done = asyncio.Event()
             visits.create_task(visit(client, dial, trace, before, done))
-            before = done
+            if client.joins is None:
+                before = done
 
 
 async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event, done: asyncio.Event) -> None:
-    """One client's visit, from joining to its end. `before` is set when the client before it is in, `done` by it."""
+    """One client's visit, from joining to its end. One without a time of its own joins once `before` is set, the `done`
+    of the one before it."""
     await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
     try:
         async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
@@ -42,9 +44,11 @@ async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event,
             tasks.create_task(speak(client, connection, trace))
             if client.pause < NEVER:
                 tasks.create_task(read(client, connection, trace))
-            if min(client.leaves, client.vanishes) < NEVER:
-                tasks.create_task(go(client, connection, trace))
+            else:
+                connection.transport.pause_reading()  # nor does it answer a ping
+            going = tasks.create_task(go(client, connection, trace))
             await connection.wait_closed()
+            going.cancel()
             if not trace.of("left", "vanished", who=client.name):
                 trace.record("lost", client.name)
     finally:
@@ -91,7 +95,9 @@ def altered(message: Message, clients: tuple[Client, ...]) -> bool:
 
 
 async def go(client: Client, connection: ClientConnection, trace: Trace) -> None:
-    await asyncio.sleep(min(client.leaves, client.vanishes) - trace.clock())
+    if (moment := min(client.leaves, client.vanishes)) == NEVER:
+        return
+    await asyncio.sleep(moment - trace.clock())
     if client.leaves < client.vanishes:
         trace.record("left", client.name)
         await connection.close()

@@ -5,7 +5,7 @@ runs on real sockets (`live`) and in the simulation (`simulate`).
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 NEVER = float("inf")
@@ -20,21 +20,28 @@ class Client:
     """
 
     name: str
-    joins: float | None = None  # None: as soon as the client before it in the scenario is in
+    joins: float | None = None  # None: as soon as the client before it that has no time of its own is in
     says: int = 0  # how many messages
     starts: float = 0.2  # seconds from joining to its first message
     every: float = 0.1  # seconds from one message to the next
-    at: tuple[float, ...] = ()  # seconds from joining to each message, instead of the three above
+    at: Iterable[float] = ()  # seconds from joining to each message, instead of the three above; kept as a tuple
     size: int = 1000  # characters in a message
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
     leaves: float = NEVER  # when it closes its connection politely
     vanishes: float = NEVER  # when it resets its connection, as a program that is killed may do
+    latency: float = 0.0  # seconds that everything travels longer to it, and from it, than to others
+    dark: float = NEVER  # when its line goes dark: nothing passes, and nobody is told
+    light: float = NEVER  # when something passes again, and what was sent meanwhile arrives
 
     def __post_init__(self):
+        object.__setattr__(self, "at", tuple(self.at))
         if not self.name or " " in self.name:
             raise ValueError(f"a client's name must be one word, not {self.name!r}")
-        if min(self.joins or 0, self.says, self.starts, self.every, self.size, self.pause, *self.at) < 0:
+        numbers = [self.joins or 0, self.says, self.starts, self.every, self.size, self.pause, self.latency, *self.at]
+        if not all(number >= 0 for number in numbers):  # nor is NaN
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
+        if self.light < self.dark:
+            raise ValueError(f"{self.name}: `light` must not come before `dark`")
 
     @property
     def send_times(self) -> list[float]:
@@ -72,7 +79,8 @@ def slow_reader(name: str, pause: float = 0.2, **changes) -> Client:
 
 
 def frozen(name: str, **changes) -> Client:
-    """Keeps its connection open and never reads: a program that hangs. With `vanishes=3` it is killed at second 3."""
+    """A program that hangs: it keeps its connection open, never reads, and answers no ping. With `vanishes=3` it is
+    killed at second 3."""
     return Client(name, pause=NEVER, **changes)
 
 
@@ -80,6 +88,11 @@ def vanishing(name: str, vanishes: float, **changes) -> Client:
     """Reads promptly until it resets its connection, at second `vanishes` of the run: in the middle of the handshake,
     if it is still joining then."""
     return Client(name, vanishes=vanishes, **changes)
+
+
+def unplugged(name: str, dark: float, light: float = NEVER, **changes) -> Client:
+    """Reads promptly. From second `dark` of the run to second `light` nothing passes on its line; nobody is told."""
+    return Client(name, dark=dark, light=light, **changes)
 
 
 def leaving(name: str, leaves: float, **changes) -> Client:

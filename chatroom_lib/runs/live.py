@@ -9,7 +9,8 @@ import socket
 
 from websockets.asyncio.client import ClientConnection
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.line import Line
+from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.harness import Run
@@ -32,10 +33,17 @@ async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
 
 
 async def play_live(run: Run) -> Trace:
+    lines: list[Line] = []
+
     async def dial(client: Client) -> ClientConnection:
-        if client.prompt:
+        host, port = run.server.host, run.server.port
+        if client.latency or client.dark < NEVER:
+            lines.append(line := Line(client, run.trace.clock))
+            await line.open(host, port)
+            host, port = "127.0.0.1", line.port
+        elif client.prompt:
             return await run.connect(client)
-        return await run.connect(client, sock=await small_socket(run.server.host, run.server.port))
+        return await run.connect(client, sock=await small_socket(host, port))
 
     await run.server.start()
     sockets = run.server.listener.sockets
@@ -51,6 +59,8 @@ async def play_live(run: Run) -> Trace:
     finally:
         await cancel_after(tasks, 0)
         await run.server.stop()
+        for line in lines:
+            await line.close()
 
 
 async def small_socket(host: str, port: int) -> socket.socket:

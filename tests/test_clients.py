@@ -1,0 +1,113 @@
+"""Simulated people do what their description says, in virtual time and on real sockets."""
+
+import asyncio
+import math
+
+import pytest
+
+from chatroom_lib import (
+    Client,
+    Scenario,
+    frozen,
+    late_joiner,
+    leaving,
+    listener,
+    live,
+    run,
+    simulate,
+    talker,
+    unplugged,
+)  # fmt: skip
+from chatroom_lib.rooms import v1_1
+
+
+def played_live(room, scenario):
+    return run(live(room, scenario))
+
+
+in_both_worlds = pytest.mark.parametrize(
+    "play", [simulate, pytest.param(played_live, marks=[pytest.mark.real, pytest.mark.slow])]
+)
+
+# ---------------------------------------------------------------- what they are told
+
+
+def test_the_times_of_messages_may_come_from_anything_that_yields_numbers():
+    ann = talker("Ann", at=(moment / 10 for moment in (1, 2)))
+    assert ann.send_times == [0.1, 0.2] and len(simulate("v1", Scenario([ann])).of("said")) == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"at": (math.nan, 1)}, {"joins": -1}, {"latency": math.nan}, {"dark": 3, "light": 2}]
+)
+def test_times_that_are_none_are_an_error(changes):
+    with pytest.raises(ValueError, match="Ann: "):
+        Client("Ann", **changes)
+
+
+def test_a_client_without_a_time_follows_the_one_before_it_that_has_none():
+    people = [talker("Ann", says=2), late_joiner("Di", joins=5), listener("Cy")]
+    joined = simulate("v1", Scenario(people, duration=20)).first("joined")
+    assert joined["Ann"] < joined["Cy"] < 0.1 and joined["Di"] > 5
+
+
+# ---------------------------------------------------------------- what they do
+
+
+class Pings(v1_1.Room):
+    """Notes who answers a ping within a moment."""
+
+    def __init__(self):
+        super().__init__()
+        self.answered = {}
+
+    async def handle(self, connection):
+        await asyncio.sleep(0.1)
+        answer = await connection.ping()
+        await asyncio.wait([answer], timeout=0.5)
+        self.answered[connection.name] = answer.done()
+        await super().handle(connection)
+
+
+@in_both_worlds
+def test_a_frozen_client_answers_no_ping(play):
+    room = Pings()
+    play(room, Scenario([frozen("Bob"), listener("Cy")], duration=1))
+    assert room.answered == {"Bob": False, "Cy": True}
+
+
+@in_both_worlds
+def test_on_a_dark_line_nothing_passes_and_nobody_is_told_and_what_was_sent_arrives_later(play):
+    people = [talker("Ann", says=20, every=0.05), unplugged("Bob", dark=0.5, light=1.2), listener("Cy")]
+    trace = play("v1.1", Scenario(people, duration=1.8))
+    heard = [event.time for event in trace.of("heard", who="Bob")]
+    assert len(heard) == 20 and not [time for time in heard if 0.6 < time < 1.2]
+    assert any(time < 0.6 for time in heard) and not trace.of("lost", "failed")
+
+
+@in_both_worlds
+def test_a_line_that_stays_dark_tells_nobody_that_its_client_has_gone(play):
+    people = [talker("Ann", says=20, every=0.05), unplugged("Bob", dark=0.5, says=0), listener("Cy")]
+    trace = play("v1.1", Scenario(people, duration=1.5))
+    assert 0 < len(trace.heard("Bob")) < 20 and trace.in_pool() == ["Ann", "Bob", "Cy"]
+    assert not trace.of("lost", "failed")
+
+
+@in_both_worlds
+def test_whoever_is_far_away_hears_later_and_as_much(play):
+    people = [talker("Ann", says=10, starts=1.1, every=0.05), listener("Cy"), listener("Bob", latency=0.3)]
+    trace = play("v1.1", Scenario(people, duration=2.5))
+    delays = [delay for event, delay in trace.latencies() if event.who == "Bob"]
+    assert len(delays) == len(trace.heard("Cy")) == 10 and min(delays) > 0.3
+    assert 0.6 < trace.first("joined")["Bob"]  # there and back
+
+
+@in_both_worlds
+def test_a_client_that_was_disconnected_does_not_leave_later(play):
+    class Disconnects(v1_1.Room):
+        async def handle(self, connection):
+            await asyncio.sleep(0.2)
+            await connection.close()
+
+    trace = play(Disconnects, Scenario([listener("Ann"), leaving("Bob", leaves=0.8)], duration=1))
+    assert [event.who for event in trace.of("lost")] == ["Ann", "Bob"] and not trace.of("left")
