@@ -3,8 +3,10 @@ Python fails here, by its name."""
 
 import asyncio
 import contextlib
+import contextvars
 import inspect
 import sys
+import threading
 
 import pytest
 
@@ -86,7 +88,7 @@ class Stepped(internals.SteppedLoop):
 
     def __init__(self):
         super().__init__()
-        self.now, self.order = 0.0, []
+        self.now, self.order, self.contexts = 0.0, [], []
 
     def time(self):
         return self.now
@@ -101,7 +103,11 @@ class Stepped(internals.SteppedLoop):
         if not self.has_ready:
             self.now = self.next_timer()
         self.make_timers_ready(self.now)
-        self.run_ready()
+        self.run_ready(self.run_step)
+
+    def run_step(self, handle, context):
+        self.contexts.append(context)
+        self.run(handle)
 
 
 @pytest.fixture
@@ -139,6 +145,32 @@ def test_a_handles__callback_tells_tasks_from_plain_callbacks_which_keep_their_p
     assert loop.order == ["second task", "callback", "first task"] and all(task.done() for task in tasks)
 
 
-def test__write_to_self_is_called_from_other_threads_and_does_nothing_here(loop):
-    loop.call_soon_threadsafe(loop.stop)
+def test_a_handles__context_is_that_of_its_task(loop):
+    number = contextvars.ContextVar("number")
+
+    async def step():
+        number.set(7)
+
+    loop.run_until_complete(step())
+    assert [context[number] for context in loop.contexts if number in context] == [7]
+
+
+def test_what_was_put_by_is_ready_again_before_all_others(loop):
+    put_by = [loop.call_soon(loop.order.append, "first"), loop.call_soon(loop.order.append, "second")]
+    loop.call_soon(loop.order.append, "third")
+    loop.run_ready(lambda handle, _: handle in put_by or loop.run(handle))
+    loop.call_soon(loop.order.append, "fourth")
+    loop.make_ready_first(put_by)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert loop.order == ["third", "first", "second", "fourth"]
+
+
+def test__write_to_self_is_called_from_other_threads(loop):
+    woken = []
+    loop.wake = lambda: woken.append(threading.current_thread())
+    thread = threading.Thread(target=loop.call_soon_threadsafe, args=[loop.stop])
+    thread.start()
+    thread.join()
+    assert woken == [thread]
     loop.run_forever()

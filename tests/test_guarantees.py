@@ -131,9 +131,14 @@ class WaitsForTheSlow(Awaiting):
 
 
 class DiesWithTheDead(Good):
+    def __init__(self):
+        super().__init__(outbox_size=200)  # it evicts nobody before that
+
     async def write(self, client):
-        await super().write(client)  # returns if sending fails
-        self.hub.cancel()
+        try:
+            await super().write(client)
+        finally:
+            self.hub.cancel()
 
 
 class NeverForgets(Good):

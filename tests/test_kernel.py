@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(240 * TIMEOUT_FACTOR)]
 in_the_shared_kernel = pytest.mark.xdist_group("shared kernel")
 SOON = 5 * TIMEOUT_FACTOR  # seconds; a cell stops within one on a quiet machine, and would go on for a minute
 SETUP = """
-import asyncio, gc, socket, threading, time
+import asyncio, gc, select, socket, threading, time
 from websockets.asyncio.client import connect
 from chatroom_lib import (
     ChatPanel, Message, Scenario, bench, chat, check, decode, encode, frozen, listener, live, rooms, run, serve,
@@ -55,7 +55,7 @@ class Greedy(rooms.resolve("v1")):
 class Sleepy(rooms.resolve("v1")):
     async def handle(self, connection):
         async for _ in connection:
-            time.sleep(2)
+            select.select([], [], [], 2)
 """
 CELLS = {  # what is interrupted -> the cell, and the number of processes that it starts
     "sleep": ("await asyncio.sleep(60)", 0),

@@ -1,11 +1,21 @@
 """The simulation: one seed, one run, in every process; and what its network and its clock do."""
 
 import asyncio
+import datetime
 import os
+import queue
 import random
+import secrets
 import subprocess
 import sys
+import threading
+import time
+import uuid
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime as Datetime
 from functools import partial
+from time import perf_counter
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -16,6 +26,7 @@ from chatroom_lib import (
     encode,
     flooder,
     frozen,
+    late_joiner,
     leaving,
     listener,
     live,
@@ -25,7 +36,7 @@ from chatroom_lib import (
     talker,
     vanishing,
 )  # fmt: skip
-from chatroom_lib.rooms import v1_1, v3
+from chatroom_lib.rooms import v1_1, v3, v4
 from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
@@ -97,20 +108,31 @@ def test_a_run_ends_when_its_time_is_up():
     assert all(event.time <= 5 for event in trace.events)
 
 
-def test_a_room_that_never_rests_is_ended(monkeypatch):
-    class Restless(v1_1.Room):
-        pause = 0
+class Restless(v1_1.Room):
+    pause = 0
 
-        async def handle(self, connection):
-            while True:
-                await asyncio.sleep(self.pause)
+    async def handle(self, connection):
+        while True:
+            await asyncio.sleep(self.pause)
 
-    assert simulate(Restless, Scenario([listener("Ann")])).ending == "livelocked"
-    assert simulate(Restless, Scenario([listener("Ann")])).duration < 1  # in it, no time passes
-    monkeypatch.setattr("chatroom_lib.runs.event_loop.MAX_ITERATIONS", 2000)
-    monkeypatch.setattr(Restless, "pause", 0.001)
-    trace = simulate(Restless, Scenario([listener("Ann")], duration=1000))
-    assert trace.ending == "livelocked" and 0.5 < trace.duration < 3
+
+class Polls(Restless):
+    pause = 0.001
+
+
+def test_a_room_that_never_rests_is_ended():
+    trace = simulate(Restless, Scenario([listener("Ann")]))
+    assert trace.ending == "livelocked" and trace.duration < 1
+
+
+def test_a_room_that_polls_rests_in_between():
+    assert simulate(Polls, Scenario([listener("Ann"), listener("Bob")], duration=60)).ending == "time is up"
+
+
+def test_a_room_that_is_busy_all_the_time_gets_somewhere(monkeypatch):
+    monkeypatch.setattr("chatroom_lib.runs.event_loop.MAX_BUSY_ITERATIONS", 300)
+    trace = simulate("v3.1", Scenario([flooder("Ann", says=300), listener("Bob")], duration=60))
+    assert trace.ending == "quiescent" and len(trace.heard("Bob")) == 300
 
 
 def test_a_frozen_client_alone_does_not_make_a_room_stuck():
@@ -230,8 +252,8 @@ def test_an_error_in_the_hub_is_recorded_though_the_room_keeps_the_task():
 # ---------------------------------------------------------------- the clock and the network
 
 
-def in_simulation(main, seed=0):
-    loop = SimulationLoop(seed)
+def in_simulation(main, seed=0, schedule="fifo"):
+    loop = SimulationLoop(seed, schedule)
     try:
         return loop.run_until_complete(main(loop))
     finally:
@@ -249,18 +271,28 @@ def test_timers_that_are_due_together_keep_their_order():
     assert in_simulation(main) == (list(range(20)), 2.0)
 
 
-def test_the_seed_decides_which_task_goes_first():
-    async def main(loop):
-        order = []
+async def order_of_six(loop):
+    order = []
 
-        async def step(number):
-            order.append(number)
+    async def step(number):
+        order.append(number)
 
-        await asyncio.gather(*(step(number) for number in range(6)))
-        return tuple(order)
+    await asyncio.gather(*(step(number) for number in range(6)))
+    return tuple(order)
 
-    orders = {in_simulation(main, seed) for seed in range(20)}
-    assert len(orders) > 5 and in_simulation(main, 3) == in_simulation(main, 3)
+
+def test_tasks_run_in_the_order_in_which_they_became_ready():
+    assert {in_simulation(order_of_six, seed) for seed in range(20)} == {(0, 1, 2, 3, 4, 5)}
+
+
+def test_an_adversary_runs_them_in_any_order_which_the_seed_decides():
+    orders = {in_simulation(order_of_six, seed, "any") for seed in range(20)}
+    assert len(orders) > 5 and in_simulation(order_of_six, 3, "any") == in_simulation(order_of_six, 3, "any")
+
+
+def test_the_schedule_must_be_one_of_two():
+    with pytest.raises(ValueError, match="must be .* not 'random'"):
+        simulate("v1", busy, schedule="random")
 
 
 def test_bytes_arrive_in_order_and_a_reader_that_pauses_stops_the_writer():
@@ -306,7 +338,7 @@ def test_nobody_listening_is_a_refused_connection():
 def test_whoever_dies_while_joining_has_not_joined():
     ends = set()
     for seed in range(40):
-        some_day = Scenario([listener("Ann"), vanishing("Bob", joins=1, vanishes=1.003)], duration=9)
+        some_day = Scenario([listener("Ann"), vanishing("Bob", joins=1, vanishes=1.002)], duration=9)
         trace = simulate("v3.1", some_day, seed)
         kinds = [event.kind for event in trace.events if event.who == "Bob"]
         ends.add(tuple(kinds))
@@ -335,3 +367,306 @@ def test_messages_survive_the_journey():
 
     trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=100_000)], duration=60))
     assert trace.heard("Zoë") == ["Zoë 1", "Zoë 2", "Zoë 3"]
+
+
+# ---------------------------------------------------------------- the processor
+
+
+def test_what_is_said_while_v4_has_just_written_is_written_in_one_piece_with_what_follows():
+    class Noted(v4.Room):
+        waited = 0
+
+        def broadcast(self, message):
+            super().broadcast(message)
+            self.waited += asyncio.get_running_loop().time() < self.next_flush
+
+    room = Noted(limit=None)
+    people = [flooder(f"Flo{number}", says=50, every=0.001) for number in range(8)] + [listener("Cy")]
+    trace = simulate(room, Scenario(people, duration=20))
+    assert room.waited > 20 and trace.writes["Cy"] < 400 == len(trace.heard("Cy"))
+
+
+class Sleeps(v1_1.Room):
+    seconds = 2.0
+
+    async def handle(self, connection):
+        time.sleep(self.seconds)
+        await super().handle(connection)
+
+
+def test_a_call_of_sleep_makes_everybody_wait_in_virtual_time_and_is_noted_with_its_line():
+    began = time.perf_counter()
+    trace = simulate(Sleeps, Scenario([talker("Ann", says=10, every=0.5), late_joiner("Bob", joins=4)], duration=60))
+    late = [event.message for event, delay in trace.latencies() if 1 < delay < 2.1]
+    assert late and time.perf_counter() - began < 2
+    (ann, bob) = trace.of("blocked")
+    assert ann.message == bob.message == f"2 s in Sleeps.handle, line {Sleeps.handle.__code__.co_firstlineno + 1}"
+
+
+def test_a_sleep_on_another_thread_takes_as_long_and_keeps_nobody_waiting():
+    class InThread(v1_1.Room):
+        async def broadcast(self, message):
+            if message.token == "Ann":
+                await asyncio.to_thread(time.sleep, 1)
+            await super().broadcast(message)
+
+    trace = simulate(InThread, Scenario([talker("Ann", says=3), talker("Bob", says=20), listener("Cy")], duration=60))
+    delays = {event.message: delay for event, delay in trace.latencies()}
+    assert all((1 < delay < 1.1) if message.startswith("Ann") else delay < 0.1 for message, delay in delays.items())
+    assert len(delays) == 23 and trace.threads and not trace.of("blocked") and "seed alone" in repr(trace)
+
+
+class Saves(v1_1.Room):
+    """A thread of the room's own answers by call_soon_threadsafe."""
+
+    async def __aenter__(self):
+        self.jobs = queue.SimpleQueue()
+        threading.Thread(target=self.work, daemon=True).start()
+        return await super().__aenter__()
+
+    async def __aexit__(self, *exc):
+        self.jobs.put(None)
+        await super().__aexit__(*exc)
+
+    def work(self):
+        while job := self.jobs.get():
+            loop, saved = job
+            sum(range(10_000))
+            loop.call_soon_threadsafe(saved.set_result, None)
+
+    async def broadcast(self, message):
+        loop = asyncio.get_running_loop()
+        saved = loop.create_future()
+        self.jobs.put((loop, saved))
+        await saved
+        await super().broadcast(message)
+
+
+def test_a_thread_that_answers_the_loop_is_waited_for():
+    trace = simulate(Saves, Scenario([talker("Ann", says=20, every=1), listener("Bob")], duration=60))
+    assert trace.threads == 1 and len(trace.heard("Bob")) == 20
+    assert max(delay for _, delay in trace.latencies()) < 0.1
+
+
+def test_a_thread_that_waits_for_the_loop_does_not_stop_it():
+    class Publishes(v1_1.Room):
+        async def handle(self, connection):
+            self.loop = asyncio.get_running_loop()
+            await super().handle(connection)
+
+        async def broadcast(self, message):
+            await asyncio.to_thread(self.publish, message)
+
+        def publish(self, message):
+            asyncio.run_coroutine_threadsafe(super().broadcast(message), self.loop).result()
+
+    trace = simulate(Publishes, Scenario([talker("Ann", says=5), listener("Bob")], duration=60))
+    assert len(trace.heard("Bob")) == 5 and trace.ending == "quiescent"
+
+
+def test_a_thread_that_sleeps_in_a_loop_of_its_own_ticks_in_virtual_time():
+    class Ticks(v1_1.Room):
+        ticks = ()
+
+        async def __aenter__(self):
+            self.ticks = []
+            threading.Thread(target=self.tick, args=[asyncio.get_running_loop()], daemon=True).start()
+            return await super().__aenter__()
+
+        def tick(self, loop):
+            while True:
+                time.sleep(1)
+                loop.call_soon_threadsafe(self.ticks.append, time.monotonic())
+
+    room = Ticks()
+    simulate(room, Scenario([listener("Ann")], duration=5.5))
+    assert [round(tick, 2) for tick in room.ticks] == [1, 2, 3, 4, 5]
+
+
+# ---------------------------------------------------------------- what follows the seed
+
+
+CHANCES = {
+    "random": lambda: random.random(),
+    "choice": lambda: random.choice(range(1000)),
+    "uuid4": lambda: uuid.uuid4().int,
+    "secrets": lambda: secrets.randbelow(10**9),
+    "urandom": lambda: int.from_bytes(os.urandom(4), "big"),
+    "monotonic_ns": lambda: time.monotonic_ns(),
+    "time_ns": lambda: time.time_ns(),
+    "imported earlier": lambda: perf_counter(),
+    "now": lambda: datetime.datetime.now().timestamp(),
+    "now, imported earlier": lambda: Datetime.now(datetime.UTC).timestamp(),
+}
+
+
+def drawn_by(chance):
+    """What a room draws in a run."""
+    drawn = []
+
+    class Draws(v1_1.Room):
+        async def broadcast(self, message):
+            drawn.append(chance())
+            await super().broadcast(message)
+
+    simulate(Draws, Scenario([talker("Ann", says=3), listener("Bob")], duration=60), seed=4)
+    return drawn
+
+
+@pytest.mark.parametrize("chance", CHANCES.values(), ids=CHANCES)
+def test_what_a_room_draws_and_what_its_clocks_say_follow_the_seed(chance):
+    real = chance()
+    first, again = drawn_by(chance), drawn_by(chance)
+    assert first == again and len(set(first)) > 1 and real not in first
+    assert chance() != chance() or chance is CHANCES["choice"]
+
+
+def test_what_is_replaced_for_a_run_is_put_back():
+    before = [*vars(time).values(), os.urandom, datetime.datetime, perf_counter, Datetime, threading.Thread.start]
+    simulate(Sleeps, busy)
+    with pytest.raises(RuntimeError):
+        simulate(NeverStarts, busy)
+    after = [*vars(time).values(), os.urandom, datetime.datetime, perf_counter, Datetime, threading.Thread.start]
+    assert all(one is other for one, other in zip(before, after, strict=True)) and type(random._inst) is random.Random
+
+
+class NeverStarts(v1_1.Room):
+    async def __aenter__(self):
+        await asyncio.get_running_loop().create_future()
+
+
+def test_a_datetime_is_one_during_a_run_and_after_it():
+    kinds = []
+
+    class Dates(v1_1.Room):
+        async def broadcast(self, message):
+            now = Datetime.now()
+            kinds.append((isinstance(now, Datetime), type(now), isinstance(Datetime(2026, 1, 1), Datetime), now.year))
+
+    simulate(Dates, Scenario([talker("Ann", says=1)], duration=60))
+    (kind,) = kinds
+    assert kind == (True, Datetime, True, 2026)
+
+
+def test_another_thread_that_draws_disturbs_no_run():
+    stop = threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            random.random()
+            random.choice("abc")
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        drawn = [drawn_by(CHANCES["choice"]) for _ in range(10)]
+    finally:
+        stop.set()
+        thread.join()
+    assert drawn == [drawn[0]] * 10
+
+
+def test_two_runs_at_once_disturb_no_other():
+    class Lottery(v1_1.Room):
+        async def broadcast(self, message):
+            await asyncio.sleep(random.random() / 100)
+            await super().broadcast(message)
+
+    def digest(seed):
+        return simulate(Lottery, busy, seed).digest()
+
+    with ThreadPoolExecutor(4) as threads:
+        digests = list(threads.map(digest, [1, 2] * 4))
+    assert digests == [digest(1), digest(2)] * 4
+
+
+def test_a_room_that_remembers_an_earlier_run_is_told_so():
+    class Remembers(v1_1.Room):
+        everybody = []
+
+        def __init__(self):
+            super().__init__()
+            self.connections = self.everybody
+
+    scenario = Scenario([listener("Ann"), listener("Bob")])
+    simulate(Remembers, scenario)
+    with pytest.raises(rooms.RoomError, match="Remembers has 2 connections of an earlier run in members"):
+        simulate(Remembers, scenario)
+
+
+def test_a_simulation_inside_a_room_is_an_error():
+    class Nested(v1_1.Room):
+        async def broadcast(self, message):
+            simulate("v1", busy)
+
+    (error,) = simulate(Nested, Scenario([talker("Ann", says=1)], duration=60)).errors
+    assert "does not run inside a simulated room" in str(error)
+
+
+# ---------------------------------------------------------------- what is let go of
+
+
+class Subscriber:
+    def __init__(self, connection):
+        self.connection, self.queue = connection, asyncio.Queue()
+
+    async def write(self):
+        while True:
+            await self.connection.send(await self.queue.get())
+
+
+class Forgets(v1_1.Room):
+    """Nothing but itself refers to the task that writes to a client."""
+
+    def __init__(self):
+        self.subscribers = weakref.WeakKeyDictionary()
+
+    async def handle(self, connection):
+        subscriber = Subscriber(connection)
+        self.subscribers[subscriber] = connection
+        task = asyncio.create_task(subscriber.write())
+        self.keep(task)
+        del subscriber, task
+        async for frame in connection:
+            for other in list(self.subscribers):
+                other.queue.put_nowait(frame)
+
+    def keep(self, task):
+        pass
+
+    def members(self):
+        return [subscriber.connection for subscriber in self.subscribers]
+
+
+class Keeps(Forgets):
+    def __init__(self):
+        super().__init__()
+        self.tasks = set()
+
+    def keep(self, task):
+        self.tasks.add(task)
+
+
+def test_a_task_that_nothing_refers_to_is_lost_and_one_that_is_kept_is_not():
+    scenario = Scenario([talker("Ann", says=20, every=0.5), listener("Bob")], duration=60)
+    trace = simulate(Forgets, scenario)
+    assert trace.digest() == simulate(Forgets, scenario).digest() and trace.errors == []
+    assert trace.of("collected")[0].message == "Subscriber.write"
+    assert 0 < min(len(trace.heard(name)) for name in trace.names) < 20
+    assert all(len(simulate(Keeps, scenario).heard(name)) == 20 for name in trace.names)
+
+
+def test_a_room_that_refers_to_its_connections_weakly_is_rid_of_those_that_have_gone():
+    class Weak(v1_1.Room):
+        def __init__(self):
+            super().__init__()
+            self.connections = weakref.WeakSet()
+
+        async def handle(self, connection):
+            self.connections.add(connection)
+            async for _ in connection:
+                pass
+
+    people = [listener("Ann"), leaving("Bob", leaves=1), vanishing("Cy", vanishes=2)]
+    assert simulate(Weak, Scenario(people, duration=60)).in_pool() == ["Ann"]
+    assert run(live(Weak, Scenario([listener("Ann"), leaving("Bob", leaves=0.2)], duration=0.6))).in_pool() == ["Ann"]

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import Message, Scenario, decode, encode, listener, rate_limits, simulate, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
+from chatroom_lib.runs.virtual_time import EPOCH
 
 
 class Good:
@@ -316,8 +317,12 @@ class HubThatForgetsItsWriters(Good):
 
 
 class LosersOfARace(Good):
+    def __init__(self):
+        super().__init__()
+        self.tasks = set()
+
     async def joined(self, connection):
-        asyncio.create_task(asyncio.Event().wait())
+        self.tasks.add(asyncio.create_task(asyncio.Event().wait()))
 
 
 class LiesAboutItsPool(Good):
@@ -400,7 +405,9 @@ def test_other_threads_have_the_real_time_meanwhile():
 
     class Looks(Good):
         async def joined(self, connection):
-            seen_here.append((time.time(), time.monotonic(), time.perf_counter(), asyncio.get_running_loop().time()))
+            now = asyncio.get_running_loop().time()
+            seen_here.append((now, time.monotonic(), time.perf_counter()))
+            assert time.time() == EPOCH + now
 
     seen_here = []
     thread = threading.Thread(target=look)

@@ -4,6 +4,7 @@ tests/test_asyncio_internals.py tries each of them, so that a new Python that ch
 """
 
 import asyncio
+import contextvars
 import heapq
 from collections.abc import Callable
 from contextlib import _AsyncGeneratorContextManager
@@ -39,8 +40,11 @@ class SteppedLoop(asyncio.BaseEventLoop):
     def _run_once(self):
         self.iterate()
 
+    def wake(self) -> None:
+        """Another thread has called `call_soon_threadsafe`."""
+
     def _write_to_self(self):
-        pass  # there is nothing that waits and must be woken
+        self.wake()
 
     @property
     def has_ready(self) -> bool:
@@ -63,13 +67,21 @@ class SteppedLoop(asyncio.BaseEventLoop):
         while timers and timers[0].when() <= now:
             self._ready.append(heapq.heappop(timers))
 
-    def run_ready(self) -> None:
-        """Run each callback that is ready by now."""
+    def run_ready(self, run_step: Callable[[asyncio.Handle, contextvars.Context], None]) -> None:
+        """Call `run_step` with each callback that is ready by now, and its context. It calls `run`, or puts it by."""
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
             if not handle.cancelled():
-                handle._run()
+                run_step(handle, handle._context)
+
+    @staticmethod
+    def run(handle: asyncio.Handle) -> None:
+        handle._run()
+
+    def make_ready_first(self, handles: list[asyncio.Handle]) -> None:
+        """They are ready again, and come before all others."""
+        self._ready.extendleft(reversed(handles))
 
     def reorder_ready_tasks(self, reorder: Callable[[list], None]) -> None:
         """Let `reorder` change the order of the ready tasks. Plain callbacks keep their places among them."""

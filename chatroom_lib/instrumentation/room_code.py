@@ -8,6 +8,7 @@ import os
 import sysconfig
 from functools import cache
 from pathlib import Path
+from types import FrameType
 
 import websockets
 
@@ -32,3 +33,10 @@ def is_room_code(path: str) -> bool:
     if path.startswith(STANDARD_LIBRARY):
         return path.startswith(INSTALLED) and not path.startswith(WEBSOCKETS)
     return not path.startswith((*WEBSOCKETS, "<frozen "))
+
+
+def place_in_room(frame: FrameType | None) -> str | None:
+    """Where the room's innermost code stands, as "Room.handle, line 12"; None if none of it is on the stack."""
+    while frame and not is_room_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame and f"{frame.f_code.co_qualname}, line {frame.f_lineno}"

@@ -1,42 +1,81 @@
-"""asyncio's event loop with a virtual clock and an in-memory network. A seed decides the order of what is ready."""
+"""asyncio's event loop with a virtual clock and an in-memory network.
+
+What is ready runs first in, first out, as asyncio documents. Chance decides how long things take: how long a packet
+travels, and how long a step of the room's tasks and a write to a socket keep the processor busy. A seed decides those.
+
+The room has a processor of its own. While it is busy, or sleeps in `time.sleep`, people go on on theirs: what they say
+arrives, and waits for the room. So within a step the room's clock is ahead of theirs; and its next step begins when it
+is ahead by no more than the fastest packet takes.
+"""
 
 import asyncio
 import contextlib
+import contextvars
 import itertools
 import random
+import sys
 from functools import partial
+from typing import Literal
 
 from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
-from chatroom_lib.instrumentation.tasks import task_factory
-from chatroom_lib.runs.network import LATENCY, WINDOW, Listener, Transport
+from chatroom_lib.instrumentation.room_code import place_in_room
+from chatroom_lib.instrumentation.tasks import task_factory, watcher
+from chatroom_lib.runs.network import LATENCY, WINDOW, Link, Listener, Transport
+from chatroom_lib.runs.room_threads import RoomThreads
 
-MAX_ITERATIONS = 1_000_000  # iterations of the event loop after which a run counts as livelocked
-MAX_ITERATIONS_AT_ONCE = 50_000  # the same, for iterations in which no time passes
+Schedule = Literal["fifo", "any"]
+STEP_TIME = 10e-6  # seconds that a step of the room's takes at most; people compute on machines of their own
+WRITE_TIME = 50e-6  # seconds that a write to a socket takes the room at most
+MAX_BUSY_ITERATIONS = 50_000  # iterations without a rest or a new event after which a run counts as livelocked
+LEAD = LATENCY[0]  # seconds by which the room's next step may be ahead of what people do
 SHORTEST_DELAY = 1e-9  # seconds; a delay that is lost in rounding would never let the clock move
 
 
 class SimulationLoop(SteppedLoop):
-    """An event loop whose clock jumps from one timer to the next."""
+    """An event loop whose clock jumps from one timer to the next.
 
-    def __init__(self, seed: int):
+    `schedule` "any" runs the ready tasks in any order, which the seed decides. asyncio does not do that.
+    """
+
+    def __init__(self, seed: int, schedule: Schedule = "fifo"):
         super().__init__()
-        self.random = random.Random(seed)
-        self.now = 0.0  # virtual seconds
+        if schedule not in ("fifo", "any"):
+            raise ValueError(f'schedule must be "fifo" or "any", not {schedule!r}')
+        self.random, self.schedule = random.Random(seed), schedule
+        self.chance = self.random.random
+        self.draws = random.Random(seed)  # for a room that draws from the module `random`
+        self.now = 0.0  # virtual seconds: in a step of the room's, on its clock
+        self.busy_until = 0.0  # the room's processor
+        self.put_by: list[asyncio.Handle] = []  # the room's steps that wait for it
         self.deadline = float("inf")
         self.ending = None
         self.iterations = 0  # in all
-        self.iterations_now = 0  # since the clock last moved
+        self.busy_since = 0  # the iteration in which it last rested, or something had happened
+        self.count_events = lambda: 0  # how many events the run has had
+        self.events_then = 0
         self.interrupted = False  # set by another thread
         self.cleaning_up = False
         self.after_iteration = lambda: None
+        self.after_jump = lambda: None
+        self.note_block = lambda seconds, place: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
+        self.threads = RoomThreads(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
 
     def time(self) -> float:
         return self.now
+
+    def spend(self, seconds: float) -> None:
+        """The room's processor is busy for this long, in the middle of a step."""
+        self.now += seconds
+
+    def block(self, seconds: float) -> None:
+        """What `time.sleep` does on this thread: everybody waits."""
+        self.spend(max(0.0, seconds))
+        self.note_block(seconds, place_in_room(sys._getframe()) or "a callback")
 
     def end(self, ending: str) -> None:
         self.ending = ending
@@ -56,29 +95,65 @@ class SimulationLoop(SteppedLoop):
 
     def iterate(self) -> None:
         """All that are ready take one step."""
-        self.reorder_ready_tasks(self.random.shuffle)
-        next_timer = self.next_timer()
-        if not self.has_ready:
-            self.move_clock(next_timer)
+        if self.schedule == "any":
+            self.reorder_ready_tasks(self.random.shuffle)
+        if not self.has_ready and not self.threads.answer():
+            self.move_clock()
         self.make_timers_ready(self.now)
-        self.run_ready()
+        if self.put_by and self.now >= self.free_at:
+            self.make_ready_first(self.put_by)
+            self.put_by = []
+        self.run_ready(self.run_step)
+        world, self.now = self.now, max(self.now, self.busy_until)
         self.after_iteration()
+        self.now = world
         self.iterations += 1
-        self.iterations_now += 1
-        if self.iterations == MAX_ITERATIONS or self.iterations_now == MAX_ITERATIONS_AT_ONCE:
-            self.end("livelocked")
+        if self.iterations - self.busy_since >= MAX_BUSY_ITERATIONS:
+            self.look_for_progress()
+        if self.now >= self.deadline and not self.ending:
+            self.end("time is up")
         if self.interrupted and not self.cleaning_up:
             raise KeyboardInterrupt
 
-    def move_clock(self, next_timer: float | None) -> None:
+    def run_step(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
+        if watcher not in context:  # of somebody who computes elsewhere
+            self.run(handle)
+        elif self.now < self.free_at and not self.cleaning_up:
+            self.put_by.append(handle)
+        else:
+            world, self.now = self.now, max(self.now, self.busy_until)
+            try:
+                self.run(handle)
+            finally:
+                self.busy_until = self.now + STEP_TIME * self.chance()
+                self.now = world
+
+    @property
+    def free_at(self) -> float:
+        """When the room's next step may begin."""
+        return self.busy_until - LEAD
+
+    def move_clock(self) -> None:
         """Where a real loop waits for the network or the next timer, this one moves its clock."""
-        if next_timer is None:
+        next_timer = self.next_timer()
+        if self.put_by:
+            self.now = min(next_timer or float("inf"), self.free_at, self.deadline)
+        elif next_timer is None:
+            self.now = max(self.now, self.busy_until)
             self.end("quiescent")
         elif next_timer > self.now:
             self.now = min(next_timer, self.deadline)
-            self.iterations_now = 0
-            if self.now == self.deadline:
-                self.end("time is up")
+            self.busy_since = self.iterations
+            self.after_jump()
+
+    def look_for_progress(self) -> None:
+        events = self.count_events()
+        if events == self.events_then:
+            self.end("livelocked")
+        self.busy_since, self.events_then = self.iterations, events
+
+    def wake(self) -> None:
+        self.threads.have_called.set()
 
     def call_later(self, delay, callback, *args, context=None):
         if delay > 0:
@@ -93,9 +168,11 @@ class SimulationLoop(SteppedLoop):
     def clean_up(self) -> None:
         """End every task and close the loop."""
         self.cleaning_up = True
-        self.after_iteration = lambda: None
+        self.after_iteration = self.after_jump = lambda: None
+        self.note_block = lambda seconds, place: None
         self.report = lambda context: None
         self.deadline = float("inf")
+        self.threads.release()
         for _ in range(100):  # a task may go on for some iterations after it was cancelled
             tasks = asyncio.all_tasks(self)
             if not tasks:
@@ -111,31 +188,29 @@ class SimulationLoop(SteppedLoop):
         """Also if the room has set a handler of its own."""
         self.report(context)
 
-    def run_in_executor(self, executor, function, *args):
-        """Another thread takes no time here: it has done its work at once."""
-        done = self.create_future()
-        try:
-            done.set_result(function(*args))
-        except Exception as error:
-            done.set_exception(error)
-        return done
-
     # ------------------------------------------------------------ the network, as websockets asks for it
 
     async def create_server(self, protocol_factory, host, port, **_):
         self.listening[host, port] = Listener(self, protocol_factory, (host, port))
         return self.listening[host, port]
 
-    async def create_connection(self, protocol_factory, host, port, *, window=WINDOW, **_):
+    async def create_connection(self, protocol_factory, host, port, *, window=WINDOW, link=None, **_):
+        """`window`: the bytes that may be in flight to the client. `link`: what its packets travel on."""
         listener = self.listening.get((host, port))
         if listener is None:
             raise ConnectionRefusedError(111, "Connection refused")
-        await asyncio.sleep(self.random.uniform(*LATENCY))
+        link = link or Link()
+        if (wait := link.arrival(self.now, self.random) - self.now) == float("inf"):
+            await self.create_future()  # nobody will ever answer
+        await asyncio.sleep(wait)
         address = ("127.0.0.1", 50000 + next(self.serials))
         client = Transport(self, protocol_factory(), window, address, listener.address)
         server = Transport(self, listener.accept(), WINDOW, listener.address, address)
+        client.context, server.context = contextvars.copy_context(), listener.context.copy()
+        server.write_time = WRITE_TIME
+        client.link = server.link = link
         client.peer, server.peer = server, client
-        self.call_soon(server.protocol.connection_made, server, context=listener.context.copy())
+        self.call_soon(server.protocol.connection_made, server, context=server.context)
         client.protocol.connection_made(client)
         return client, client.protocol
 

@@ -7,10 +7,27 @@ protocol is told to pause: so backpressure here is the real one, the library's o
 
 import asyncio
 import contextvars
+import random
 from collections import deque
+from typing import NamedTuple
 
 WINDOW = 65536  # maximum bytes in flight to a client, as in TCP's receive window
 LATENCY = (0.0002, 0.002)  # seconds that a packet travels: anything between these
+NEVER = float("inf")
+
+
+class Link(NamedTuple):
+    """What the packets of one client travel on, in both directions."""
+
+    latency: float = 0.0  # seconds that each packet travels longer than LATENCY
+    dark: float = NEVER  # from then on nothing passes,
+    light: float = NEVER  # until then; what was sent meanwhile is sent again, and arrives
+
+    def arrival(self, departure: float, chance: random.Random) -> float:
+        """When a packet arrives that is sent at `departure`; NEVER, if the line stays dark."""
+        travels = self.latency + chance.uniform(*LATENCY)
+        passes = departure + travels < self.dark or departure >= self.light
+        return (departure if passes else self.light) + travels
 
 
 class Listener:
@@ -48,6 +65,9 @@ class Transport(asyncio.Transport):
         super().__init__({"sockname": address, "peername": peer_address})
         self.loop, self.protocol, self.window = loop, protocol, window
         self.peer: Transport
+        self.context: contextvars.Context  # for what arrives here
+        self.link = Link()
+        self.write_time = 0.0  # seconds that a write takes at most
         self.buffer = bytearray()  # written, and not yet in flight
         self.high, self.low = 65536, 16384  # bytes in the buffer at which the protocol pauses, and resumes
         self.unread = 0  # bytes in flight to us, or arrived and not yet taken by our protocol
@@ -70,6 +90,7 @@ class Transport(asyncio.Transport):
     def write(self, data):
         if self.closed or self.eof:
             return
+        self.loop.spend(self.write_time * self.loop.chance())
         self.buffer += data
         self.flush()
         if len(self.buffer) > self.high and not self.paused and not self.closed:
@@ -107,8 +128,9 @@ class Transport(asyncio.Transport):
 
     def travel(self, arrival, *args):
         """Call `arrival` at the peer after the time that a packet takes."""
-        self.last_arrival = max(self.last_arrival, self.loop.now + self.loop.random.uniform(*LATENCY))
-        self.loop.call_at(self.last_arrival, arrival, *args)
+        self.last_arrival = max(self.last_arrival, self.link.arrival(self.loop.now, self.loop.random))
+        if self.last_arrival < NEVER:
+            self.loop.call_at(self.last_arrival, arrival, *args, context=self.peer.context)
 
     # ------------------------------------------------------------ reading
 
@@ -168,10 +190,15 @@ class Transport(asyncio.Transport):
             return
         self.closed = True
         self.buffer.clear()
-        self.loop.call_soon(self.protocol.connection_lost, error)
+        self.loop.call_soon(self.let_go, error)
         if self.broken:
             return
         if reset or self.arrived:  # closing a socket with unread data resets the connection, too
             self.travel(self.peer.be_reset)
         elif self.eof != "sent":
             self.travel(self.peer.arrive, b"")
+
+    def let_go(self, error):
+        """Nothing refers to a protocol whose connection is lost, as with asyncio's own transports."""
+        protocol, self.protocol = self.protocol, None
+        protocol.connection_lost(error)

@@ -2,45 +2,68 @@
 
 The unmodified `websockets` library, server and clients, runs on an event loop whose clock jumps from one event to
 the next, over connections that live in memory. Nothing really waits, so a run of many seconds takes milliseconds.
-A seed decides how long each packet travels, which is what chance decides on a real machine. It also shuffles the
-tasks that are ready at the same moment. (asyncio runs them in the order in which they became ready; the shuffle makes
-common what luck with the timing would make rare.) The same seed gives the same Trace, as long as the room has no source
-of randomness but the seed.
+What is ready runs first in, first out, as asyncio documents. A seed decides what chance decides on a real machine: how
+long each packet travels, and how long the processor takes for each step of the room and each write to a socket.
+
+The same seed gives the same Trace, in every process, and whatever it shows can happen on a real event loop:
+
+- `time.time`, `monotonic`, `perf_counter`, their `_ns` twins and `datetime.now` tell virtual time in a room. The module
+  `random`, `uuid4`, `secrets` and `os.urandom` follow the seed.
+- `time.sleep` in a room makes everybody wait, in virtual time. Any other call that blocks takes real time, and none
+  here.
+- Threads that a room starts, and those of `asyncio.to_thread`, run for real. The clock waits for them, and
+  `time.sleep` in them takes virtual time. When two of them race, no seed decides: `Trace.threads` counts them.
+- The garbage collector runs at fixed virtual times, so a task that nothing refers to is lost at the same moment each
+  time.
+- What the seed does not decide: the order of a set of texts (`check` fixes it; elsewhere set PYTHONHASHSEED) or of
+  objects that hash by their address (connections and tasks do not), what files, sockets, subprocesses and unlisted
+  clocks say, and module globals or class attributes that an earlier run has changed.
 
 If nothing is ready and no timer is set, nothing will ever happen again: the run is *quiescent*.
 """
 
 import asyncio
+import contextlib
+import gc
 import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 
 from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
-from chatroom_lib.rooms import Room, RoomSpec
-from chatroom_lib.runs.event_loop import SimulatedConnection, SimulationLoop
+from chatroom_lib.rooms import Room, RoomError, RoomSpec
+from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
 from chatroom_lib.runs.harness import Run
-from chatroom_lib.runs.network import WINDOW
-from chatroom_lib.runs.virtual_time import seeded, virtual_clocks
+from chatroom_lib.runs.network import WINDOW, Link
+from chatroom_lib.runs.virtual_time import here, virtual_time
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
 from chatroom_lib.trace import Trace
 
+COLLECTION_INTERVAL = 2.0  # virtual seconds from one collection of garbage to the next
+
 
 def simulate(
-    room: RoomSpec | Room, scenario: Scenario | Callable[[random.Random], Scenario], seed: int = 0
-) -> Trace:  # fmt: skip
+    room: RoomSpec | Room,
+    scenario: Scenario | Callable[[random.Random], Scenario],
+    seed: int = 0,
+    schedule: Schedule = "fifo",
+) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
     A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
-    Raises RoomError if there is no such room, and RuntimeError if it does not start.
+    With `schedule="any"` the seed also decides the order of the tasks that are ready: an adversary. asyncio is not one.
+    Raises RoomError if there is no such room or it remembers an earlier run, and RuntimeError if it does not start.
     """
+    if here():
+        raise RuntimeError("simulate() does not run inside a simulated room")
     if not isinstance(scenario, Scenario):
         scenario = scenario(random.Random(seed))
-    loop = SimulationLoop(seed)
+    loop = SimulationLoop(seed, schedule)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -62,7 +85,7 @@ def on_another_thread(loop: SimulationLoop, *arguments) -> Trace:
         wait([done], timeout=0.2)
         if thread.ident and not (done.done() or loop.cleaning_up):  # the room blocks the event loop
             interrupt(thread)
-        wait([done], timeout=0.3)  # one that blocks outside Python, as in time.sleep(60), is left until that ends
+        wait([done], timeout=0.3)  # one that blocks outside Python, as in a query, is left until that ends
         raise
 
 
@@ -74,29 +97,64 @@ def complete(done: Future, function: Callable, *arguments) -> None:
 
 
 def run_on(loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int) -> Trace:
-    try:
-        with virtual_clocks.running(loop), seeded(seed):
+    with virtual_time.running(loop), garbage_kept():
+        try:
             return play_simulated(loop, Run(room, scenario, seed, SimulatedConnection, port=8081))
-    finally:
-        loop.clean_up()
+        finally:
+            loop.clean_up()
 
 
 def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     async def dial(client: Client) -> ClientConnection:
-        return await run.connect(client, window=WINDOW if client.prompt else SMALL_BUFFER)
+        start = loop.now - trace.clock()
+        link = Link(client.latency, start + client.dark, start + client.light)
+        return await run.connect(client, window=WINDOW if client.prompt else SMALL_BUFFER, link=link)
 
     server, trace, scenario = run.server, run.trace, run.scenario
-    loop.report = lambda context: server.record_error(error_in(context))
+    trace.schedule = loop.schedule
+    loop.report = lambda context: report(context, run)
     start(loop, run)
     sampler = MemorySampler(server, trace)
     run.begin(loop, dial)
+    loop.count_events = trace.events.__len__
+    loop.note_block = lambda seconds, place: trace.record("blocked", "room", f"{seconds:g} s in {place}")
+    loop.after_jump = collect_at_intervals(loop)
     loop.after_iteration = run.pool.update if scenario.all_prompt else lambda: (run.pool.update(), sampler.update())
     ending = loop.run_until_quiescent(scenario.duration)
     if not scenario.all_prompt:
         sampler.sample()
     if trace.gone():
         trace.leak = leak_report(server, trace)
+    trace.threads = loop.threads.started
     return run.finish(ending)
+
+
+@contextlib.contextmanager
+def garbage_kept():
+    """The garbage collector runs only when it is told to, and looks only at what is made from now on: so it finds the
+    same in every process, and quickly."""
+    enabled = gc.isenabled()
+    gc.disable()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+        if enabled:
+            gc.enable()
+
+
+def collect_at_intervals(loop: SimulationLoop) -> Callable[[], None]:
+    due = COLLECTION_INTERVAL
+
+    def collect() -> None:
+        nonlocal due
+        if loop.now >= due:
+            due = loop.now + COLLECTION_INTERVAL
+            gc.collect(1)
+
+    return collect
 
 
 def start(loop: SimulationLoop, run: Run) -> None:
@@ -107,8 +165,16 @@ def start(loop: SimulationLoop, run: Run) -> None:
     if not starting.done():
         raise RuntimeError(f"the room does not start: {run.server.name}.__aenter__ does not return")
     starting.result()
+    if left := sum(isinstance(member, ServerConnection) for member in run.server.room.members()):
+        raise RoomError(
+            f"{run.server.name} has {left} connections of an earlier run in members(): "
+            "keep them in the object, made in __init__, and not in the module or the class"
+        )
 
 
-def error_in(context: dict) -> BaseException:
-    """The error in what asyncio hands to an exception handler."""
-    return context.get("exception") or RuntimeError(context["message"])
+def report(context: dict, run: Run) -> None:
+    """Note what asyncio hands to an exception handler."""
+    if "exception" not in context and context["message"].startswith("Task was destroyed"):
+        run.trace.record("collected", "room", context["task"].get_coro().__qualname__)
+    else:
+        run.server.record_error(context.get("exception") or RuntimeError(context["message"]))

@@ -27,6 +27,8 @@ KINDS = {
     "entered": "it is in the room's pool from now on",
     "removed": "it is not in the pool any more",
     "error": "an exception in the room that nobody had handled by then",
+    "blocked": "the room has blocked the event loop; for how long, and where",
+    "collected": "a task of the room's that nothing referred to was garbage-collected before its end",
 }
 
 

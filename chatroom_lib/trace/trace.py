@@ -39,6 +39,8 @@ class Trace:
     waits: list[Wait] = field(default_factory=list)  # where the room's tasks were suspended at the end
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
+    schedule: str = "fifo"  # "any": in what order ready tasks ran, the seed decided; asyncio would not do that
+    threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
     by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # an index of events, made by `of`
@@ -52,6 +54,8 @@ class Trace:
         """Freeze the trace: anything later is teardown and is not recorded. `settled`: errors that were handled after
         all, late."""
         self.duration, self.clock = self.clock(), None
+        self.events = sorted((e for e in self.events if e.time <= self.duration), key=lambda event: event.time)
+        self.by_kind, self.indexed = {}, 0
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
 
@@ -232,15 +236,20 @@ class Trace:
 
     @property
     def stuck(self) -> bool | None:
-        """Is the room quiescent although a message is undelivered and can never arrive?
+        """Is a message to a prompt reader undelivered, and can it never arrive?
 
-        True if nothing can happen any more, a message to a prompt reader is undelivered, and a task of the room is
-        blocked by more than the slowness of its own visitor. None for a live run, which cannot tell.
+        True if tasks of the room wait for each other in a cycle, or if nothing can happen any more and a task of the
+        room is blocked by more than the slowness of its own visitor. None if that cannot be told: of a live run, or of
+        one whose time was up.
         """
         if self.seed is None:
             return None
+        if not self.undelivered():
+            return False
+        if self.deadlock():
+            return True
         blocked = any(wait.blocked and (wait.on is None or wait.on != wait.visitor) for wait in self.waits)
-        return self.ending == "quiescent" and blocked and bool(self.undelivered())
+        return blocked if self.ending == "quiescent" else None
 
     # ------------------------------------------------------------ as text
 
@@ -255,8 +264,13 @@ class Trace:
         parts = [f"{counts['said']} said", f"{counts['heard']} heard"]
         if evicted := self.evicted():
             parts.append(f"evicted: {', '.join(evicted)}")
+        parts += [f"{counts[kind]} {kind}" for kind in ("refused", "garbled", "lost", "collected") if counts[kind]]
         if self.stuck:
             parts.append("STUCK")
         if self.errors:
             parts.append(f"{len(self.errors)} errors")
-        return f"<Trace of {self.room}, {how}, {self.duration:.2f} s: {', '.join(parts)}>"
+        if self.threads:
+            parts.append(f"{self.threads} threads, so that the seed alone does not decide")
+        if self.schedule == "any":
+            parts.append("tasks in any order")
+        return f"<Trace of {self.room}, {how}, {self.duration:.2f} s: {', '.join(parts)}; {self.ending}>"
