@@ -25,7 +25,7 @@ from chatroom_lib import (
     talker,
     vanishing,
 )  # fmt: skip
-from chatroom_lib.rooms import v1_1, v3
+from chatroom_lib.rooms import RoomError, v1_1, v3
 from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
@@ -161,6 +161,39 @@ def test_a_room_that_exits_ends_its_own_visit_and_nothing_else():
     trace = simulate(Exits, Scenario(people, duration=30))
     assert [str(error) for error in trace.errors] == ["enough"]
     assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "quiescent"
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ("churn", "a scenario must be a Scenario, .* not 'churn'"),
+        ([talker("Ann")], "a scenario must be a Scenario, .* not .Client"),
+        (lambda chance: "churn", "must return a Scenario, not 'churn'"),
+    ],
+)
+def test_what_is_no_scenario_is_told_so(wrong, problem):
+    with pytest.raises(TypeError, match=problem):
+        simulate("v4", wrong)
+
+
+def test_what_makes_no_room_is_told_so():
+    with pytest.raises(RoomError, match="int is not a room"):
+        simulate(int, Scenario([talker("Ann")]))
+    with pytest.raises(RoomError, match="what no_room makes is not a room: it lacks __aenter__"):
+        simulate(no_room, Scenario([talker("Ann")]))
+
+
+def no_room():
+    return 7
+
+
+def test_a_room_may_come_from_a_function_in_a_file_that_imports_its_neighbour(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "a_neighbour_of_mine.py").write_text("from chatroom_lib.rooms.v1 import Room\n")
+    (tmp_path / "mine.py").write_text(
+        "def make_room():\n    import a_neighbour_of_mine\n    return a_neighbour_of_mine.Room()\n"
+    )
+    assert simulate(f"{tmp_path}/mine.py:make_room", Scenario([talker("Ann", says=1)])).heard("Ann") == ["Ann 1"]
 
 
 @pytest.mark.parametrize("members", [lambda: ["Ann"], lambda: 1 / 0, lambda: None])

@@ -6,10 +6,11 @@ does not read is felt after some 15 messages of 1 kB, and not after the 4 MB tha
 
 import asyncio
 import socket
+from random import Random
 
 from websockets.asyncio.client import ClientConnection
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.harness import Run
@@ -28,7 +29,7 @@ async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
     Raises RoomError if there is no such room, ServerError if it does not start, and what its `members()` raises.
     """
     with measured_window():
-        return await submit(play_live(Run(room, scenario)))
+        return await submit(play_live(Run(room, make_scenario(scenario, Random()))))
 
 
 async def play_live(run: Run) -> Trace:

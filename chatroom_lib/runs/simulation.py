@@ -18,7 +18,7 @@ from concurrent.futures import Future, wait
 
 from websockets.asyncio.client import ClientConnection
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.event_loop import SimulatedConnection, SimulationLoop
@@ -36,10 +36,9 @@ def simulate(
 
     A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
-    Raises RoomError if there is no such room, and RuntimeError if it does not start.
+    Raises RoomError if there is no such room, RuntimeError if it does not start, and TypeError for what is no scenario.
     """
-    if not isinstance(scenario, Scenario):
-        scenario = scenario(random.Random(seed))
+    scenario = make_scenario(scenario, random.Random(seed))
     loop = SimulationLoop(seed)
     try:
         asyncio.get_running_loop()
