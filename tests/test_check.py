@@ -246,6 +246,8 @@ def test_cards_stand_side_by_side(v1_1):
     assert "v3.1" in repr(grid) and "v3.1" in grid._repr_html_()
     with pytest.raises(ValueError, match="same number of seeds"):
         compare(v1_1, quiet("v1", seeds=1, scenarios=two))
+    with pytest.raises(TypeError, match=r"compare\(\) takes cards, .* not 'v1'"):
+        compare("v1", "v2")
 
 
 # ---------------------------------------------------------------- rooms that the project has not seen
@@ -558,6 +560,50 @@ def test_a_room_that_holds_what_cannot_be_sent_is_told_so():
 
     with pytest.raises(rooms.RoomError, match="Holds cannot be sent to another process"):
         quiet(Holds, seeds=1)
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ({"churn": "churn"}, "'churn': a scenario must be a Scenario, or a function .* not 'churn'; those of check"),
+        ({"mine": [talker("Ann")]}, "'mine': a scenario must be .* not .Client"),
+        (["churn"], "scenarios must be a dictionary"),
+        (
+            {"mine": lambda chance: Scenario([talker("Ann", say=3)])},
+            "'mine' .* seed 0: TypeError: .*say",
+        ),
+        (
+            {"mine": lambda chance: [talker("Ann")]},
+            "'mine' .* seed 0: TypeError: .* return a Scenario",
+        ),
+        (
+            {"mine": lambda: Scenario([])},
+            "'mine' .* seed 0: TypeError: .*takes 0 positional arguments",
+        ),
+    ],
+)
+def test_what_is_no_scenario_is_not_put_down_to_the_room(wrong, problem):
+    with pytest.raises(TypeError, match=problem):
+        quiet("v4", seeds=3, scenarios={**two, **wrong} if isinstance(wrong, dict) else wrong)
+
+
+def test_a_scenario_that_cannot_be_made_with_a_later_seed_is_not_put_down_to_the_room():
+    def rare(chance):
+        return Scenario([talker("Ann", says=1 if chance.random() > 0.1 else -1)])
+
+    first = next(seed for seed in range(99) if random.Random(seed).random() <= 0.1)
+    with pytest.raises(ValueError, match=f"'rare' cannot be made with seed {first}: ValueError: Ann: times, counts"):
+        quiet("v4", seeds=first + 2, scenarios={"rare": rare}, processes=2)
+
+
+def test_a_scenario_that_is_never_made_is_not_put_down_to_the_room(monkeypatch):
+    def endless(chance):
+        while True:
+            pass
+
+    monkeypatch.setattr("chatroom_lib.checker.worker.LOADING_INTERVAL", 0.1)
+    with pytest.raises(ValueError, match="'endless' cannot be made: it does not return"):
+        quiet("v4", seeds=1, scenarios={"endless": endless})
 
 
 @pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(seeds=2.5), dict(scenarios={})])
