@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
@@ -41,8 +42,8 @@ class Trace:
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
-    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # an index of events, made by `of`
-    indexed: int = field(default=0, compare=False)  # how many events are in it
+    places: dict[tuple, list[int]] = field(default_factory=dict, compare=False)  # (kind, who or None) -> which events
+    indexed: int = field(default=0, compare=False)  # how many events are in this index, which `of` makes
 
     def start_clock(self, loop) -> None:
         start = loop.time()
@@ -76,11 +77,15 @@ class Trace:
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
         if self.indexed != len(self.events):  # there are new ones
-            self.indexed, self.by_kind = len(self.events), {}
-            for event in self.events:
-                self.by_kind.setdefault(event.kind, []).append(event)
-        found = self.by_kind.get(kinds[0], []) if len(kinds) == 1 else self.events
-        return [event for event in found if event.kind in kinds and who in (None, event.who)]
+            self.index()
+        found = [self.places.get((kind, who), []) for kind in dict.fromkeys(kinds)]
+        return [self.events[place] for place in (found[0] if len(found) == 1 else sorted(chain(*found)))]
+
+    def index(self) -> None:
+        self.indexed, self.places = len(self.events), {}
+        for place, event in enumerate(self.events):
+            self.places.setdefault((event.kind, event.who), []).append(place)
+            self.places.setdefault((event.kind, None), []).append(place)
 
     @property
     def names(self) -> list[str]:
@@ -192,6 +197,8 @@ class Trace:
         orders = list(self.orders().items())
         for index, (one, heard) in enumerate(orders):
             for other, others in orders[index + 1 :]:
+                if others == heard:
+                    continue
                 rank = {message: number for number, message in enumerate(others)}
                 common = [message for message in heard if message in rank]
                 found += [(one, other, a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b]]
