@@ -436,6 +436,70 @@ def test_a_room_that_does_its_worst_is_judged(room, monkeypatch):
     assert not card.scores["at-most-once"].tested or room in (CannotList, ListsNames)
 
 
+class ExitRaises(Simple):
+    async def __aexit__(self, *exc):
+        raise LookupError("on purpose")
+
+
+class ExitWaits(Simple):
+    async def __aexit__(self, *exc):
+        await asyncio.get_running_loop().create_future()
+
+
+class ExitIgnores(Simple):
+    async def __aexit__(self, *exc):
+        while True:
+            await asyncio.sleep(0)
+
+
+class ExitBlocks(Simple):
+    async def __aexit__(self, *exc):
+        while True:
+            pass
+
+
+class ExitIsNoCoroutine(Simple):
+    def __aexit__(self, *exc):
+        pass
+
+
+EXITS = {
+    ExitRaises: "LookupError: on purpose",
+    ExitWaits: "RuntimeError: it does not return within 15 s",
+    ExitIgnores: "RuntimeError: it does not return within 15 s",
+    ExitBlocks: "BlocksTheEventLoop: the room blocks the event loop: ExitBlocks.__aexit__, line",
+    ExitIsNoCoroutine: "TypeError: object NoneType can't be used in 'await' expression",
+}
+
+
+@pytest.mark.parametrize("room", EXITS, ids=lambda room: room.__name__)
+def test_a_room_that_cannot_be_stopped_is_judged(room, monkeypatch):
+    monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.3)
+    card = quiet(room, seeds=2, scenarios=two)
+    says = f"when the room is stopped, its __aexit__ fails: {EXITS[room]}"
+    assert card.scores["no-crash"].evidence.startswith(says) and list(card.broken) == ["no-crash"]
+    assert card.scores["no-crash"].broken == (1 if room is ExitBlocks else 2)  # one that blocks is tried no further
+
+
+def test_tasks_that_go_on_when_the_room_has_been_stopped_are_a_leak():
+    class Leaves(Simple):
+        async def __aenter__(self):
+            self.ticks = [asyncio.create_task(self.tick()) for _ in range(3)]
+
+        async def tick(self):
+            while True:
+                await asyncio.sleep(1)
+
+    class Stops(Leaves):
+        async def __aexit__(self, *exc):
+            for tick in self.ticks:
+                tick.cancel()  # and it ends a moment later
+
+    evidence = quiet(Leaves, seeds=1, scenarios=two).scores["no-leak"].evidence
+    assert evidence.startswith("when the room is stopped, its __aexit__ leaves tasks: ")
+    assert evidence.endswith("Leaves.tick") and quiet(Stops, seeds=1, scenarios=two).broken == {}
+
+
 @pytest.mark.slow
 def test_a_run_that_hears_no_signal_is_ended_with_its_process(monkeypatch):
     monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)

@@ -25,7 +25,7 @@ from chatroom_lib import (
     talker,
     vanishing,
 )  # fmt: skip
-from chatroom_lib.rooms import RoomError, v1_1, v3
+from chatroom_lib.rooms import RoomError, v1, v1_1, v3
 from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
@@ -161,6 +161,21 @@ def test_a_room_that_exits_ends_its_own_visit_and_nothing_else():
     trace = simulate(Exits, Scenario(people, duration=30))
     assert [str(error) for error in trace.errors] == ["enough"]
     assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "quiescent"
+
+
+def test_a_room_is_stopped_once_everybody_is_disconnected_and_the_trace_does_not_show_it():
+    class Notes(v1.Room):
+        left = []
+
+        async def __aexit__(self, *exc):
+            Notes.left.append([member.state.name for member in self.members()])
+            await asyncio.sleep(1)
+            Notes.left.append("stopped")
+
+    trace = simulate(Notes, busy, seed=1)
+    assert len(Notes.left) == 2 and set(Notes.left[0]) <= {"CLOSED"} and Notes.left[1] == "stopped"
+    assert trace.digest() == simulate("v1", busy, seed=1).digest()
+    assert trace.exit_error is None and trace.left_tasks == []
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def recovery(trace: Trace) -> Verdict:
 
 @guarantee
 def no_leak(trace: Trace) -> Verdict:
-    """A client that has left, with or without a word, is out of the pool; no task is left."""
+    """A client that has left, even without a word, is out of the pool; neither it nor a stopped room leaves tasks."""
     end = end_of_run(trace)
     gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
     for name in trace.in_pool():
@@ -200,6 +200,8 @@ def no_leak(trace: Trace) -> Verdict:
             return broken(f"{leak.orphaned_tasks} tasks are left that were made in visits of clients that have left")
         if leak.tasks > LEAK_TOLERANCE and set(trace.first("joined")) <= set(gone):
             return broken(f"everybody has left, and {leak.tasks} tasks are left that were not there at the start")
+    if len(trace.left_tasks) > LEAK_TOLERANCE:  # a heartbeat that nobody ends does no harm, since it is one
+        return broken(f"when the room is stopped, its __aexit__ leaves tasks: {', '.join(trace.left_tasks[:3])}")
     return KEPT if gone else untested("nobody has left")
 
 
@@ -240,7 +242,7 @@ def bounded_memory(trace: Trace) -> Verdict:
 
 @guarantee
 def no_crash(trace: Trace) -> Verdict:
-    """No exception goes unhandled in any task, and the room lets time pass."""
+    """No exception goes unhandled in any task, the room lets time pass, and its `__aexit__` returns."""
     if trace.errors:
         events = trace.of("error")
         when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
@@ -248,6 +250,8 @@ def no_crash(trace: Trace) -> Verdict:
     if trace.ending in ("livelocked", "blocks the event loop"):
         why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
         return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
+    if trace.exit_error:
+        return broken(f"when the room is stopped, its __aexit__ fails: {describe_error(trace.exit_error)}")
     return KEPT
 
 

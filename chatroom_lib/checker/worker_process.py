@@ -165,7 +165,8 @@ def room_problems() -> Iterator[None]:
 
 def verdicts_on(trace) -> Outcome:
     out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
-    failed = trace.ending in ("livelocked", "blocks the event loop") or out_of_memory
+    endless = trace.ending in ("livelocked", "blocks the event loop")
+    failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
     try:
         return Outcome(judge(trace), trace.room, failed)
     except Exception as error:

@@ -22,7 +22,7 @@ from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_s
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.event_loop import SimulatedConnection, SimulationLoop
-from chatroom_lib.runs.harness import Run
+from chatroom_lib.runs.harness import Run, stop_simulated
 from chatroom_lib.runs.network import WINDOW
 from chatroom_lib.runs.virtual_time import seeded, virtual_clocks
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
@@ -95,7 +95,8 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
         sampler.sample()
     if trace.gone():
         trace.leak = leak_report(server, trace)
-    return run.finish(ending)
+    run.finish(ending)
+    return stop_simulated(loop, run)
 
 
 def start(loop: SimulationLoop, run: Run) -> None:

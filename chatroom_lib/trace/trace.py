@@ -37,6 +37,8 @@ class Trace:
     writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
     memory: list[MemorySample] = field(default_factory=list)  # what the room held every now and then; simulated
     leak: LeakReport | None = None  # what the room has not let go of at the end; simulated
+    exit_error: BaseException | None = None  # what the room's `__aexit__` raised after the end; simulated
+    left_tasks: list[str] = field(default_factory=list)  # the room's tasks that went on after that; simulated
     waits: list[Wait] = field(default_factory=list)  # where the room's tasks were suspended at the end
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
