@@ -422,7 +422,7 @@ JUDGED = {
     KillsItsProcess: "the room ended its process (SIGKILL)",
     FillsTheMemory: "MemoryError",
     ListsNames: "members() must list connections, and one of its items is 'Ann'",
-    CannotList: "LookupError: no list",
+    CannotList: "members() must list connections, and raised LookupError: no list",
 }
 
 

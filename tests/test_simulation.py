@@ -211,15 +211,28 @@ def test_a_room_may_come_from_a_function_in_a_file_that_imports_its_neighbour(tm
     assert simulate(f"{tmp_path}/mine.py:make_room", Scenario([talker("Ann", says=1)])).heard("Ann") == ["Ann 1"]
 
 
-@pytest.mark.parametrize("members", [lambda: ["Ann"], lambda: 1 / 0, lambda: None])
-def test_a_list_of_members_that_is_none_is_an_error(members):
+async def later():
+    return []
+
+
+@pytest.mark.parametrize(
+    "members, problem",
+    [
+        (lambda: ["Ann"], "one of its items is 'Ann'"),
+        (lambda: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda: (1 / 0 for _ in "x"), "raised ZeroDivisionError: division by zero"),
+        (lambda: None, "returned None"),
+        (lambda: later(), "is a coroutine: write def members"),
+    ],
+)
+def test_a_list_of_members_that_is_none_is_an_error(members, problem):
     class Wrong(v1_1.Room):
         def members(self):
             return members()
 
-    with pytest.raises((TypeError, ZeroDivisionError)):
+    with pytest.raises((TypeError, RuntimeError), match=rf"members\(\) must list connections, and {problem}"):
         simulate(Wrong, Scenario([listener("Ann")]))
-    with pytest.raises((TypeError, ZeroDivisionError)):
+    with pytest.raises((TypeError, RuntimeError), match=problem):
         run(live(Wrong, Scenario([listener("Ann")], duration=0.5)))
 
 

@@ -26,7 +26,8 @@ async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
     Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
-    Raises RoomError if there is no such room, ServerError if it does not start, and what its `members()` raises.
+    Raises RoomError if there is no such room, ServerError if it does not start, and TypeError or
+    RuntimeError if its `members()` lists no connections.
     """
     with measured_window():
         return await submit(play_live(Run(room, make_scenario(scenario, Random()))))
