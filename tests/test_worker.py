@@ -200,14 +200,23 @@ def test_a_copy_of_the_process_gives_no_answers():
 # ---------------------------------------------------------------- limits of time
 
 
-def test_a_limit_that_passes_before_a_run_has_begun_says_nothing_about_the_room(monkeypatch):
+def test_a_limit_that_passes_before_the_process_has_started_says_nothing_about_the_room(monkeypatch):
     monkeypatch.setattr(worker, "LONGEST_RUN", 0.0)
     with pytest.raises(rooms.RoomError, match="would try v1 has not started within 0 s: the machine has"):
         quiet("v1")
 
 
-def test_judging_that_takes_too_long_says_nothing_about_the_room(monkeypatch):
-    monkeypatch.setattr(worker, "LONGEST_JUDGING", -1.0)
+@pytest.mark.parametrize("stage", ["preparing", "judging"])
+def test_a_limit_that_passes_before_or_after_a_run_says_nothing_about_the_room(stage, monkeypatch):
+    ask = worker.Worker.request
+
+    def slow(self, request):
+        if isinstance(request, bytes):
+            return ask(self, request)
+        self.stage = stage
+        raise TimeoutError
+
+    monkeypatch.setattr(worker.Worker, "request", slow)
     card = quiet("v1")
     assert card.broken == {} and card.untested == [*GUARANTEES] and card.failed == {"two": 0}
 
