@@ -184,7 +184,10 @@ def recovery(trace: Trace) -> Verdict:
 
 @guarantee
 def no_leak(trace: Trace) -> Verdict:
-    """A client that has left, even without a word, is out of the pool; neither it nor a stopped room leaves tasks."""
+    """A client that has left, with or without a word, is out of the pool; no task is left.
+
+    Nor does the room leave more than two tasks when it is stopped.
+    """
     end = end_of_run(trace)
     gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
     for name in trace.in_pool():
@@ -242,7 +245,10 @@ def bounded_memory(trace: Trace) -> Verdict:
 
 @guarantee
 def no_crash(trace: Trace) -> Verdict:
-    """No exception goes unhandled in any task, the room lets time pass, and its `__aexit__` returns."""
+    """No exception goes unhandled in any task, and the room lets time pass.
+
+    When the run is over and everybody is disconnected, its `__aexit__` raises nothing and returns.
+    """
     if trace.errors:
         events = trace.of("error")
         when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
