@@ -401,7 +401,9 @@ def test_a_file_that_runs_a_server_while_it_is_imported_is_told_so(tmp_path, tol
     monkeypatch.setattr("chatroom_lib.checker.worker.LOADING_INTERVAL", 0.1)
     (tmp_path / "runs.py").write_text(OWN_ROOM + "\nasyncio.run(asyncio.Event().wait())\n")
     result = told(["check", f"{tmp_path}/runs.py:Loud", "--json"])
-    says = "runs.py does not return, so the file cannot be imported: put what runs for long below `if __name__ =="
+    says = (
+        "runs.py has not returned for 0 s, so the room cannot be imported: put what runs for long below `if __name__ =="
+    )
     assert is_a_mistake(*result, says), result
 
 

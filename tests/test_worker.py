@@ -57,9 +57,9 @@ def room_file(tmp_path):
 # ---------------------------------------------------------------- a room's file
 
 BAD_FILES = {  # code at the end of a file -> what is said about it
-    "import asyncio; asyncio.run(asyncio.Event().wait())": 'line 21 of mine.py does not .*`if __name__ == "__main__":`',
-    "while True: pass": "line 21 of mine.py does not return",
-    "time.sleep(600)": "line 21 of mine.py does not return",
+    "import asyncio; asyncio.run(asyncio.Event().wait())": 'line 21 of mine.py has not returned for 0 s.*`if __name__ == "__main__":`',
+    "while True: pass": "line 21 of mine.py has not returned for 0 s",
+    "time.sleep(600)": "line 21 of mine.py has not returned for 0 s",
     "os._exit(0)": r"mine.py:Room ended the process that loaded it \(exit code 0\)",
     "import ctypes; ctypes.string_at(0)": r"mine.py:Room ended the process that loaded it \(SIGSEGV\)",
     "raise LookupError('on\\npurpose\\x1b')": "mine.py does not run: LookupError: on purpose$",

@@ -56,7 +56,10 @@ def end_with_parent() -> None:
 
 def out_of_reach(number: int) -> int:
     """A copy of this descriptor."""
-    return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, OUT_OF_REACH)
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, OUT_OF_REACH)
+    except OSError:  # there are not so many
+        return os.dup(number)
 
 
 def limit_memory() -> None:
@@ -146,7 +149,8 @@ class Trials:
 
     def tell_of_import(self, frame: FrameType) -> None:
         place = importing(frame)
-        what = f"{place} does not return, so the file cannot be imported" if place else "the room cannot be imported"
+        seconds = MAX_CHECKS * self.watch.loading_interval
+        what = f"{place or 'the import'} has not returned for {seconds:.0f} s, so the room cannot be imported"
         self.tell("RoomError", f"{what}: put what runs for long below `{GUARD}`")
 
     def tell(self, kind: str, text: str) -> None:
