@@ -25,7 +25,7 @@ from chatroom_lib import (
     talker,
     vanishing,
 )  # fmt: skip
-from chatroom_lib.rooms import RoomError, v1, v1_1, v3
+from chatroom_lib.rooms import RoomError, v1, v1_1, v2, v3, v3_1, v4
 from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
@@ -176,6 +176,14 @@ def test_a_room_is_stopped_once_everybody_is_disconnected_and_the_trace_does_not
     assert len(Notes.left) == 2 and set(Notes.left[0]) <= {"CLOSED"} and Notes.left[1] == "stopped"
     assert trace.digest() == simulate("v1", busy, seed=1).digest()
     assert trace.exit_error is None and trace.left_tasks == []
+
+
+@pytest.mark.parametrize("room", [v1.Room, v2.Room, v3.Room, v3_1.Room, v4.Room], ids=lambda room: room.__module__)
+def test_stopping_a_room_changes_nothing_in_its_trace(room):
+    slow = Scenario([talker("Ann", says=80), frozen("Bob"), leaving("Cy", 3), listener("Di")], duration=60)
+    made, given = simulate(room, slow, seed=1), simulate(room(), slow, seed=1)  # the latter is not stopped
+    for part in ("events", "uses", "depths", "writes", "leak", "waits", "ending", "duration"):
+        assert repr(getattr(made, part)) == repr(getattr(given, part)), part
 
 
 @pytest.mark.parametrize(

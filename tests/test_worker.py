@@ -57,7 +57,7 @@ def room_file(tmp_path):
 # ---------------------------------------------------------------- a room's file
 
 BAD_FILES = {  # code at the end of a file -> what is said about it
-    "import asyncio; asyncio.run(asyncio.Event().wait())": 'line 21 of mine.py has not returned for 0 s.*`if __name__ == "__main__":`',
+    "import asyncio; asyncio.run(asyncio.sleep(600))": 'line 21 of mine.py .* for 0 s.*`if __name__ == "__main__":`',
     "while True: pass": "line 21 of mine.py has not returned for 0 s",
     "time.sleep(600)": "line 21 of mine.py has not returned for 0 s",
     "os._exit(0)": r"mine.py:Room ended the process that loaded it \(exit code 0\)",

@@ -31,7 +31,8 @@ class Run:
         connection_class: type[ObservedConnection] = ObservedConnection,
         port: int = 0,
     ):
-        room = create(room)
+        given, room = room, create(room)
+        self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients, seed)
         self.server = observed_server(room, self.trace, connection_class, port=port, write_limit=SMALL_BUFFER)
@@ -58,9 +59,9 @@ def stop_simulated(loop, run: Run) -> Trace:
     """Stop the room of a finished run as a server does, in virtual time: disconnect everybody, and leave it.
 
     Notes in the Trace whether its `__aexit__` fails, and which of the room's tasks go on. One that never becomes
-    quiescent is not stopped.
+    quiescent is not stopped, nor is one that was given as an object.
     """
-    if run.trace.ending in ("quiescent", "time is up"):
+    if run.is_ours and run.trace.ending in ("quiescent", "time is up"):
         loop.after_iteration = lambda: None
         complete(loop, run.server.disconnect())
         leaving = complete(loop, leave(run.server))
