@@ -187,6 +187,12 @@ def test_an_outcome_is_the_same_on_the_other_side_and_nothing_else_is_one():
             as_reply(line)
 
 
+def test_a_guarantee_that_only_the_parent_knows_is_not_tested(monkeypatch):
+    monkeypatch.setitem(GUARANTEES, "my-own", lambda trace: None)
+    card = quiet("v1")
+    assert card.untested[-1] == "my-own" and card.scores["delivery"].kept == 1
+
+
 def test_a_copy_of_the_process_gives_no_answers():
     class Forks(v1.Room):
         async def handle(self, connection):

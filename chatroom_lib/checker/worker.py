@@ -129,14 +129,8 @@ class Worker:
 
     def start(self) -> None:
         self.mark = uuid.uuid4().hex
-        command = [
-            sys.executable,
-            "-c",
-            f"{START}; main()",
-            json.dumps(sys.path),
-            str(self.check_interval),
-            str(LOADING_INTERVAL),
-        ]
+        arguments = json.dumps(sys.path), str(self.check_interval), str(LOADING_INTERVAL)
+        command = [sys.executable, "-c", f"{START}; main()", *arguments]
         environment = {**os.environ, "PYTHONHASHSEED": "0", WORKER: self.mark}  # the former for sets of texts
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -177,6 +171,8 @@ class Worker:
         except (TimeoutError, KeyboardInterrupt):
             self.kill()  # nobody waits for the end of this run
             raise
+        if self.replies.unread:
+            raise BadReply("more than one answer")
         if kind == "wrong":
             raise self.problem(*map(str, details))
         return details
