@@ -230,6 +230,14 @@ def test_a_limit_that_passes_before_or_after_a_run_says_nothing_about_the_room(s
 # ---------------------------------------------------------------- what is left behind
 
 
+def left_of(folder) -> list[int]:
+    """Which of the processes whose numbers are names in this folder are alive; from now on, none is."""
+    left = [int(name) for name in os.listdir(folder) if name.isdigit() and is_alive(int(name))]
+    for number in left:
+        os.kill(number, signal.SIGKILL)
+    return left
+
+
 def test_processes_that_a_room_starts_end_with_the_check_wherever_they_hide(tmp_path):
     class Hides(v1.Room):
         async def handle(self, connection):
@@ -245,8 +253,8 @@ def test_processes_that_a_room_starts_end_with_the_check_wherever_they_hide(tmp_
                 pass
             os._exit(3)
 
-    assert "exit code 3" in quiet(Hides).scores["no-crash"].evidence
-    assert not any(is_alive(int(number)) for number in os.listdir(tmp_path))
+    card = quiet(Hides)
+    assert "exit code 3" in card.scores["no-crash"].evidence and not left_of(tmp_path)
 
 
 def test_the_processs_group_is_ended_before_its_number_can_be_anybody_elses(monkeypatch):
@@ -281,4 +289,8 @@ def test_a_worker_ends_with_its_parent_although_the_room_hears_no_alarm(tmp_path
     finally:
         process.kill()
         process.wait()
-    wait_until(lambda: not any(is_alive(int(number)) for number in os.listdir(tmp_path) if number.isdigit()))
+    numbers = [int(name) for name in os.listdir(tmp_path) if name.isdigit()]
+    try:
+        wait_until(lambda: not any(map(is_alive, numbers)))
+    finally:
+        left_of(tmp_path)
