@@ -246,6 +246,8 @@ def test_cards_stand_side_by_side(v1_1):
     assert "v3.1" in repr(grid) and "v3.1" in grid._repr_html_()
     with pytest.raises(ValueError, match="same number of seeds"):
         compare(v1_1, quiet("v1", seeds=1, scenarios=two))
+    with pytest.raises(TypeError, match=r"compare\(\) takes cards, .* not 'v1'"):
+        compare("v1", "v2")
 
 
 # ---------------------------------------------------------------- rooms that the project has not seen
@@ -420,7 +422,7 @@ JUDGED = {
     KillsItsProcess: "the room ended its process (SIGKILL)",
     FillsTheMemory: "MemoryError",
     ListsNames: "members() must list connections, and one of its items is 'Ann'",
-    CannotList: "LookupError: no list",
+    CannotList: "members() must list connections, and raised LookupError: no list",
 }
 
 
@@ -432,6 +434,70 @@ def test_a_room_that_does_its_worst_is_judged(room, monkeypatch):
     card = quiet(room, seeds=2, scenarios=two)
     assert JUDGED[room] in card.scores["no-crash"].evidence
     assert not card.scores["at-most-once"].tested or room in (CannotList, ListsNames)
+
+
+class ExitRaises(Simple):
+    async def __aexit__(self, *exc):
+        raise LookupError("on purpose")
+
+
+class ExitWaits(Simple):
+    async def __aexit__(self, *exc):
+        await asyncio.get_running_loop().create_future()
+
+
+class ExitIgnores(Simple):
+    async def __aexit__(self, *exc):
+        while True:
+            await asyncio.sleep(0)
+
+
+class ExitBlocks(Simple):
+    async def __aexit__(self, *exc):
+        while True:
+            pass
+
+
+class ExitIsNoCoroutine(Simple):
+    def __aexit__(self, *exc):
+        pass
+
+
+EXITS = {
+    ExitRaises: "LookupError: on purpose",
+    ExitWaits: "RuntimeError: it does not return within 15 s",
+    ExitIgnores: "RuntimeError: it does not return within 15 s",
+    ExitBlocks: "BlocksTheEventLoop: the room blocks the event loop: ExitBlocks.__aexit__, line",
+    ExitIsNoCoroutine: "TypeError: object NoneType can't be used in 'await' expression",
+}
+
+
+@pytest.mark.parametrize("room", EXITS, ids=lambda room: room.__name__)
+def test_a_room_that_cannot_be_stopped_is_judged(room, monkeypatch):
+    monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.3)
+    card = quiet(room, seeds=2, scenarios=two)
+    says = f"when the room is stopped, its __aexit__ fails: {EXITS[room]}"
+    assert card.scores["no-crash"].evidence.startswith(says) and list(card.broken) == ["no-crash"]
+    assert card.scores["no-crash"].broken == (1 if room is ExitBlocks else 2)  # one that blocks is tried no further
+
+
+def test_tasks_that_go_on_when_the_room_has_been_stopped_are_a_leak():
+    class Leaves(Simple):
+        async def __aenter__(self):
+            self.ticks = [asyncio.create_task(self.tick()) for _ in range(3)]
+
+        async def tick(self):
+            while True:
+                await asyncio.sleep(1)
+
+    class Stops(Leaves):
+        async def __aexit__(self, *exc):
+            for tick in self.ticks:
+                tick.cancel()  # and it ends a moment later
+
+    evidence = quiet(Leaves, seeds=1, scenarios=two).scores["no-leak"].evidence
+    assert evidence.startswith("when the room is stopped, its __aexit__ leaves tasks: ")
+    assert evidence.endswith("Leaves.tick") and quiet(Stops, seeds=1, scenarios=two).broken == {}
 
 
 @pytest.mark.slow
@@ -558,6 +624,50 @@ def test_a_room_that_holds_what_cannot_be_sent_is_told_so():
 
     with pytest.raises(rooms.RoomError, match="Holds cannot be sent to another process"):
         quiet(Holds, seeds=1)
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ({"churn": "churn"}, "'churn': a scenario must be a Scenario, or a function .* not 'churn'; those of check"),
+        ({"mine": [talker("Ann")]}, "'mine': a scenario must be .* not .Client"),
+        (["churn"], "scenarios must be a dictionary"),
+        (
+            {"mine": lambda chance: Scenario([talker("Ann", say=3)])},
+            "'mine' .* seed 0: TypeError: .*say",
+        ),
+        (
+            {"mine": lambda chance: [talker("Ann")]},
+            "'mine' .* seed 0: TypeError: .* return a Scenario",
+        ),
+        (
+            {"mine": lambda: Scenario([])},
+            "'mine' .* seed 0: TypeError: .*takes 0 positional arguments",
+        ),
+    ],
+)
+def test_what_is_no_scenario_is_not_put_down_to_the_room(wrong, problem):
+    with pytest.raises(TypeError, match=problem):
+        quiet("v4", seeds=3, scenarios={**two, **wrong} if isinstance(wrong, dict) else wrong)
+
+
+def test_a_scenario_that_cannot_be_made_with_a_later_seed_is_not_put_down_to_the_room():
+    def rare(chance):
+        return Scenario([talker("Ann", says=1 if chance.random() > 0.1 else -1)])
+
+    first = next(seed for seed in range(99) if random.Random(seed).random() <= 0.1)
+    with pytest.raises(ValueError, match=f"'rare' cannot be made with seed {first}: ValueError: Ann: times, counts"):
+        quiet("v4", seeds=first + 1, scenarios={"rare": rare}, processes=2)
+
+
+def test_a_scenario_that_is_never_made_is_not_put_down_to_the_room(monkeypatch):
+    def endless(chance):
+        while True:
+            pass
+
+    monkeypatch.setattr("chatroom_lib.checker.worker.LOADING_INTERVAL", 0.1)
+    with pytest.raises(ValueError, match="'endless' cannot be made: it does not return"):
+        quiet("v4", seeds=1, scenarios={"endless": endless})
 
 
 @pytest.mark.parametrize("wrong", [dict(seeds=0), dict(seeds=-1), dict(seeds=2.5), dict(scenarios={})])

@@ -394,7 +394,17 @@ def test_check_prints_one_json_document_whatever_it_finds(own_rooms):
 def test_what_a_room_prints_is_not_in_the_document(tmp_path):
     (tmp_path / "loud.py").write_text(OWN_ROOM + "\nprint('hello')\n")
     result = outcome(["check", f"{tmp_path}/loud.py:Loud", "--seeds", "1", "--json"])
-    assert json.loads(result.stdout)["seeds"] == 1 and result.stderr == "hello\n"
+    assert json.loads(result.stdout)["seeds"] == 1 and result.stderr == ""
+
+
+def test_a_file_that_runs_a_server_while_it_is_imported_is_told_so(tmp_path, told, monkeypatch):
+    monkeypatch.setattr("chatroom_lib.checker.worker.LOADING_INTERVAL", 0.1)
+    (tmp_path / "runs.py").write_text(OWN_ROOM + "\nasyncio.run(asyncio.Event().wait())\n")
+    result = told(["check", f"{tmp_path}/runs.py:Loud", "--json"])
+    says = (
+        "runs.py has not returned for 0 s, so the room cannot be imported: put what runs for long below `if __name__ =="
+    )
+    assert is_a_mistake(*result, says), result
 
 
 def test_interrupting_check_ends_it_quickly_and_leaves_no_process():

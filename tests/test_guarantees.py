@@ -409,3 +409,16 @@ def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_show
 
 def test_every_guarantee_says_what_it_promises():
     assert len(GUARANTEES) == 11 and all(function.__doc__ for function in GUARANTEES.values())
+
+
+def test_judging_walks_through_the_events_at_most_once_however_many_people_there_are():
+    class Counted(list):
+        walks = 0
+
+        def __iter__(self):
+            Counted.walks += 1
+            return super().__iter__()
+
+    trace = simulate("v3", Scenario([talker(f"c{number}", says=1) for number in range(10)]), 1)
+    trace.events = Counted(trace.events)
+    assert judge(trace)["delivery"].kept and Counted.walks <= 1

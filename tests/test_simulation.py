@@ -36,7 +36,7 @@ from chatroom_lib import (
     talker,
     vanishing,
 )  # fmt: skip
-from chatroom_lib.rooms import v1_1, v3, v4
+from chatroom_lib.rooms import RoomError, v1, v1_1, v2, v3, v3_1, v4
 from chatroom_lib.runs.simulation import SimulationLoop
 
 busy = Scenario(
@@ -185,15 +185,84 @@ def test_a_room_that_exits_ends_its_own_visit_and_nothing_else():
     assert trace.heard("Cy") == ["Bob 1", "Bob 2", "Bob 3"] and trace.ending == "quiescent"
 
 
-@pytest.mark.parametrize("members", [lambda: ["Ann"], lambda: 1 / 0, lambda: None])
-def test_a_list_of_members_that_is_none_is_an_error(members):
+def test_a_room_is_stopped_once_everybody_is_disconnected_and_the_trace_does_not_show_it():
+    class Notes(v1.Room):
+        left = []
+
+        async def __aexit__(self, *exc):
+            Notes.left.append([member.state.name for member in self.members()])
+            await asyncio.sleep(1)
+            Notes.left.append("stopped")
+
+    trace = simulate(Notes, busy, seed=1)
+    assert len(Notes.left) == 2 and set(Notes.left[0]) <= {"CLOSED"} and Notes.left[1] == "stopped"
+    assert trace.digest() == simulate("v1", busy, seed=1).digest()
+    assert trace.exit_error is None and trace.left_tasks == []
+
+
+@pytest.mark.parametrize("room", [v1.Room, v2.Room, v3.Room, v3_1.Room, v4.Room], ids=lambda room: room.__module__)
+def test_stopping_a_room_changes_nothing_in_its_trace(room):
+    slow = Scenario([talker("Ann", says=80), frozen("Bob"), leaving("Cy", 3), listener("Di")], duration=60)
+    made, given = simulate(room, slow, seed=1), simulate(room(), slow, seed=1)  # the latter is not stopped
+    for part in ("events", "uses", "depths", "writes", "leak", "waits", "ending", "duration"):
+        assert repr(getattr(made, part)) == repr(getattr(given, part)), part
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ("churn", "a scenario must be a Scenario, .* not 'churn'"),
+        ([talker("Ann")], "a scenario must be a Scenario, .* not .Client"),
+        (lambda chance: "churn", "must return a Scenario, not 'churn'"),
+    ],
+)
+def test_what_is_no_scenario_is_told_so(wrong, problem):
+    with pytest.raises(TypeError, match=problem):
+        simulate("v4", wrong)
+
+
+def test_what_makes_no_room_is_told_so():
+    with pytest.raises(RoomError, match="int is not a room"):
+        simulate(int, Scenario([talker("Ann")]))
+    with pytest.raises(RoomError, match="what no_room makes is not a room: it lacks __aenter__"):
+        simulate(no_room, Scenario([talker("Ann")]))
+
+
+def no_room():
+    return 7
+
+
+def test_a_room_may_come_from_a_function_in_a_file_that_imports_its_neighbour(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "a_neighbour_of_mine.py").write_text("from chatroom_lib.rooms.v1 import Room\n")
+    (tmp_path / "mine.py").write_text(
+        "def make_room():\n    import a_neighbour_of_mine\n    return a_neighbour_of_mine.Room()\n"
+    )
+    assert simulate(f"{tmp_path}/mine.py:make_room", Scenario([talker("Ann", says=1)])).heard("Ann") == ["Ann 1"]
+
+
+async def later():
+    return []
+
+
+@pytest.mark.parametrize(
+    "members, problem",
+    [
+        (lambda: ["Ann"], "one of its items is 'Ann'"),
+        (lambda: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda: (1 / 0 for _ in "x"), "raised ZeroDivisionError: division by zero"),
+        (lambda: None, "returned None"),
+        (lambda: later(), "is a coroutine: write def members"),
+    ],
+)
+def test_a_list_of_members_that_is_none_is_an_error(members, problem):
     class Wrong(v1_1.Room):
         def members(self):
             return members()
 
-    with pytest.raises((TypeError, ZeroDivisionError)):
+    with pytest.raises((TypeError, RuntimeError), match=rf"members\(\) must list connections, and {problem}"):
         simulate(Wrong, Scenario([listener("Ann")]))
-    with pytest.raises((TypeError, ZeroDivisionError)):
+    with pytest.raises((TypeError, RuntimeError), match=problem):
         run(live(Wrong, Scenario([listener("Ann")], duration=0.5)))
 
 

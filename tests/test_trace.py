@@ -43,6 +43,15 @@ def test_events_are_found_also_while_they_still_come():
     assert [event.kind for event in trace.of("heard", "said", who="Ann")] == ["said"]
 
 
+@pytest.mark.parametrize(
+    "kinds", [("said",), ("heard", "said"), ("said", "said"), ("left", "entered", "heard"), ("no",)]
+)
+def test_events_of_several_kinds_come_in_the_order_of_time(kinds):
+    trace = simulate("v1", Scenario([talker("Ann"), slow_reader("Bob"), talker("Cy", leaves=1)]), 1)
+    assert trace.of(*kinds) == [event for event in trace.events if event.kind in kinds]
+    assert trace.of(*kinds, who="Cy") == [event for event in trace.events if event.kind in kinds and event.who == "Cy"]
+
+
 @pytest.mark.parametrize("end", ["left", "vanished", "lost"])
 def test_only_who_is_removed_while_connected_is_evicted(end):
     trace = trace_of((1, "removed", "Ann"), (2, end, "Ann"), (3, end, "Bob"), (4, "removed", "Bob"))

@@ -14,14 +14,20 @@ of their own has another order in every process.
 """
 
 import inspect
+import os
+import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
+from chatroom_lib.checker.outcome import GUARD, WORKER, Outcome
 from chatroom_lib.checker.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.checker.scorecard import Scorecard
-from chatroom_lib.checker.worker import Outcome, Worker, pack
-from chatroom_lib.rooms import RoomError, RoomSpec, display_name, resolve
+from chatroom_lib.checker.worker import Package, Worker, pack
+from chatroom_lib.clients.scenario import require_scenario
+from chatroom_lib.instrumentation.room_code import importing
+from chatroom_lib.rooms import VERSIONS, RoomError, RoomSpec, display_name, resolve
+from chatroom_lib.rooms.loader import require_no_arguments, split
 from chatroom_lib.runtime.console import usable_cores
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.progress import progress_bar
@@ -33,39 +39,63 @@ def check(
     processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
-    room, or "path/to/file.py:Class". With 200 seeds that takes about a minute on two cores.
+    room, or "path/to/file.py:Name" of such a class or function. With 200 seeds that takes about a minute on two cores.
 
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
     random.Random. `processes`: as many as there are cores. `progress`: show how far it is.
-    Raises RoomError if there is no such room, and ValueError if there is nothing to do.
+    A run may take 30 s and 1 GiB of memory; whatever goes on for longer or takes more has failed.
+    Raises RoomError if there is no such room or none can be tried here, TypeError or ValueError for scenarios that
+    cannot be made, and ValueError if there is nothing to do.
     """
+    require_able()
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
-    require_no_arguments(room)
-    chosen = SCENARIOS if scenarios is None else dict(scenarios)
-    if not chosen:
-        raise ValueError("there is no scenario to try the room in")
+    require_candidate(room)
+    chosen = SCENARIOS if scenarios is None else require_scenarios(scenarios)
     trials = Check(pack(room, chosen), seeds, list(chosen))
     outcomes = trials.run(processes or usable_cores(), display_name(room) if progress else None)
     return Scorecard.from_outcomes(room, chosen, seeds, outcomes)
 
 
-def require_no_arguments(room: RoomSpec) -> None:
-    """Raises RoomError unless a room can be made without saying more."""
-    factory = resolve(room)
-    if isinstance(factory, type):
+def require_able() -> None:
+    """Raises RoomError where no room can be checked."""
+    if not (hasattr(os, "killpg") and hasattr(signal, "setitimer")):
+        raise RoomError(
+            "check() needs a POSIX system, such as Linux or macOS: it tries rooms in processes of their own"
+        )
+    if WORKER in os.environ:
+        place = importing(inspect.currentframe())
+        who = f"{place} calls it, and is imported there" if place else "a room calls it"
+        raise RoomError(f"check() cannot run in a process of check(): {who}; put the call below `{GUARD}`")
+
+
+def require_candidate(room: RoomSpec) -> None:
+    """Raises RoomError for what is seen to be no room without running its file."""
+    if isinstance(room, str):
+        if room not in VERSIONS:
+            split(room)
+    else:
+        require_no_arguments(resolve(room), display_name(room))
+
+
+def require_scenarios(scenarios: Scenarios) -> dict:
+    if not isinstance(scenarios, Mapping):
+        raise TypeError(f"scenarios must be a dictionary, {{name: scenario}}, not {scenarios!r:.80}")
+    if not scenarios:
+        raise ValueError("there is no scenario to try the room in")
+    for name, scenario in scenarios.items():
         try:
-            inspect.signature(factory).bind()
+            require_scenario(scenario)
         except TypeError as error:
-            name = factory.__name__
-            raise RoomError(f"cannot make a {name}: {error}; try a function that makes one") from None
+            raise TypeError(f"{name!r}: {error}") from None
+    return dict(scenarios)
 
 
 class Check:
     """All runs of one check. Once a run has failed outright, its scenario is not tried with later seeds."""
 
-    def __init__(self, packed: bytes, seeds: int, scenarios: list[str]):
-        self.packed, self.total = packed, seeds * len(scenarios)
+    def __init__(self, package: Package, seeds: int, scenarios: list[str]):
+        self.package, self.total = package, seeds * len(scenarios)
         self.runs: Iterator[tuple[str, int]] = ((name, seed) for seed in range(seeds) for name in scenarios)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         self.failed: dict[str, int] = {}  # scenario -> the first seed with which a run failed
@@ -74,22 +104,28 @@ class Check:
 
     def run(self, processes: int, title: str | None) -> dict[tuple[str, int], Outcome]:
         """(scenario, seed) -> Outcome. `title`: what the progress bar says; None: there is none."""
-        workers = [Worker(self.packed) for _ in range(min(processes, self.total))]
+        workers = [Worker(self.package) for _ in range(min(processes, self.total))]
         with ThreadPoolExecutor(len(workers)) as threads, progress_bar(title, self.total) as show:
             running = []
             try:
                 for worker in workers:
                     running.append(threads.submit(self.serve, worker))
-                while wait(running, timeout=0.2).not_done:
+                while not self.is_over(running):
                     show(self.handed_out)
             finally:
                 self.runs = iter(())  # if we are interrupted, no run follows,
                 while wait(running, timeout=0.05).not_done:  # and nobody waits for one
                     for worker in workers:
                         worker.kill()
-            for each in running:
-                each.result()
         return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}
+
+    @staticmethod
+    def is_over(running: list[Future]) -> bool:
+        """Have they ended? Waits for a moment. Raises what one of them has raised."""
+        done, others = wait(running, timeout=0.2, return_when=FIRST_EXCEPTION)
+        for each in done:
+            each.result()
+        return not others
 
     def serve(self, worker: Worker) -> None:
         try:

@@ -9,6 +9,7 @@ A *healthy* client reads promptly and sends at human pace.
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from chatroom_lib.clients.scenario import NEVER, Client
@@ -112,9 +113,10 @@ def no_false_eviction(trace: Trace) -> Verdict:
             how = "evicted" if evicted.get(name) == when else "disconnected"
             return broken(f"{name}, a healthy client, was {how} at {when:.3f} s")
     if not any(wait.blocked for wait in trace.waits):  # else the room may still be sending
+        gone, missed = trace.gone(), deaf(trace)
         for name in people:
-            if name not in trace.gone() and (last := deaf_to(name, trace)):
-                return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(last)}")
+            if name in missed and name not in gone:
+                return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(missed[name])}")
     return KEPT if people else untested("no healthy client has entered the pool")
 
 
@@ -182,7 +184,10 @@ def recovery(trace: Trace) -> Verdict:
 
 @guarantee
 def no_leak(trace: Trace) -> Verdict:
-    """A client that has left, with or without a word, is out of the pool; no task is left."""
+    """A client that has left, with or without a word, is out of the pool; no task is left.
+
+    Nor does the room leave more than two tasks when it is stopped.
+    """
     end = end_of_run(trace)
     gone = {name: time for name, time in trace.gone().items() if time + SETTLED <= end and trace.of("joined", who=name)}
     for name in trace.in_pool():
@@ -198,6 +203,8 @@ def no_leak(trace: Trace) -> Verdict:
             return broken(f"{leak.orphaned_tasks} tasks are left that were made in visits of clients that have left")
         if leak.tasks > LEAK_TOLERANCE and set(trace.first("joined")) <= set(gone):
             return broken(f"everybody has left, and {leak.tasks} tasks are left that were not there at the start")
+    if len(trace.left_tasks) > LEAK_TOLERANCE:  # a heartbeat that nobody ends does no harm, since it is one
+        return broken(f"when the room is stopped, its __aexit__ leaves tasks: {', '.join(trace.left_tasks[:3])}")
     return KEPT if gone else untested("nobody has left")
 
 
@@ -238,7 +245,10 @@ def bounded_memory(trace: Trace) -> Verdict:
 
 @guarantee
 def no_crash(trace: Trace) -> Verdict:
-    """No exception goes unhandled in any task, and the room lets time pass."""
+    """No exception goes unhandled in any task, and the room lets time pass.
+
+    When the run is over and everybody is disconnected, its `__aexit__` raises nothing and returns.
+    """
     if trace.errors:
         events = trace.of("error")
         when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
@@ -246,6 +256,8 @@ def no_crash(trace: Trace) -> Verdict:
     if trace.ending in ("livelocked", "blocks the event loop"):
         why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
         return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
+    if trace.exit_error:
+        return broken(f"when the room is stopped, its __aexit__ fails: {describe_error(trace.exit_error)}")
     return KEPT
 
 
@@ -314,14 +326,20 @@ def how_late(said: Event, heard: dict[str, float]) -> str:
     return f"heard {said.message} after {delay:.3f} s" if delay > PROMPT else ""
 
 
-def deaf_to(name: str, trace: Trace) -> list[str]:
-    """The last messages that others heard, if there are enough of them and `name`, though in the room, heard none."""
-    since = trace.first("entered").get(name, trace.first("joined")[name])
-    others = {event.message for event in trace.of("heard") if event.who != name}
-    last = [event.message for event in trace.to_pass_on() if event.time > since and event.message in others][
-        -DEAF_AFTER:
-    ]
-    return last if len(last) == DEAF_AFTER and not set(last) & set(trace.heard(name)) else []
+def deaf(trace: Trace) -> dict[str, list[str]]:
+    """Who is in the room and hears nothing -> the last messages that others heard meanwhile, if there are enough."""
+    entered, said = trace.first("entered"), trace.to_pass_on()
+    heard_by: dict[str, set[str]] = {}  # message -> who heard it
+    for event in trace.of("heard"):
+        heard_by.setdefault(event.message, set()).add(event.who)
+    found = {}
+    for name, joined in trace.first("joined").items():
+        since = entered.get(name, joined)
+        others_heard = (e.message for e in reversed(said) if e.time > since and heard_by.get(e.message, set()) - {name})
+        last = list(islice(others_heard, DEAF_AFTER))[::-1]
+        if len(last) == DEAF_AFTER and not any(name in heard_by[message] for message in last):
+            found[name] = last
+    return found
 
 
 def end_of_run(trace: Trace) -> float:

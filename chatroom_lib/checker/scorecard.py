@@ -14,9 +14,9 @@ from rich.text import Text
 
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.outcome import Outcome
 from chatroom_lib.checker.scenarios import Maker, Scenarios
 from chatroom_lib.checker.shrink import shrink
-from chatroom_lib.checker.worker import Outcome
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.runs.simulation import simulate
@@ -172,7 +172,13 @@ def is_failure(outcome: Outcome | None) -> bool:
 
 
 def compare(*cards: Scorecard) -> "Grid":
-    """The cards of several rooms, checked with the same number of seeds, side by side: a column for each."""
+    """The cards of several rooms, checked with the same number of seeds, side by side: a column for each.
+
+    Raises TypeError for what is no card, and ValueError for other numbers of seeds.
+    """
+    for card in cards:
+        if not isinstance(card, Scorecard):
+            raise TypeError(f'compare() takes cards, as in compare(check("v1"), check("v2")), not {card!r:.80}')
     if len({card.seeds for card in cards}) != 1:
         seeds = ", ".join(str(card.seeds) for card in cards) or "no card"
         raise ValueError(f"cards can be compared that have the same number of seeds, and these have {seeds}")

@@ -5,8 +5,9 @@ runs on real sockets (`live`) and in the simulation (`simulate`).
 """
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 NEVER = float("inf")
 SMALL_BUFFER = 4096  # bytes in each buffer between a room and a client, in runs live and simulated
@@ -139,3 +140,22 @@ class Scenario:
 
     def lasting(self, duration: float) -> "Scenario":
         return replace(self, duration=duration)
+
+
+def make_scenario(scenario: Scenario | Callable[[Random], Scenario], rng: Random) -> Scenario:
+    """The Scenario that this is, or that this function makes. Raises TypeError if it is and makes none."""
+    require_scenario(scenario)
+    if isinstance(scenario, Scenario):
+        return scenario
+    made = scenario(rng)
+    if not isinstance(made, Scenario):
+        raise TypeError(f"a function that stands for a scenario must return a Scenario, not {made!r:.80}")
+    return made
+
+
+def require_scenario(scenario: object) -> None:
+    """Raises TypeError if this is neither a Scenario nor may be a function that makes one."""
+    if not isinstance(scenario, Scenario) and not callable(scenario):
+        hint = '; those of check() are scenarios.SCENARIOS["healthy"] and so on' if isinstance(scenario, str) else ""
+        wanted = "a Scenario, or a function that makes one of a random.Random"
+        raise TypeError(f"a scenario must be {wanted}, not {scenario!r:.80}{hint}")

@@ -1,11 +1,15 @@
 """Which clients are in a room's pool."""
 
+import inspect
 import weakref
+from collections.abc import Iterable
 
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.trace import Trace
+
+WANTED = "members() must list connections"
 
 
 class Pool:
@@ -21,13 +25,13 @@ class Pool:
         observe_all(room, trace)
 
     def update(self) -> None:
-        members = list(self.room.members())
+        members = listed(self.room)
         ids = list(map(id, members))
         if ids == self.ids:
             return
         for member in members:
             if not isinstance(member, ServerConnection):
-                raise TypeError(f"members() must list connections, and one of its items is {member!r:.80}")
+                raise TypeError(f"{WANTED}, and one of its items is {member!r:.80}")
         present = set(ids)
         for key in [key for key in self.seen if key not in present]:
             self.remove(key)
@@ -42,3 +46,16 @@ class Pool:
         self.ids = []
         if key in self.seen:
             self.trace.record("removed", self.seen.pop(key)[1])
+
+def listed(room) -> list:
+    """What `members()` lists. Raises RuntimeError if it fails, and TypeError if it returns something else."""
+    try:
+        members = room.members()
+        if isinstance(members, Iterable):
+            return list(members)
+    except Exception as error:
+        raise RuntimeError(f"{WANTED}, and raised {type(error).__name__}: {error}") from error
+    if inspect.iscoroutine(members):
+        members.close()  # or Python would say that nobody has awaited it
+        raise TypeError(f"{WANTED}, and is a coroutine: write def members(self), without async")
+    raise TypeError(f"{WANTED}, and returned {members!r:.80}")

@@ -8,7 +8,7 @@ import os
 import sysconfig
 from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 
 import websockets
 
@@ -40,3 +40,15 @@ def place_in_room(frame: FrameType | None) -> str | None:
     while frame and not is_room_code(frame.f_code.co_filename):
         frame = frame.f_back
     return frame and f"{frame.f_code.co_qualname}, line {frame.f_lineno}"
+
+
+def importing(frame: FrameType | None) -> str:
+    """ "line 43 of room.py": where the room's innermost file that is being imported has got to; "" if none is."""
+    while frame and not is_import_of_room_code(frame.f_code):
+        frame = frame.f_back
+    return f"line {frame.f_lineno} of {os.path.basename(frame.f_code.co_filename)}" if frame else ""
+
+
+def is_import_of_room_code(code: CodeType) -> bool:
+    path = code.co_filename
+    return code.co_name == "<module>" and not path.startswith("<") and is_room_code(path)  # <string>: python -c

@@ -1,6 +1,7 @@
 """What a run in virtual time and one on real sockets have in common: a served room, its clients, and the Trace."""
 
 import asyncio
+from collections.abc import Coroutine
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -9,10 +10,14 @@ from chatroom_lib.clients.player import Dial, play
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.pool import Pool
+from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.instrumentation.waits import waits
 from chatroom_lib.rooms import Room, RoomSpec, create, display_name
-from chatroom_lib.server.server import observed_server
+from chatroom_lib.server.server import Server, observed_server
 from chatroom_lib.trace import Trace
+
+TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and then the tasks that it leaves
 
 
 class Run:
@@ -26,7 +31,8 @@ class Run:
         connection_class: type[ObservedConnection] = ObservedConnection,
         port: int = 0,
     ):
-        room = create(room)
+        given, room = room, create(room)
+        self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients, seed)
         self.server = observed_server(room, self.trace, connection_class, port=port, write_limit=SMALL_BUFFER)
@@ -47,3 +53,41 @@ class Run:
         if self.playing.done():
             self.playing.result()
         return self.trace
+
+
+def stop_simulated(loop, run: Run) -> Trace:
+    """Stop the room of a finished run as a server does, in virtual time: disconnect everybody, and leave it.
+
+    Notes in the Trace whether its `__aexit__` fails, and which of the room's tasks go on. One that never becomes
+    quiescent is not stopped, nor is one that was given as an object.
+    """
+    if run.is_ours and run.trace.ending in ("quiescent", "time is up"):
+        loop.after_iteration = lambda: None
+        complete(loop, run.server.disconnect())
+        leaving = complete(loop, leave(run.server))
+        if not leaving.done():
+            run.trace.exit_error = RuntimeError(f"it does not return within {TIME_TO_STOP:.0f} s")
+        elif not leaving.cancelled():
+            run.trace.exit_error = leaving.exception()
+            loop.run_until_quiescent(TIME_TO_STOP)
+            run.trace.left_tasks = [name for task in run.server.tasks.visitors if (name := own_name(task))]
+    return run.trace
+
+
+def complete(loop, coroutine: Coroutine) -> asyncio.Task:
+    """The task that has run this coroutine; it is not done if that takes too long, or waits for what never comes."""
+    task = loop.create_task(coroutine)
+    task.add_done_callback(lambda _: loop.end("done"))
+    loop.run_until_quiescent(TIME_TO_STOP)
+    return task
+
+
+async def leave(server: Server) -> None:
+    watcher.set(server.tasks)  # for the tasks that are made now
+    await server.room.__aexit__(None, None, None)
+
+
+def own_name(task: asyncio.Task) -> str:
+    """What the room calls the coroutine of a task; "" if it is not the room's own."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code.co_qualname if code and is_room_code(code.co_filename) else ""

@@ -6,11 +6,12 @@ does not read is felt after some 15 messages of 1 kB, and not after the 4 MB tha
 
 import asyncio
 import socket
+from random import Random
 
 from websockets.asyncio.client import ClientConnection
 
 from chatroom_lib.clients.line import Line
-from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.harness import Run
@@ -26,10 +27,11 @@ async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
     Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
-    Raises RoomError if there is no such room, ServerError if it does not start, and what its `members()` raises.
+    Raises RoomError if there is no such room, ServerError if it does not start, and TypeError or
+    RuntimeError if its `members()` lists no connections.
     """
     with measured_window():
-        return await submit(play_live(Run(room, scenario)))
+        return await submit(play_live(Run(room, make_scenario(scenario, Random()))))
 
 
 async def play_live(run: Run) -> Trace:

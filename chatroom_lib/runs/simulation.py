@@ -33,11 +33,12 @@ from concurrent.futures import Future, wait
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
+from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.rooms import Room, RoomError, RoomSpec
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
-from chatroom_lib.runs.harness import Run
+from chatroom_lib.runs.harness import Run, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
 from chatroom_lib.runs.virtual_time import here, virtual_time
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
@@ -57,12 +58,12 @@ def simulate(
     A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
     With `schedule="any"` the seed also decides the order of the tasks that are ready: an adversary. asyncio is not one.
-    Raises RoomError if there is no such room or it remembers an earlier run, and RuntimeError if it does not start.
+    Raises RoomError if there is no such room or it remembers an earlier run, RuntimeError if it does not start, and
+    TypeError for what is no scenario.
     """
     if here():
         raise RuntimeError("simulate() does not run inside a simulated room")
-    if not isinstance(scenario, Scenario):
-        scenario = scenario(random.Random(seed))
+    scenario = make_scenario(scenario, random.Random(seed))
     loop = SimulationLoop(seed, schedule)
     try:
         asyncio.get_running_loop()
@@ -126,7 +127,8 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     if trace.gone():
         trace.leak = leak_report(server, trace)
     trace.threads = loop.threads.started
-    return run.finish(ending)
+    run.finish(ending)
+    return stop_simulated(loop, run)
 
 
 @contextlib.contextmanager
@@ -165,7 +167,7 @@ def start(loop: SimulationLoop, run: Run) -> None:
     if not starting.done():
         raise RuntimeError(f"the room does not start: {run.server.name}.__aenter__ does not return")
     starting.result()
-    if left := sum(isinstance(member, ServerConnection) for member in run.server.room.members()):
+    if left := sum(isinstance(member, ServerConnection) for member in listed(run.server.room)):
         raise RoomError(
             f"{run.server.name} has {left} connections of an earlier run in members(): "
             "keep them in the object, made in __init__, and not in the module or the class"

@@ -131,14 +131,18 @@ class Server:
         await asyncio.shield(self.closing)  # interrupting the cell that waits for it leaves nothing half stopped
 
     async def shut_down(self) -> None:
+        await self.disconnect()
+        await self.stop_room()
+        self.running = False
+
+    async def disconnect(self) -> None:
+        """End all connections, and what the room does for them."""
         self.listener.close()  # politely; but a client that does not read never answers,
         await with_grace(self.listener.wait_closed(), 0.5)
         for connection in list(self.connections):  # and only this frees the tasks that wait to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
         await cancel_after([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
-        await self.stop_room()
-        self.running = False
 
     async def stop_room(self) -> None:
         await with_grace(self.room.__aexit__(None, None, None), 0.3, self.record_error)

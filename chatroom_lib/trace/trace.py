@@ -5,6 +5,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
@@ -36,6 +37,8 @@ class Trace:
     writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
     memory: list[MemorySample] = field(default_factory=list)  # what the room held every now and then; simulated
     leak: LeakReport | None = None  # what the room has not let go of at the end; simulated
+    exit_error: BaseException | None = None  # what the room's `__aexit__` raised after the end; simulated
+    left_tasks: list[str] = field(default_factory=list)  # the room's tasks that went on after that; simulated
     waits: list[Wait] = field(default_factory=list)  # where the room's tasks were suspended at the end
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
@@ -43,8 +46,8 @@ class Trace:
     threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
-    by_kind: dict[str, list[Event]] = field(default_factory=dict, compare=False)  # an index of events, made by `of`
-    indexed: int = field(default=0, compare=False)  # how many events are in it
+    places: dict[tuple, list[int]] = field(default_factory=dict, compare=False)  # (kind, who or None) -> which events
+    indexed: int = field(default=0, compare=False)  # how many events are in this index, which `of` makes
 
     def start_clock(self, loop) -> None:
         start = loop.time()
@@ -80,11 +83,15 @@ class Trace:
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
         if self.indexed != len(self.events):  # there are new ones
-            self.indexed, self.by_kind = len(self.events), {}
-            for event in self.events:
-                self.by_kind.setdefault(event.kind, []).append(event)
-        found = self.by_kind.get(kinds[0], []) if len(kinds) == 1 else self.events
-        return [event for event in found if event.kind in kinds and who in (None, event.who)]
+            self.index()
+        found = [self.places.get((kind, who), []) for kind in dict.fromkeys(kinds)]
+        return [self.events[place] for place in (found[0] if len(found) == 1 else sorted(chain(*found)))]
+
+    def index(self) -> None:
+        self.indexed, self.places = len(self.events), {}
+        for place, event in enumerate(self.events):
+            self.places.setdefault((event.kind, event.who), []).append(place)
+            self.places.setdefault((event.kind, None), []).append(place)
 
     @property
     def names(self) -> list[str]:
@@ -196,6 +203,8 @@ class Trace:
         orders = list(self.orders().items())
         for index, (one, heard) in enumerate(orders):
             for other, others in orders[index + 1 :]:
+                if others == heard:
+                    continue
                 rank = {message: number for number, message in enumerate(others)}
                 common = [message for message in heard if message in rank]
                 found += [(one, other, a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b]]

@@ -1,0 +1,122 @@
+"""The result of one run in a worker, and how it gets from there to the parent: as a line of JSON.
+
+A room can write whatever it likes to the descriptors of its process, so an answer is believed only if it has the shape
+of one.
+"""
+
+import contextlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from typing import NamedTuple
+
+from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, broken, untested
+
+encode, decode = json.JSONEncoder().encode, json.JSONDecoder().decode  # whatever a room does to the module
+WORKER = "CHATROOM_CHECK_WORKER"  # in the environment of a worker, and of whatever is started there
+GUARD = 'if __name__ == "__main__":'
+LONGEST_REPLY = 1 << 20  # bytes
+LOOK = 0.2  # seconds from one look at a silent worker to the next: does it still live?
+
+
+class BadReply(Exception):
+    """A worker has sent what it does not send."""
+
+
+class Outcome(NamedTuple):
+    """The result of one run."""
+
+    verdicts: dict[str, Verdict]
+    room: str = ""  # what its Trace calls the room
+    failed: bool = False  # the room did not start, filled the memory, or the run did not end by itself
+
+
+def failure(why: str) -> Outcome:
+    """The outcome of a run that left no trace."""
+    verdicts = dict.fromkeys(GUARANTEES, untested(f"the run failed: {why}"))
+    return Outcome({**verdicts, "no-crash": broken(why)}, failed=True)
+
+
+def not_judged(why: str) -> Outcome:
+    """The outcome of a run about which nothing can be said, for no fault of the room."""
+    return Outcome(dict.fromkeys(GUARANTEES, untested(why)), failed=True)
+
+
+def as_outcome(answer: object) -> Outcome:
+    """The Outcome in what a worker has sent. Raises BadReply if it is none."""
+    try:
+        verdicts, room, failed = answer
+        verdicts = {name: Verdict(*verdict) for name, verdict in verdicts.items()}
+        shapes = (type(kept) in (bool, type(None)) and isinstance(text, str) for kept, text in verdicts.values())
+        names = verdicts and set(verdicts) <= set(GUARANTEES)
+        if names and all(shapes) and isinstance(room, str) and isinstance(failed, bool):
+            unknown = untested("the process that tries the room does not know this guarantee")
+            return Outcome({name: verdicts.get(name, unknown) for name in GUARANTEES}, room, failed)
+    except (TypeError, ValueError, AttributeError):
+        pass
+    raise BadReply("an answer that is no outcome of a run")
+
+
+def one_line(text: str) -> str:
+    """At most 300 printable characters."""
+    return " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]+", " ", text).split())[:300]
+
+
+KINDS = {"stage": 1, "ready": 0, "outcome": len(Outcome._fields), "wrong": 2}  # of replies -> how many details
+
+
+class Replies:
+    """The worker's end of the pipe to the parent: a line for each reply, [kind, *details]."""
+
+    def __init__(self, number: int):
+        self.number, self.process = number, os.getpid()
+
+    def send(self, kind: str, *details) -> None:
+        if os.getpid() != self.process:
+            os._exit(0)  # a copy of this process, which the room has made
+        line = memoryview(encode([kind, *details]).encode() + b"\n")
+        while line:
+            line = line[os.write(self.number, line) :]
+
+
+class Inbox:
+    """The parent's end. What is written in between, by a room, is no reply, but delays none."""
+
+    def __init__(self, number: int):
+        self.number, self.unread = number, b""
+
+    def next(self, is_alive: Callable[[], bool], seconds: float) -> list:
+        """The next reply. Raises BadReply if there is something else, EOFError if the worker has ended, and
+        TimeoutError."""
+        latest = time.monotonic() + seconds
+        while b"\n" not in self.unread:
+            if len(self.unread) > LONGEST_REPLY:
+                raise BadReply("more than any answer")
+            if time.monotonic() > latest:
+                raise TimeoutError
+            self.read_more(is_alive())
+        line, _, self.unread = self.unread.partition(b"\n")
+        return as_reply(line)
+
+    def read_more(self, alive: bool) -> None:
+        if wait([self.number], LOOK if alive else 0):
+            data = os.read(self.number, 1 << 16)
+            if not data:
+                raise EOFError
+            self.unread += data
+        elif not alive:  # a copy of the process may still hold the other end open
+            raise EOFError
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
+def as_reply(line: bytes) -> list:
+    with contextlib.suppress(ValueError, RecursionError, TypeError):
+        kind, *details = reply = decode(line.decode())
+        if isinstance(reply, list) and KINDS.get(kind) == len(details):
+            return reply
+    raise BadReply("something that is no answer")

@@ -1,0 +1,245 @@
+"""The process in which a room is tried, on POSIX systems: what worker.py starts."""
+
+import contextlib
+import ctypes
+import fcntl
+import gc
+import os
+import pickle
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from random import Random
+from types import FrameType
+
+from chatroom_lib import rooms
+from chatroom_lib.checker.guarantees import describe_error, judge
+from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure
+from chatroom_lib.clients.scenario import Scenario, make_scenario
+from chatroom_lib.instrumentation.asyncio_internals import running_loop
+from chatroom_lib.instrumentation.room_code import importing, is_room_code
+from chatroom_lib.rooms.loader import require_methods, require_no_arguments
+from chatroom_lib.runs.simulation import simulate
+
+MAX_CHECKS = 3  # consecutive checks that find no progress before the run, or the import, is interrupted
+MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
+MEMORY = 1 << 30  # bytes that a worker may take
+OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
+PR_SET_PDEATHSIG = 1  # in Linux's <sys/prctl.h>
+
+
+def main() -> None:
+    end_with_parent()
+    requests, replies = Connection(out_of_reach(0), writable=False), Replies(out_of_reach(1))
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):  # what a room prints goes nowhere
+        os.dup2(nowhere, number)
+    limit_memory()
+    gc.freeze()  # what is loaded by now stays
+    gc.set_threshold(20_000)  # each run leaves much, and all of it at once
+    watch = Watchdog(replies, *map(float, sys.argv[2:]))
+    try:
+        Trials(requests, replies, watch).serve()
+    except (EOFError, OSError):
+        pass  # the end of the requests, or the parent has gone
+    finally:
+        os._exit(0)  # at once, whatever threads a room has left behind
+
+
+def end_with_parent() -> None:
+    """Even if the room spins and has turned our alarm off. (On Linux; the thread that has started us must go on.)"""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def out_of_reach(number: int) -> int:
+    """A copy of this descriptor."""
+    try:
+        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, OUT_OF_REACH)
+    except OSError:  # there are not so many
+        return os.dup(number)
+
+
+def limit_memory() -> None:
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+class Problem(Exception):
+    """What the parent is to raise: the name of an error, and its text."""
+
+
+class Trials:
+    """Answers the parent's requests: first for the room, and then for one run after the other."""
+
+    def __init__(self, requests: Connection, replies: Replies, watch: "Watchdog"):
+        self.requests, self.replies, self.watch = requests, replies, watch
+
+    def serve(self) -> None:
+        try:
+            self.packed = self.requests.recv()
+            self.replies.send("stage", "loading")
+            self.load()
+            self.replies.send("ready")
+            while True:
+                scenario, seed = self.requests.recv()
+                self.replies.send("outcome", *self.try_room(scenario, seed))
+        except Problem as problem:
+            self.replies.send("wrong", *problem.args)
+
+    def load(self) -> None:
+        """Raises Problem unless there is such a room, and each scenario can be made."""
+        with self.watch.over_loading(self.tell_of_import), room_problems():
+            room, scenarios = self.unpack()
+            factory, name = rooms.resolve(room), rooms.display_name(room)
+            require_no_arguments(factory, name)
+        if not isinstance(factory, type):
+            with room_problems():
+                self.try_function(factory, name)
+        for scenario in scenarios:
+            self.make(scenarios, scenario, 0)
+
+    def unpack(self):
+        """The room and the scenarios, anew: no run leaves anything to the next one in its class."""
+        try:
+            return pickle.loads(self.packed)
+        except rooms.RoomError:
+            raise
+        except BaseException as error:
+            why = describe_error(error)
+            raise rooms.RoomError(f"the room cannot be rebuilt in the process that would try it: {why}") from error
+
+    def try_function(self, function: Callable, name: str) -> None:
+        """Raises RoomError if what it makes is no room. One that fails will do so in each run, and is judged there."""
+        try:
+            with self.watch.over_run():
+                room = function()
+        except BaseException:
+            return
+        require_methods(room, f"what {name} makes")
+
+    def make(self, scenarios, name: str, seed: int) -> Scenario:
+        """Raises Problem if the scenario cannot be made: that is no fault of the room."""
+
+        def tell(_):
+            self.tell("ValueError", f"scenario {name!r} cannot be made: it does not return")
+
+        try:
+            with self.watch.over_loading(tell):
+                return make_scenario(scenarios[name], Random(seed))
+        except BaseException as error:
+            kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
+            raise Problem(kind, f"scenario {name!r} cannot be made with seed {seed}: {describe_error(error)}") from None
+
+    def try_room(self, scenario: str | Scenario, seed: int) -> Outcome:
+        with room_problems():
+            room, scenarios = self.unpack()
+        if not isinstance(scenario, Scenario):
+            scenario = self.make(scenarios, scenario, seed)
+        self.replies.send("stage", "running")
+        try:
+            with self.watch.over_run():
+                trace = simulate(room, scenario, seed)
+        except BaseException as error:  # that of a room which does not start, or whatever it throws at us
+            return failure(describe_error(error))
+        self.replies.send("stage", "judging")
+        return verdicts_on(trace)
+
+    def tell_of_import(self, frame: FrameType) -> None:
+        place = importing(frame)
+        seconds = MAX_CHECKS * self.watch.loading_interval
+        what = f"{place or 'the import'} has not returned for {seconds:.0f} s, so the room cannot be imported"
+        self.tell("RoomError", f"{what}: put what runs for long below `{GUARD}`")
+
+    def tell(self, kind: str, text: str) -> None:
+        self.replies.send("wrong", kind, text)
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def room_problems() -> Iterator[None]:
+    try:
+        yield
+    except rooms.RoomError as error:
+        limit = f"; a room may take {MEMORY >> 30} GiB here" if isinstance(error.__cause__, MemoryError) else ""
+        raise Problem("RoomError", f"{error}{limit}") from None
+
+
+def verdicts_on(trace) -> Outcome:
+    out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
+    endless = trace.ending in ("livelocked", "blocks the event loop")
+    failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
+    try:
+        return Outcome(judge(trace), trace.room, failed)
+    except Exception as error:
+        return failure(f"the run cannot be judged: {describe_error(error)}")
+
+
+class BlocksTheEventLoop(BaseException):
+    """Raised in a room that has blocked the event loop for seconds."""
+
+
+class Watchdog:
+    """Looks at intervals whether there is progress, and interrupts what makes none."""
+
+    def __init__(self, replies: Replies, run_interval: float, loading_interval: float):  # seconds
+        self.replies, self.run_interval, self.loading_interval = replies, run_interval, loading_interval
+        self.parent = os.getppid()
+        signal.signal(signal.SIGALRM, self.inspect)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    @contextlib.contextmanager
+    def over(self, progress: Callable[[], object], stuck: Callable[[FrameType], None], interval: float):
+        """Call `stuck` if `progress` returns the same thing again and again."""
+        self.progress, self.stuck = progress, stuck
+        self.last, self.checks = None, 0
+        signal.setitimer(signal.ITIMER_REAL, interval, interval)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def over_run(self):
+        self.interrupts = 0
+        return self.over(iterations, self.interrupt_run, self.run_interval)
+
+    def over_loading(self, stuck: Callable[[FrameType], None]):
+        """As long as one module after the other is imported, there is progress."""
+        return self.over(lambda: len(sys.modules), stuck, self.loading_interval)
+
+    def inspect(self, _, frame: FrameType) -> None:
+        if os.getppid() != self.parent:  # the parent has gone
+            os._exit(1)
+        now = self.progress()
+        self.checks = self.checks + 1 if now == self.last else 1
+        self.last = now
+        if self.checks == MAX_CHECKS:
+            self.checks = 0
+            self.stuck(frame)
+
+    def interrupt_run(self, frame: FrameType) -> None:
+        self.interrupts += 1
+        error = BlocksTheEventLoop(f"the room blocks the event loop{location(frame)}")
+        if self.interrupts > MAX_IGNORED:
+            self.replies.send("outcome", *failure(str(error)))
+            os._exit(1)
+        if loop := running_loop():
+            loop.call_exception_handler({"exception": error})
+            loop.after_iteration = lambda: None  # what the room does about the exception is our doing, not its own
+            loop.end("blocks the event loop")
+        raise error
+
+
+def iterations() -> int | None:
+    """How many iterations the simulated loop has made."""
+    loop = running_loop()
+    return loop and loop.iterations
+
+
+def location(frame: FrameType | None) -> str:
+    """ ": Room.handle, line 12" of the room's innermost code."""
+    while frame and not is_room_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    return f": {frame.f_code.co_qualname}, line {frame.f_lineno}" if frame else ""
