@@ -1,4 +1,4 @@
-"""Finds a room by what names it: a version, "path/to/file.py:Class", a class, a function, or a room itself."""
+"""Finds a room by what names it: a version, "path/to/file.py:Name", a class, a function, or a room itself."""
 
 import contextlib
 import functools
@@ -7,10 +7,12 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from chatroom_lib.rooms.versions import VERSIONS, Room
 
-RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Class"; a class, or a function that makes a room
+RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Name"; a class, or a function that makes a room
+METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
 
 
 class RoomError(ValueError):
@@ -43,9 +45,11 @@ def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
         return spec
     factory = resolve(spec)
     try:
-        return factory(limit=None) if unlimited and takes_a_limit(factory) else factory()
+        room = factory(limit=None) if unlimited and takes_a_limit(factory) else factory()
     except (Exception, SystemExit) as error:
-        raise RoomError(f"cannot make a room of {display_name(spec)}: {type(error).__name__}: {error}") from error
+        raise RoomError(f"cannot make a room of {display_name(spec)}: {described(error)}") from error
+    require_methods(room, f"what {display_name(spec)} makes")
+    return room
 
 
 def display_name(spec: RoomSpec | Room) -> str:
@@ -63,14 +67,38 @@ def takes_a_limit(factory: Callable[..., Room]) -> bool:
     return "limit" in inspect.signature(factory).parameters
 
 
-def require_methods(cls: object, name: str) -> None:
-    """Raises RoomError if a class lacks what every room has."""
-    if missing := [method for method in ("__aenter__", "__aexit__", "handle", "members") if not hasattr(cls, method)]:
+def require_methods(room: object, name: str) -> None:
+    """Raises RoomError if a room, or its class, lacks what every room has."""
+    if missing := [method for method in METHODS if not hasattr(room, method)]:
         raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
 
 
+def require_no_arguments(factory: Callable[..., Room], name: str) -> None:
+    """Raises RoomError unless a class or a function can be called without saying more."""
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise RoomError(f"cannot make a room of {name}: {error}; try a function that makes one") from None
+    except ValueError:
+        pass  # it does not say what it takes
+
+
 def load(spec: str) -> Callable[..., Room]:
-    """Run the file of "path/to/file.py:Class", and return what is called so in it."""
+    """Run the file of "path/to/file.py:Name", and return what is called so in it: a class, or a function that makes a
+    room. The file finds its neighbours, as it does when Python runs it."""
+    path, name = split(spec)
+    if (folder := str(path.parent.absolute())) not in sys.path:
+        sys.path.insert(0, folder)
+    factory = getattr(run_file(path), name, None)
+    if not callable(factory):
+        raise RoomError(f"no class {name!r} in {path}")
+    if isinstance(factory, type):
+        require_methods(factory, f"{name} in {path}")
+    return factory
+
+
+def split(spec: str) -> tuple[Path, str]:
+    """The file and the name in "path/to/file.py:Name". Raises RoomError if there is no such file; it is not run."""
     file, colon, name = spec.rpartition(":")
     path = Path(file)
     if not colon or path.suffix != ".py":
@@ -78,18 +106,22 @@ def load(spec: str) -> Callable[..., Room]:
         raise RoomError(f"no room {spec!r}: the versions are {known}; a room of your own is path/to/file.py:Class")
     if not path.is_file():
         raise RoomError(f"no file {path}")
+    return path, name
+
+
+def run_file(path: Path) -> ModuleType:
     found = importlib.util.spec_from_file_location(f"room_in_{path.stem}", path)
     module = importlib.util.module_from_spec(found)
     sys.modules[found.name] = module  # dataclasses look their own module up there
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what the file prints is not what was asked for
             found.loader.exec_module(module)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RoomError):
         raise
     except BaseException as error:
-        raise RoomError(f"{path} does not run: {type(error).__name__}: {error}") from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        raise RoomError(f"no class {name!r} in {path}")
-    require_methods(factory, f"{name} in {path}")
-    return factory
+        raise RoomError(f"{path} does not run: {described(error)}") from error
+    return module
+
+
+def described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
