@@ -51,6 +51,8 @@ def make_parser() -> Parser:
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
     command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
+    command.add_argument("--allow-null-origin", action="store_true",
+                         help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
 
     command = commands.add_parser("load", help="let many clients talk in a room, and count what arrives",
                                   parents=[as_json])  # fmt: skip
@@ -89,16 +91,25 @@ def seeds(text: str) -> int:
 
 def run_server(options) -> None:
     from chatroom_lib.runtime.background import run
-    from chatroom_lib.server.http import LOOPBACK
     from chatroom_lib.server.server import ServerError
     from chatroom_lib.server.serving import serve
 
     room = create(options.room, unlimited=options.unlimited)
     try:
-        server = run(serve(room, options.host, options.port, name=options.room, on_error=complain))
+        server = run(
+            serve(
+                room,
+                options.host,
+                options.port,
+                name=options.room,
+                allow_null_origin=options.allow_null_origin,
+                on_error=complain,
+                on_notice=complain,
+            )
+        )
     except ServerError as error:
         raise UsageError(str(error)) from error
-    if options.host not in LOOPBACK:
+    if not server.on_loopback:
         complain(f"everybody who can reach {options.host} can join and read along")
     # A signal is written to a socket. It would not wake a lock that waits, if another thread happens to receive it.
     signals, signalled = socket.socketpair()

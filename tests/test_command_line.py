@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import cli, run, serve
 from tests.helpers import (
@@ -250,6 +251,23 @@ def test_serve_warns_if_others_can_join():
     with started("serve", "v1", "--port", 0, "--host", "0.0.0.0") as server:
         assert server.stdout.readline().startswith("serving v1 at ws://0.0.0.0:")
         stops(server, signal.SIGINT, stderr="chatroom: everybody who can reach 0.0.0.0 can join and read along\n")
+
+
+def test_serve_says_once_how_to_let_pages_opened_as_files_in():
+    async def status(server) -> int:
+        try:
+            async with joining(server.url, origin="null"):
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
+
+    with serving("v1") as strict, serving("v1", "--allow-null-origin") as open_to_files:
+        assert asyncio.run(status(strict)) == asyncio.run(status(strict)) == 403
+        assert asyncio.run(status(open_to_files)) == 101
+        strict.terminate()
+        _, stderr = strict.communicate(timeout=AT_MOST)
+        assert stderr.count("\n") == 1 and stderr.startswith("chatroom: ") and "--allow-null-origin" in stderr
+        stops(open_to_files, signal.SIGTERM)
 
 
 def test_bad_messages_and_bad_clients_leave_no_trace_on_the_servers_standard_error():

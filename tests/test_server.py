@@ -513,8 +513,7 @@ async def status_for(server: Server, *headers: tuple[str, str]) -> int:
 @in_a_loop
 async def test_pages_of_this_machine_may_join():
     server = await serve("v1")
-    ours = [None, "null", "file://", server.page.rstrip("/")]
-    for origin in [*ours, "http://localhost:8888", "http://127.0.0.1", "http://[::1]:80"]:
+    for origin in [None, server.page.rstrip("/"), "http://localhost:8888", "https://127.0.0.1", "http://[::1]:80"]:
         headers = [("Origin", origin)] if origin else []
         assert await status_for(server, *headers) == 101, origin
 
@@ -523,16 +522,106 @@ async def test_pages_of_this_machine_may_join():
 async def test_pages_of_other_sites_may_not_join():
     server = await serve("v1")
     others = ["https://example.com", "http://localhost.example.com", "http://127.0.0.1@example.com"]
-    for origin in [*others, f"http://example.com:{server.port}", "http://[", "nonsense", ""]:
+    odd = [
+        "http://x@127.0.0.1",
+        "x@127.0.0.1",
+        "foo://localhost",
+        "localhost",
+        "http://[",
+        "nonsense",
+        "about:blank",
+        "",
+    ]
+    for origin in [*others, f"http://example.com:{server.port}", *odd]:
         assert await status_for(server, ("Origin", origin)) == 403, origin
     assert server.room.members() == [] and server.errors == []
+
+
+@in_a_loop
+async def test_pages_opened_as_files_may_join_only_if_they_are_allowed_to():
+    notices = []
+    strict, open_to_files = await serve("v1", on_notice=notices.append), await serve("v3", allow_null_origin=True)
+    for origin in ("null", "file://"):
+        assert await status_for(strict, ("Origin", origin)) == 403
+        assert await status_for(open_to_files, ("Origin", origin)) == 101
+    assert len(notices) == 1 and "--allow-null-origin" in notices[0]
+    assert await status_for(open_to_files, ("Origin", "https://example.com")) == 403
+
+
+def ask(server: Server, request: str) -> tuple[int, dict[str, str], str]:
+    """Send a request as it stands; returns the answer's status, headers and body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=AT_MOST) as client:
+        client.sendall(request.replace("\n", "\r\n").encode())
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        head = {name.lower(): value for name, value in response.headers.items()}
+        body = b""
+        while data := client.recv(65536):
+            body += data
+        return response.status, head, (response.fp.peek() + body).decode()
+
+
+JOIN = "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\nSec-WebSocket-Version: 13"
+
+
+@pytest.mark.parametrize("path", ["/", "/chatroom"])
+def test_whoever_calls_a_local_server_by_another_name_is_refused(path):
+    server = run(serve("v1"))
+    for host in ("evil.example", "localhost.evil.example", "x@127.0.0.1", "203.0.113.1", "127.0.0.1:80:80", "[", ""):
+        origin = f"Origin: http://{host}\n"  # as of a page whose name has been made to lead here
+        status, _, text = ask(server, f"GET {path} HTTP/1.1\nHost: {host}\n{origin}{JOIN}\n\n")
+        assert status == 403 and server.page in text and text.count("\n") == 1, host
+    assert server.room.members() == [] and server.errors == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8081", "127.8.8.8", "[::1]:8081"])
+def test_a_local_server_is_called_by_any_local_name(host):
+    assert ask(run(serve("v1")), f"GET / HTTP/1.1\nHost: {host}\n\n")[0] == 200
+
+
+def test_a_server_answers_to_the_name_that_it_was_given():
+    server = run(serve("v1", host="127.1"))
+    assert ask(server, "GET / HTTP/1.1\nHost: 127.1:80\n\n")[0] == 200
+    assert server.on_loopback
+
+
+def test_a_server_for_everybody_answers_to_every_name():
+    server = run(serve("v1", host="0.0.0.0"))
+    assert ask(server, "GET / HTTP/1.1\nHost: chat.example.com\n\n")[0] == 200
+    assert not server.on_loopback
+
+
+@pytest.mark.parametrize("path", ["/", "/chatroom"])
+def test_a_request_without_a_host_is_refused(path):
+    assert ask(run(serve("v1")), f"GET {path} HTTP/1.1\n{JOIN}\n\n")[0] == 400
+
+
+def test_head_gets_the_headers_of_the_page_and_no_body():
+    server = run(serve("v1"))
+    status, headers, body = ask(server, "HEAD / HTTP/1.1\nHost: localhost\n\n")
+    assert status == 200 and int(headers["content-length"]) > 1000 and body == ""
+    assert ask(server, "HEAD /nowhere HTTP/1.1\nHost: localhost\n\n")[::2] == (404, "")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
+def test_other_methods_are_not_allowed(method):
+    server = run(serve("v1"))
+    for path, allowed in (("/", "GET, HEAD"), ("/chatroom", "GET")):
+        status, headers, _ = ask(server, f"{method} {path} HTTP/1.1\nHost: localhost\n\n")
+        assert (status, headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("request_line", ["GET /nowhere", "POST /", "GET /chatroom"])
+def test_no_browser_guesses_what_an_error_is(request_line):
+    _, headers, _ = ask(run(serve("v1")), f"{request_line} HTTP/1.1\nHost: localhost\n\n")
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 @in_a_loop
 async def test_a_handshake_with_a_repeated_header_is_refused():
     server = await serve("v1")
     for name in ("Origin", "User-Agent", "Host"):
-        assert await status_for(server, (name, "http://localhost"), (name, "http://localhost")) == 400, name
+        assert await status_for(server, (name, "localhost"), (name, "localhost")) == 400, name
     assert server.errors == []
 
 

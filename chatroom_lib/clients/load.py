@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from ipaddress import ip_address
 from time import monotonic as clock
 from urllib.parse import urlsplit
 
@@ -29,6 +28,7 @@ from websockets.protocol import State
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
 from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
 
@@ -295,13 +295,6 @@ def room_url(url: str) -> str:
         raise LoadError(f"{url!r} is not a URL ({error}): take one like {EXAMPLE}") from None
     if parts.scheme not in ("ws", "wss") or not host:
         raise LoadError(f"{url!r} is not the URL of a room: take one that begins with ws:// or wss://, like {EXAMPLE}")
-    if not on_this_machine(host):
+    if not is_loopback(host):
         raise LoadError(f"{host} may be another machine, and a load test goes to your own only: take 127.0.0.1")
     return parts._replace(path=parts.path or "/chatroom").geturl()
-
-
-def on_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -21,8 +21,9 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
 from chatroom_lib.message import WIRE
+from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
-from chatroom_lib.server.http import answer
+from chatroom_lib.server.http import answer, complete
 from chatroom_lib.trace import Trace
 
 # A room's errors are in `Server.errors`. Older versions of `websockets` also log a traceback for every handshake
@@ -46,15 +47,33 @@ class Server:
 
     `errors` are the exceptions in the room that nobody handled: the first 100, while `error_count` counts on.
     `start` runs it on the event loop it is called from; `stop` may be called from any.
+
+    On a loopback address it answers only those who call it localhost, a loopback address, or `host`. The pages of other
+    sites may not join. `allow_null_origin`: pages opened as files may, and with them the sandboxed frames of any site.
     """
 
-    def __init__(self, room, host="127.0.0.1", port=0, *, connect=ServerConnection, on_error=None, **options):
+    def __init__(
+        self,
+        room,
+        host="127.0.0.1",
+        port=0,
+        *,
+        allow_null_origin=False,
+        connect=ServerConnection,
+        on_error=None,
+        on_notice=None,
+        **options,
+    ):
         self.room = rooms.create(room)
         self.name = rooms.display_name(self.room)
         self.host, self.port = host, port
         self.connect = connect  # makes a connection object
         self.on_error = on_error  # called with each error
-        self.options = {**WIRE, "logger": LOGGER, **options}  # for websockets.serve
+        self.on_notice = on_notice  # called with a line of text that whoever runs the server should read
+        self.notices: set[str] = set()  # those given so far
+        self.allow_null_origin = allow_null_origin
+        self.on_loopback = True  # until it listens, and we know
+        self.options = {**WIRE, "logger": LOGGER, "process_response": complete, **options}  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
         self.tasks = Tasks(self.record_error)
@@ -93,8 +112,9 @@ class Server:
         except BaseException:
             await self.stop_room()
             raise
-        if self.listener.sockets:
-            self.port = self.listener.sockets[0].getsockname()[1]
+        if addresses := [sock.getsockname() for sock in self.listener.sockets]:  # there are none in the simulation
+            self.port = addresses[0][1]
+        self.on_loopback = all(is_loopback(address[0]) for address in addresses)
         self.running = True
 
     async def start_room(self) -> None:
@@ -110,7 +130,7 @@ class Server:
                 self.visit,
                 self.host,
                 self.port,
-                process_request=answer,
+                process_request=partial(answer, self),
                 create_connection=self.make_connection,
                 **self.options,
             )
@@ -170,6 +190,12 @@ class Server:
             self.errors.append(error)
         if self.on_error:
             self.on_error(error)
+
+    def notice(self, text: str) -> None:
+        """Tell `text` to whoever runs this server, once."""
+        if self.on_notice and text not in self.notices:
+            self.on_notice(text)
+        self.notices.add(text)
 
     def __repr__(self):
         if not self.running:

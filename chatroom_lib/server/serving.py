@@ -14,7 +14,8 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
 
     A server that an earlier call started under the same name (the room's, unless given), or on the same port,
     is stopped first; so a cell that serves can be run again. `port` 0 is any free one, or the one that a server of
-    this name had before, if it is free: so pages and panels find the new server. `options` go to `websockets.serve`.
+    this name had before, if it is free: so pages and panels find the new server. `allow_null_origin=True` lets pages
+    opened as files join, and with them sandboxed frames of any site. Other `options` go to `websockets.serve`.
     """
     server = Server(room, host, port, **options)
     server.name = name or server.name
