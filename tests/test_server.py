@@ -653,7 +653,7 @@ BAD = {
     "nothing": "",
     "no JSON": "hello",
     "half JSON": '{"token": "Ann", ',
-    "too deep": "[" * 100_000,
+    "too deep": "[" * 60_000,
     "a list": "[]",
     "a number": "1",
     "null": "null",
@@ -672,7 +672,7 @@ async def test_everybody_hears_everything(room):
     server = await serve(room)
     async with joining(server.url) as ann, joining(server.url) as bob:
         await until(lambda: len(server.room.members()) == 2)
-        for text in ["hello", "", "héllo, 世界 👋🏽 \u2028\x00", '"<b>\\', "x" * 100_000]:
+        for text in ["hello", "", "héllo, 世界 👋🏽 \u2028\x00", '"<b>\\', "x" * 60_000]:
             await ann.send(said(text, token="Ann ✓", color="blue", refused="no", nested={"a": [1]}))
             for client in (ann, bob):
                 assert await heard(client) == {"token": "Ann ✓", "content": text}
@@ -697,7 +697,7 @@ async def test_a_bad_message_ends_its_speakers_visit_and_nobody_elses(room):
             await speaker.send(b"\xff\xfe", text=True)  # not UTF-8; `websockets` itself notices
             assert await close_code(speaker) == 1007
         async with joining(server.url) as speaker:
-            await speaker.send(said("x" * 2**20))
+            await speaker.send(said("x" * 2**16))
             assert await close_code(speaker) == 1009
         await ann.send(said("still here"))
         assert await hears(ann, "still here")

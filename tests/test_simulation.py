@@ -365,7 +365,7 @@ def test_messages_survive_the_journey():
             async for frame in connection:
                 await connection.send(encode(decode(frame)))
 
-    trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=100_000)], duration=60))
+    trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=60_000)], duration=60))
     assert trace.heard("Zoë") == ["Zoë 1", "Zoë 2", "Zoë 3"]
 
 
