@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import IPython.display
 import pytest
-from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import Scenario, Server, dashboard, listener, live, plots, serve, stop_all, talker
 from chatroom_lib.notebook.dashboard import DashboardError, MetricsReader, Sample
 from chatroom_lib.rooms import v3_1, v3_2, v4
+from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.measurement_lock import drawing, measured_window
 from tests.helpers import every_version, frozen, hears, in_a_loop, joining, said, until
 
@@ -81,7 +81,7 @@ async def test_it_counts_members_and_messages_on_connections_old_and_new(room):
             reader.detach()
             await bob.send(said("hello"))
             await hears(ann, "hello")
-            assert reader.arrived == 2 and server.connect is ServerConnection and server.errors == []
+            assert reader.arrived == 2 and server.connect is BoundedConnection and server.errors == []
     assert reader.now.uses == [] and not reader.now.depths  # NullTrace records nothing
     await server.stop()
 

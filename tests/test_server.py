@@ -18,12 +18,16 @@ from chatroom_lib import Server, ServerError, run, serve, stop_all
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import RoomError, v1, v3
 from chatroom_lib.runtime.background import submit
+from chatroom_lib.runtime.connection import MAX_UNREAD
+from chatroom_lib.server.server import observed_server
+from chatroom_lib.trace import Trace
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
     PROMPT,
     TWO_SECONDS,
     assert_nothing_was_printed,
+    client_frame,
     close_code,
     every_version,
     flooding,
@@ -31,6 +35,7 @@ from tests.helpers import (
     heard,
     hears,
     in_a_loop,
+    joined_socket,
     joining,
     said,
     silence,
@@ -644,6 +649,38 @@ async def test_whoever_speaks_no_http_and_goes_leaves_no_trace(sent):
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     await until(lambda: not server.tasks.visitors)
     assert await echoes(server) and server.errors == []
+
+
+# ---------------------------------------------------------------- who never reads
+
+
+def ping_without_reading(port: int) -> bool:
+    """Ping until the server cuts us off, but at most 64 MB. Has it?"""
+    with joined_socket(port) as client:
+        try:
+            for _ in range(1000):
+                client.sendall(client_frame(9, b"p" * 125) * 500)
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("make", [Server, partial(observed_server, trace=Trace("", ()))], ids=["plain", "observed"])
+@pytest.mark.parametrize("room", ["v1", "v4"])
+@in_a_loop
+async def test_a_client_that_pings_and_never_reads_is_cut_off(room, make):
+    server = await submit(make(PROMPT.get(room, room)).start())
+    async with joining(server.url) as ann, joining(server.url) as bob:
+        flood = asyncio.create_task(asyncio.to_thread(ping_without_reading, server.port))
+        unread = [0]
+        while not flood.done():
+            unread += [connection.transport.get_write_buffer_size() for connection in list(server.connections)]
+            await asyncio.sleep(0.01)
+        assert await flood and max(unread) < MAX_UNREAD + 2**20
+        await ann.send(said("still here"))
+        assert await hears(bob, "still here")
+    assert server.errors == []
+    await server.stop()
 
 
 # ---------------------------------------------------------------- what travels

@@ -16,7 +16,6 @@ from functools import cached_property
 from io import BytesIO
 from typing import NamedTuple
 
-from websockets.asyncio.server import ServerConnection
 from websockets.frames import Opcode
 
 from chatroom_lib.channels import RWLock
@@ -24,6 +23,7 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all, primitives
 from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
+from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.jupyter import in_a_notebook
 from chatroom_lib.runtime.measurement_lock import drawing
 from chatroom_lib.server.server import Server
@@ -47,7 +47,7 @@ class Sample(NamedTuple):
 # ---------------------------------------------------------------- reading a room
 
 
-class CountedConnection(ServerConnection):
+class CountedConnection(BoundedConnection):
     """A connection that counts each message that arrives, in its reader."""
 
     reader: "MetricsReader"
@@ -79,10 +79,10 @@ class MetricsReader:
 
     def attach(self) -> None:
         """Count what arrives from now on, on existing connections and on new ones."""
-        if self.server.connect is ServerConnection:
+        if self.server.connect is BoundedConnection:
             self.server.connect = self.connect
         for connection in self.server.connections:
-            if type(connection) is ServerConnection:
+            if type(connection) is BoundedConnection:
                 connection.__class__, connection.reader = CountedConnection, self
 
     def connect(self, *args, **options) -> CountedConnection:
@@ -92,10 +92,10 @@ class MetricsReader:
 
     def detach(self) -> None:
         if self.server.connect == self.connect:
-            self.server.connect = ServerConnection
+            self.server.connect = BoundedConnection
         for connection in self.server.connections:
             if isinstance(connection, CountedConnection):
-                connection.__class__ = ServerConnection
+                connection.__class__ = BoundedConnection
 
     def read(self) -> Sample:
         observe_all(self.room, self.now)

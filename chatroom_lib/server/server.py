@@ -23,6 +23,7 @@ from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, wat
 from chatroom_lib.message import WIRE
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
+from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.server.http import answer, complete
 from chatroom_lib.trace import Trace
 
@@ -59,7 +60,7 @@ class Server:
         port=0,
         *,
         allow_null_origin=False,
-        connect=ServerConnection,
+        connect=BoundedConnection,
         on_error=None,
         on_notice=None,
         **options,
