@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import resource
 import select
 import signal
 import socket
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import cli, run, serve
+from chatroom_lib.runtime.descriptors import NO_MORE
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
@@ -120,9 +123,10 @@ def outcome(arguments: list) -> subprocess.CompletedProcess:
 
 
 @contextmanager
-def started(*arguments):
+def started(*arguments, **options):
     """A running command, which is killed if it still runs at the end."""
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(*arguments), **{**pipes, **options})
     try:
         yield process
     finally:
@@ -132,9 +136,9 @@ def started(*arguments):
 
 
 @contextmanager
-def serving(room, *options):
+def serving(room, *options, **process_options):
     """A running `chatroom serve`; `url` is where."""
-    with started("serve", room, "--port", 0, *options) as process:
+    with started("serve", room, "--port", 0, *options, **process_options) as process:
         assert select.select([process.stdout], [], [], AT_MOST)[0], "it prints nothing"
         line = process.stdout.readline()
         found = re.fullmatch(rf"serving {re.escape(str(room))} at (ws://127\.0\.0\.1:\d+/chatroom)\n", line)
@@ -268,6 +272,41 @@ def test_serve_says_once_how_to_let_pages_opened_as_files_in():
         _, stderr = strict.communicate(timeout=AT_MOST)
         assert stderr.count("\n") == 1 and stderr.startswith("chatroom: ") and "--allow-null-origin" in stderr
         stops(open_to_files, signal.SIGTERM)
+
+
+def limit_files(soft: int, hard: int):
+    """For `preexec_fn`: how many files the process may have open."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow  # asyncio tries again after a second
+def test_serve_says_once_that_nobody_else_can_join_and_those_inside_talk_on():
+    async def meeting(server):
+        port = urlsplit(server.url).port
+        async with joining(server.url) as ann, joining(server.url) as bob:
+            crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+            assert await asyncio.to_thread(server.stderr.readline) == NO_MORE + "\n"
+            await ann.send(said("hello"))
+            assert await hears(bob, "hello")
+            for client in crowd:
+                client.close()
+        async with joining(server.url) as newcomer:
+            await newcomer.send(said("is there room again?"))
+            assert await hears(newcomer, "is there room again?")
+        crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+        await stops_meanwhile(server, signal.SIGTERM)  # while the server is full, and without another word
+
+    with serving("v3", preexec_fn=limit_files(40, 40)) as server:
+        asyncio.run(meeting(server))
+
+
+def test_serve_and_load_take_as_many_connections_as_the_system_allows():
+    with serving("v1", preexec_fn=limit_files(40, 200)) as server:
+        arguments = ["load", server.url, "--clients", 100, "--every", 0.1, "--seconds", 0.1, "--json"]
+        with started(*arguments, preexec_fn=limit_files(40, 200)) as load:
+            printed, errors = load.communicate(timeout=2 * AT_MOST)
+        assert errors == "" and json.loads(printed)["lost_connections"] == 0
+        stops(server, signal.SIGTERM)
 
 
 def test_bad_messages_and_bad_clients_leave_no_trace_on_the_servers_standard_error():

@@ -29,6 +29,7 @@ from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
 from chatroom_lib.message import Message, decode_reply, encode
 from chatroom_lib.runtime.addresses import is_loopback
+from chatroom_lib.runtime.descriptors import allow_many_connections
 from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
 
@@ -135,6 +136,7 @@ class LoadRun:
 
     async def join(self) -> None:
         """Connect all clients, one after another."""
+        allow_many_connections()
         try:
             async with asyncio.timeout(TIME_TO_JOIN):
                 for client in range(self.clients):

@@ -14,6 +14,7 @@ from websockets.http11 import Request, Response
 
 from chatroom_lib.runtime.addresses import is_loopback
 
+PAGE = files("chatroom_lib.server").joinpath("chat.html").read_bytes()
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,15 +76,14 @@ def join_refusal(server, headers: Headers) -> tuple[HTTPStatus, str] | None:
 
 
 def page() -> Response:
-    body = files("chatroom_lib.server").joinpath("chat.html").read_bytes()
     headers = {
         "Content-Type": "text/html; charset=utf-8",
-        "Content-Length": str(len(body)),
+        "Content-Length": str(len(PAGE)),
         "Content-Security-Policy": PAGE_POLICY,
         "Cache-Control": "no-store",
         "Connection": "close",
     }
-    return Response(HTTPStatus.OK, "OK", Headers(headers), body)
+    return Response(HTTPStatus.OK, "OK", Headers(headers), PAGE)
 
 
 def names_this_server(server, authority: str) -> bool:

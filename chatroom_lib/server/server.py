@@ -24,6 +24,7 @@ from chatroom_lib.message import WIRE
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.connection import BoundedConnection
+from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
 from chatroom_lib.server.http import answer, complete
 from chatroom_lib.trace import Trace
 
@@ -34,6 +35,7 @@ LOGGER = logging.getLogger("chatroom_lib.server")
 
 LOGGER.setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
+logging.getLogger("asyncio").addFilter(SayItOnce())
 
 
 ERRORS_KEPT = 100
@@ -99,6 +101,7 @@ class Server:
 
     async def start(self) -> "Server":
         """Start the room and listen. Raises ServerError if the room does not start or the port is unavailable."""
+        allow_many_connections()
         self.loop = asyncio.get_running_loop()
         if self.loop.get_task_factory() is None:
             self.loop.set_task_factory(task_factory)
