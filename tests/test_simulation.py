@@ -670,3 +670,10 @@ def test_a_room_that_refers_to_its_connections_weakly_is_rid_of_those_that_have_
     people = [listener("Ann"), leaving("Bob", leaves=1), vanishing("Cy", vanishes=2)]
     assert simulate(Weak, Scenario(people, duration=60)).in_pool() == ["Ann"]
     assert run(live(Weak, Scenario([listener("Ann"), leaving("Bob", leaves=0.2)], duration=0.6))).in_pool() == ["Ann"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "two\nlines", " Ann", "half-\ud83d"], ids=ascii)
+def test_a_name_that_nobody_can_have_is_one_clear_line(name):
+    with pytest.raises(ValueError) as caught:
+        talker(name)
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable() and "name" in str(caught.value)
