@@ -172,6 +172,12 @@ async def test_an_address_that_cannot_be_had_is_one_clear_line(where):
 
 
 @in_a_loop
+async def test_no_host_is_not_every_host():
+    with pytest.raises(ServerError, match="no host to listen on: take 127.0.0.1"):
+        await serve("v1", host="")
+
+
+@in_a_loop
 async def test_an_unknown_room_is_a_room_error():
     with pytest.raises(RoomError, match="no room 'v9'.* v1, v1.1, "):
         await serve("v9")
@@ -392,6 +398,20 @@ async def test_an_error_in_a_room_is_recorded_once_and_reported(room):
     assert f"1 error>\n  {type(server.errors[0]).__name__}: boom" in repr(server)
     await stops(server)
     assert server.error_count == 1
+
+
+class FailsAtLength(v1.Room):
+    async def handle(self, connection):
+        raise ValueError("\x1b[2J\n" + 1000 * "x")
+
+
+@in_a_loop
+async def test_an_error_takes_one_printable_line_however_long_it_is():
+    server = await serve(FailsAtLength)
+    async with joining(server.url) as ann:
+        await close_code(ann)
+    _, line = repr(server).split("\n")
+    assert line.isprintable() and line.startswith("  ValueError: \ufffd[2J xxx") and len(line) == 202
 
 
 class FailsOften(v1.Room):

@@ -21,7 +21,7 @@ from ipywidgets import Layout
 from chatroom_lib.notebook.chat_log import shortened
 from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_url
 from chatroom_lib.runtime.background import background_loop, submit
-from chatroom_lib.runtime.console import printable
+from chatroom_lib.runtime.console import describe, printable
 from chatroom_lib.server.server import Server
 
 DRAW_INTERVAL = 0.1  # seconds between two drawings of the log, at least
@@ -239,7 +239,7 @@ class ChatPanel(ipywidgets.VBox):
         except ValueError as error:  # a bad name
             self.session.trouble(f"Not done: {error}.")
         except Exception as error:
-            self.session.trouble(f"Not done: {type(error).__name__}: {error}")
+            self.session.trouble(f"Not done: {describe(error)}")
 
     def entered(self, text: str) -> None:
         if text not in self.sending:  # otherwise, Enter was pressed twice

@@ -24,6 +24,7 @@ from chatroom_lib.instrumentation.primitives import observe_all, primitives
 from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.runtime.connection import BoundedConnection
+from chatroom_lib.runtime.console import describe
 from chatroom_lib.runtime.jupyter import in_a_notebook
 from chatroom_lib.runtime.measurement_lock import drawing
 from chatroom_lib.server.server import Server
@@ -179,7 +180,7 @@ class Dashboard:
             self.next_drawing = 0.0
             self.update()
         except Exception as error:  # a reader's own room may fail in any way when it is read
-            self.trouble = f" It ended with {type(error).__name__}: {error}"
+            self.trouble = f" It ended with {describe(error)}"
         finally:
             with contextlib.suppress(TimeoutError):
                 self.on_loop(self.reader.detach)

@@ -1,5 +1,6 @@
 """What the command line and the servers that a benchmark starts say, and how many cores they may use."""
 
+import contextlib
 import os
 import sys
 
@@ -9,7 +10,9 @@ JOINERS = "\u200c\u200d"  # within words of some scripts, and within emoji
 def complain(problem) -> None:
     if isinstance(problem, BaseException):
         problem = f"error in the room: {describe(problem)}"
-    print(f"chatroom: {one_line(problem)}", file=sys.stderr, flush=True)
+    if sys.stderr:  # it may be closed, and it may be that nobody reads it
+        with contextlib.suppress(OSError, ValueError):
+            print(f"chatroom: {one_line(problem)}", file=sys.stderr, flush=True)
 
 
 def describe(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from chatroom_lib.message import WIRE
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.connection import BoundedConnection
+from chatroom_lib.runtime.console import describe
 from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
 from chatroom_lib.server.http import answer, complete
 from chatroom_lib.trace import Trace
@@ -124,11 +125,13 @@ class Server:
     async def start_room(self) -> None:
         try:
             await self.room.__aenter__()
-        except Exception as error:
-            raise ServerError(f"the room does not start: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise ServerError(f"the room does not start: {describe(error)}") from error
         self.hub_tasks = weakref.WeakSet(self.tasks.visitors)
 
     async def listen(self) -> None:
+        if not self.host:  # asyncio would take that for every address
+            raise ServerError("no host to listen on: take 127.0.0.1, or 0.0.0.0 for every address of this machine")
         try:
             self.listener = await websockets.serve(
                 self.visit,
@@ -207,7 +210,7 @@ class Server:
         else:
             state = f"at {self.url}, {len(self.room.members())} in the pool"
         lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
-        lines += [f"  {type(error).__name__}: {error}" for error in self.errors[:5]]
+        lines += [f"  {describe(error)}" for error in self.errors[:5]]
         return "\n".join(lines)
 
 
