@@ -149,16 +149,18 @@ class Dashboard:
     def start(self) -> None:
         from IPython.display import display
 
-        self.on_loop(self.reader.attach)
-        self.samples.append(self.on_loop(self.reader.read))
+        try:
+            self.on_loop(self.reader.attach)
+            self.samples.append(self.on_loop(self.reader.read))
+        except TimeoutError:
+            asyncio.run_coroutine_threadsafe(call(self.reader.detach), background_loop())  # after what it has not done
+            problem = f"the room of {self.server.name} keeps the event loop busy: no answer in {ANSWER_TIMEOUT:g} s"
+            raise DashboardError(f"{problem}; try again when it waits for something") from None
         self.handle = display(self.picture(), display_id=True)
         self.thread.start()
 
     def on_loop(self, function):
-        async def call():
-            return function()
-
-        return run(call(), ANSWER_TIMEOUT)
+        return run(call(function), ANSWER_TIMEOUT)
 
     async def stop(self) -> None:
         """Draw a last time, then end."""
@@ -214,14 +216,18 @@ class Dashboard:
         return f"<Dashboard, {'running' if self.thread.is_alive() else 'ended'}. {self}.{self.trouble}>"
 
 
+async def call(function):
+    return function()
+
+
 _running: list[Dashboard] = []  # not yet replaced by a newer one
 
 
 def dashboard(server: Server, seconds: float = 60) -> Dashboard:
     """Show a live picture of the room of `server`, which `serve` has started, below this cell, for `seconds`.
 
-    It ends any other dashboard of that server. Raises DashboardError outside a notebook, or if `serve` did not start
-    the server or it has stopped.
+    It ends any other dashboard of that server. Raises DashboardError outside a notebook, if `serve` did not start the
+    server, if it has stopped, or if its event loop does not answer within 2 s.
     """
     if not in_a_notebook():
         raise DashboardError("a dashboard is shown below a cell; run this in a notebook")
