@@ -29,6 +29,7 @@ from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
 from chatroom_lib.message import Message, decode_reply, encode
 from chatroom_lib.runtime.addresses import is_loopback
+from chatroom_lib.runtime.background import run
 from chatroom_lib.runtime.descriptors import allow_many_connections
 from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
@@ -270,13 +271,22 @@ def run_load(
     """Let `clients` talk in the room at `url` for `seconds`, with one message every `every` seconds from all of them
     together. `deaf`: they never read. `progress`: show a bar.
 
-    Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight.
+    Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight. In a cell
+    the clients run on the background thread, beside the servers there: latencies are longer than from another process.
     Raises LoadError if the numbers or the URL are impossible, or if not all clients can join.
     """
     require_numbers(clients, every, seconds)
     load = LoadRun(room_url(url), clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
-        return asyncio.run(load.run(show))
+        return (run if in_a_loop() else asyncio.run)(load.run(show))
+
+
+def in_a_loop() -> bool:
+    """Does an event loop run on this thread, as in a cell?"""
+    try:
+        return bool(asyncio.get_running_loop())
+    except RuntimeError:
+        return False
 
 
 def require_numbers(clients: int, every: float, seconds: float) -> None:
