@@ -146,6 +146,17 @@ async def test_the_same_name_gets_the_same_port_again_while_it_is_free():
 
 
 @in_a_loop
+async def test_serving_one_name_twice_at_once_leaves_one_server():
+    servers = await asyncio.gather(serve("v1", name="one"), serve("v1", name="one"), serve("v3", name="another"))
+    assert [server.running for server in servers].count(True) == 2
+    starting = asyncio.create_task(serve("v1", name="late"))
+    await asyncio.sleep(0)
+    await asyncio.gather(stop_all(), starting)
+    await stop_all()
+    assert all(refuses(server) and not server.running for server in (*servers, starting.result()))
+
+
+@in_a_loop
 async def test_servers_of_different_names_live_side_by_side():
     one, two, three = await serve("v1"), await serve("v3"), await serve("v1", name="another v1")
     assert three.name == "another v1"
@@ -211,6 +222,21 @@ class NeverStarting(v1.Room):
 async def test_a_room_that_does_not_start_is_a_server_error():
     with pytest.raises(ServerError, match="^the room does not start: ValueError: no hub today$"):
         await serve(NeverStarting)
+
+
+class NeverStartingHub(WithHub):
+    async def __aenter__(self):
+        await super().__aenter__()
+        await asyncio.sleep(0)
+        sys.exit("no room today")
+
+
+@in_a_loop
+async def test_a_room_that_does_not_start_leaves_no_hub_behind():
+    room = NeverStartingHub()
+    with pytest.raises(ServerError, match="^the room does not start: SystemExit: no room today$"):
+        await serve(room)
+    assert room.hub.cancelled()
 
 
 # ---------------------------------------------------------------- stopping

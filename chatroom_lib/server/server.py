@@ -125,8 +125,11 @@ class Server:
     async def start_room(self) -> None:
         try:
             await self.room.__aenter__()
-        except (Exception, SystemExit) as error:
-            raise ServerError(f"the room does not start: {describe(error)}") from error
+        except BaseException as error:
+            await cancel_after(list(self.tasks.visitors), 0)  # what it has started so far
+            if isinstance(error, (Exception, SystemExit)):
+                raise ServerError(f"the room does not start: {describe(error)}") from error
+            raise
         self.hub_tasks = weakref.WeakSet(self.tasks.visitors)
 
     async def listen(self) -> None:
