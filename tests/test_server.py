@@ -787,6 +787,23 @@ async def test_a_bad_message_ends_its_speakers_visit_and_nobody_elses(room):
     assert server.errors == []
 
 
+def answer_to(server: Server, frames: bytes) -> bytes:
+    """What somebody gets who joins, sends that, and reads until the server hangs up."""
+    received = b""
+    with joined_socket(server.port) as client:
+        client.sendall(frames)
+        while data := client.recv(65536):
+            received += data
+    return received
+
+
+def test_a_message_in_too_many_fragments_ends_the_visit():
+    server = run(serve("v1"))
+    frames = client_frame(1, b"", first_byte=0x01) + 5000 * client_frame(0, b"", first_byte=0x00)
+    assert answer_to(server, frames).startswith(b"\x88\x14\x03\xf1too many fragments")  # 1009
+    assert server.errors == []
+
+
 @every_version
 @in_a_loop
 async def test_a_reset_in_the_middle_leaves_no_trace(room):
