@@ -106,6 +106,8 @@ def run_server(options) -> None:
         run_here(serve_until_told(room, options))
     except ServerError as error:
         raise UsageError(str(error)) from error
+    except KeyboardInterrupt:  # before it served
+        os._exit(130)
     os._exit(0)  # at once: a thread that the room left behind, or one more signal, changes nothing now
 
 

@@ -112,6 +112,12 @@ class NeverStarts(Loud):
         raise ValueError("not today")
 
 
+class NeverReady(Loud):
+    async def __aenter__(self):
+        print("not yet", flush=True)
+        await asyncio.sleep(60)
+
+
 class Calculator:
     pass
 
@@ -294,6 +300,13 @@ def test_serve_runs_the_room_on_the_main_thread_and_stops_even_if_it_blocks(own_
 
     with serving(f"{own_rooms}/rooms.py:Blocks") as server:
         asyncio.run(visit(server))
+
+
+def test_a_room_that_never_gets_ready_can_be_interrupted(own_rooms):
+    with started("serve", f"{own_rooms}/rooms.py:NeverReady", "--port", 0) as server:
+        assert server.stdout.readline() == "not yet\n"
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=AT_MOST) == ("", "") and server.returncode == 130
 
 
 def test_a_room_that_exits_ends_no_server(own_rooms):

@@ -37,7 +37,7 @@ def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     while not task.done():
-        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+        with contextlib.suppress(SystemExit):
             loop.run_until_complete(task)
     return task.result()
 
