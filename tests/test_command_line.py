@@ -43,6 +43,7 @@ OWN_ROOM = """
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import threading
 import time
@@ -100,6 +101,17 @@ class Exits(Loud):
 class Repeats(Loud):
     async def handle(self, connection):
         raise ValueError(await connection.recv())
+
+
+class Handles(Loud):
+    async def handle(self, connection):
+        self.told = asyncio.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: self.told.set())
+        reading = asyncio.create_task(super().handle(connection))
+        while not self.told.is_set():
+            await asyncio.sleep(0.01)
+        await connection.send("signalled")
+        await reading
 
 
 class NeedsArguments(Loud):
@@ -254,6 +266,19 @@ def test_unlimited_switches_the_limit_off_where_there_is_one():
         assert not asyncio.run(hears_both(limited.url))
         assert asyncio.run(hears_both(unlimited.url))
         assert asyncio.run(hears_both(v1.url))
+
+
+def test_signals_that_a_room_handles_end_no_server(own_rooms):
+    async def meeting(server):
+        async with joining(server.url) as ann:
+            server.send_signal(signal.SIGUSR1)
+            assert await ann.recv() == "signalled"
+            await ann.send("hello")
+            assert await ann.recv() == "HELLO"
+
+    with serving(f"{own_rooms}/rooms.py:Handles") as server:
+        asyncio.run(meeting(server))
+        stops(server, signal.SIGTERM)
 
 
 def test_serve_outlives_its_terminal_under_nohup():
