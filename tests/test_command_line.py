@@ -107,6 +107,7 @@ class Handles(Loud):
     async def handle(self, connection):
         self.told = asyncio.Event()
         signal.signal(signal.SIGUSR1, lambda *_: self.told.set())
+        await connection.send("ready")
         reading = asyncio.create_task(super().handle(connection))
         while not self.told.is_set():
             await asyncio.sleep(0.01)
@@ -271,6 +272,7 @@ def test_unlimited_switches_the_limit_off_where_there_is_one():
 def test_signals_that_a_room_handles_end_no_server(own_rooms):
     async def meeting(server):
         async with joining(server.url) as ann:
+            assert await ann.recv() == "ready"
             server.send_signal(signal.SIGUSR1)
             assert await ann.recv() == "signalled"
             await ann.send("hello")

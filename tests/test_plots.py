@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.cbook import is_math_text
@@ -56,6 +57,7 @@ def test_dollar_signs_in_names_are_dollar_signs(name):
         ax.figure.canvas.draw()  # raises a ValueError for a formula that is none
         texts = [*ax.texts, *ax.get_yticklabels(), ax.title, ax.yaxis.label]
         assert not any(is_math_text(text.get_text()) for text in texts if ax.get_xscale() != "log" or text in ax.texts)
+        plt.close(ax.figure)
 
 
 IMPORTS = """
