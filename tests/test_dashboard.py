@@ -14,7 +14,7 @@ from chatroom_lib.rooms import v3_1, v3_2, v4
 from chatroom_lib.runtime.background import background_loop, submit
 from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.measurement_lock import drawing, measured_window
-from tests.helpers import every_version, frozen, hears, in_a_loop, joining, said, until
+from tests.helpers import AT_MOST, every_version, frozen, hears, in_a_loop, joining, said, until
 
 
 class Cell:
@@ -260,6 +260,7 @@ async def test_a_server_that_is_too_busy_to_answer_has_no_dashboard(monkeypatch,
         dashboard(server)
     await submit(asyncio.sleep(0))  # it answers again
     assert server.connect is BoundedConnection
+    monkeypatch.setattr("chatroom_lib.notebook.dashboard.ANSWER_TIMEOUT", AT_MOST)
     async with dashboard(server):
         pass
 
