@@ -32,7 +32,15 @@ class Channel:
         for getter in self.getters:  # all of them: the first to run takes the value, the others wait again
             if not getter.done():
                 getter.set_result(None)
-        await taken
+        try:
+            await taken
+        except asyncio.CancelledError:
+            if taken.cancelled():
+                self.forget(taken)
+            raise
+
+    def forget(self, cancelled) -> None:
+        self.putters = deque((value, taken) for value, taken in self.putters if taken is not cancelled)
 
     async def get(self):
         _, value = await select(self)

@@ -4,16 +4,23 @@ What a command needs is imported when it runs, so that none waits for what only 
 """
 
 import argparse
+import asyncio
+import contextlib
 import json
 import os
 import signal
 import socket
 import sys
+import threading
+import time
+from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create
-from chatroom_lib.runtime.console import complain
+from chatroom_lib.runtime.console import complain, one_line
 
 TIME_TO_STOP = 1.8  # seconds
+SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
+ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:Class"
 
 
@@ -21,7 +28,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line on standard error, and exits with code 2."""
 
     def error(self, message):
-        self.exit(2, f"chatroom: {' '.join(message.splitlines())}\n")
+        self.exit(2, f"chatroom: {one_line(message, 1000)}\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -46,11 +53,13 @@ def make_parser() -> Parser:
     one_room.add_argument("room", metavar="ROOM", help=ROOM)
     as_json.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
-    command = commands.add_parser("serve", help="run a room until SIGINT or SIGTERM", parents=[one_room])
+    command = commands.add_parser("serve", help="run a room until SIGINT, SIGTERM or SIGHUP", parents=[one_room])
     command.set_defaults(run=run_server)
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
     command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
+    command.add_argument("--allow-null-origin", action="store_true",
+                         help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
 
     command = commands.add_parser("load", help="let many clients talk in a room, and count what arrives",
                                   parents=[as_json])  # fmt: skip
@@ -88,32 +97,62 @@ def seeds(text: str) -> int:
 
 
 def run_server(options) -> None:
-    from chatroom_lib.runtime.background import run
-    from chatroom_lib.server.http import LOOPBACK
+    """On the main thread: elsewhere glibc hands every large buffer back to the system, which makes a busy room slow."""
+    from chatroom_lib.runtime.background import run_here
     from chatroom_lib.server.server import ServerError
-    from chatroom_lib.server.serving import serve
 
     room = create(options.room, unlimited=options.unlimited)
     try:
-        server = run(serve(room, options.host, options.port, name=options.room, on_error=complain))
+        run_here(serve_until_told(room, options))
     except ServerError as error:
         raise UsageError(str(error)) from error
-    if options.host not in LOOPBACK:
-        complain(f"everybody who can reach {options.host} can join and read along")
-    # A signal is written to a socket. It would not wake a lock that waits, if another thread happens to receive it.
-    signals, signalled = socket.socketpair()
-    signalled.setblocking(False)
-    signal.set_wakeup_fd(signalled.fileno())
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    print(f"serving {server.name} at {server.url}", flush=True)
-    signals.recv(1)
-    try:
-        run(server.stop(), timeout=TIME_TO_STOP)
-    except TimeoutError:
-        complain("the room did not stop in time, and is left behind")
-    sys.stdout.flush()
+    except KeyboardInterrupt:  # before it served
+        os._exit(130)
     os._exit(0)  # at once: a thread that the room left behind, or one more signal, changes nothing now
+
+
+async def serve_until_told(room, options) -> None:
+    from chatroom_lib.server.server import Server
+
+    server = Server(
+        room,
+        options.host,
+        options.port,
+        allow_null_origin=options.allow_null_origin,
+        on_error=complain,
+        on_notice=complain,
+    )
+    server.name = options.room
+    await server.start()
+    if not server.on_loopback:
+        complain(f"everybody who can reach {options.host} can join and read along")
+    told = asyncio.Event()
+    when_signalled(partial(asyncio.get_running_loop().call_soon_threadsafe, told.set))
+    with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the server serves
+        print(f"serving {server.name} at {server.url}", flush=True)
+    await told.wait()
+    await server.stop()
+
+
+def when_signalled(stop) -> None:
+    """Call `stop` at the first signal that ends a server."""
+    ends = socket.socketpair()
+    ends[1].setblocking(False)
+    signal.set_wakeup_fd(ends[1].fileno(), warn_on_full_buffer=False)
+    for number in ENDING_SIGNALS:
+        if number != SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores it
+            signal.signal(number, lambda *_: None)
+    threading.Thread(target=wait_for_signal, args=(ends, stop), daemon=True).start()
+
+
+def wait_for_signal(ends: tuple[socket.socket, socket.socket], stop) -> None:
+    """On a thread of its own, which is told of a signal even while the room keeps the event loop busy."""
+    while ends[0].recv(1)[0] not in ENDING_SIGNALS:  # a room may handle others, which are written there, too
+        pass
+    stop()
+    time.sleep(TIME_TO_STOP)
+    complain("the room did not stop in time, and is left behind")
+    os._exit(0)
 
 
 def run_load(options) -> None:

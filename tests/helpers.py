@@ -102,6 +102,33 @@ async def frozen(url: str):
         reset(client)
 
 
+def client_frame(opcode: int, payload: bytes, first_byte: int | None = None) -> bytes:
+    """A frame as a client sends it, masked with zeros; `first_byte` replaces the one made of FIN and the opcode."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    else:
+        length = b"\xfe" + size.to_bytes(2) if size < 65536 else b"\xff" + size.to_bytes(8)
+    return bytes([0x80 | opcode if first_byte is None else first_byte]) + length + bytes(4) + payload
+
+
+HANDSHAKE = (
+    b"GET /chatroom HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+def joined_socket(port: int) -> socket.socket:
+    """A client that has joined, as a socket that blocks for at most AT_MOST seconds."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=AT_MOST)
+    client.sendall(HANDSHAKE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += client.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101 "), answer
+    return client
+
+
 @asynccontextmanager
 async def flooding(url: str, size: int = 50_000):
     """A client that joins and says long things as fast as it can, and reads what comes."""

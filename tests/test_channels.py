@@ -763,3 +763,14 @@ async def test_nobody_waits_to_get_beside_somebody_who_waits_to_put(seed):
         task.cancel()
     await settle()
     assert not any(channel.ready() or channel.getters for channel in channels)
+
+
+@on_a_loop
+async def test_a_channel_forgets_puts_that_were_cancelled():
+    channel = Channel()
+    kept = await start(channel.put("kept"))
+    for value in range(100):
+        await cancel(await start(channel.put(value)))
+    assert len(channel.putters) == 1
+    assert await channel.get() == "kept"
+    await kept

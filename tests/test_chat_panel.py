@@ -474,6 +474,24 @@ async def test_names_from_elsewhere_stay_on_their_line_and_short():
     assert shown == ["x" * (NAME_LENGTH - 1) + "…", "a b", "somebody", "Ann"]
 
 
+@in_a_loop
+async def test_what_others_say_does_nothing_but_stand_there_when_a_panel_is_printed():
+    room = Scripted()
+    room.frames = [
+        said("hi\n  Bob: I agree\r\x1b[2J\x00", token="M\x1b[1mal\u202e"),
+        said("می\u200cخواهم", token="Ann"),
+    ]
+    alice = ChatPanel(await serve(room), "Alice")
+    await alice.heard("می\u200cخواهم")
+    printed = str(alice).split("\n")
+    assert printed[2:6] == [
+        "  M\ufffd[1mal\ufffd: hi",
+        "        Bob: I agree",
+        "      \ufffd[2J\ufffd",
+        "  Ann: می\u200cخواهم",
+    ]
+
+
 class Counting(v1.Room):
     def members(self):
         raise ZeroDivisionError

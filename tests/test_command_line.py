@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import re
+import resource
 import select
 import signal
 import socket
@@ -10,11 +12,15 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import cli, run, serve
+from chatroom_lib.runtime.descriptors import NO_MORE
+from chatroom_lib.server.serving import is_free
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
@@ -28,6 +34,7 @@ from tests.helpers import (
     joining,
     said,
     until,
+    wait_until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.real
@@ -36,6 +43,9 @@ OWN_ROOM = """
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+import threading
 import time
 from dataclasses import dataclass, field
 
@@ -77,6 +87,34 @@ class Busy(Loud):
         await asyncio.to_thread(time.sleep, 60)
 
 
+class Blocks(Loud):
+    async def handle(self, connection):
+        await connection.send(threading.current_thread().name)
+        time.sleep(60)
+
+
+class Exits(Loud):
+    async def handle(self, connection):
+        sys.exit("bye")
+
+
+class Repeats(Loud):
+    async def handle(self, connection):
+        raise ValueError(await connection.recv())
+
+
+class Handles(Loud):
+    async def handle(self, connection):
+        self.told = asyncio.Event()
+        signal.signal(signal.SIGUSR1, lambda *_: self.told.set())
+        await connection.send("ready")
+        reading = asyncio.create_task(super().handle(connection))
+        while not self.told.is_set():
+            await asyncio.sleep(0.01)
+        await connection.send("signalled")
+        await reading
+
+
 class NeedsArguments(Loud):
     def __init__(self, size):
         self.size = size
@@ -85,6 +123,12 @@ class NeedsArguments(Loud):
 class NeverStarts(Loud):
     async def __aenter__(self):
         raise ValueError("not today")
+
+
+class NeverReady(Loud):
+    async def __aenter__(self):
+        print("not yet", flush=True)
+        await asyncio.sleep(60)
 
 
 class Calculator:
@@ -102,6 +146,7 @@ def own_rooms(tmp_path_factory):
     (folder / "rooms.py").write_text(OWN_ROOM, encoding="utf-8")
     (folder / "syntax.py").write_text("class Room:\n    def", encoding="utf-8")
     (folder / "raises.py").write_text("raise ValueError('two\\nlines')", encoding="utf-8")
+    (folder / "shouts.py").write_text("raise ValueError('\\x1b[2J' + 100_000 * 'x')", encoding="utf-8")
     (folder / "exits.py").write_text("import sys\nsys.exit('bye')", encoding="utf-8")
     (folder / "latin.py").write_bytes(b"# \xe9\n")
     return folder
@@ -119,9 +164,10 @@ def outcome(arguments: list) -> subprocess.CompletedProcess:
 
 
 @contextmanager
-def started(*arguments):
+def started(*arguments, **options):
     """A running command, which is killed if it still runs at the end."""
-    process = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(*arguments), **{**pipes, **options})
     try:
         yield process
     finally:
@@ -131,9 +177,9 @@ def started(*arguments):
 
 
 @contextmanager
-def serving(room, *options):
+def serving(room, *options, **process_options):
     """A running `chatroom serve`; `url` is where."""
-    with started("serve", room, "--port", 0, *options) as process:
+    with started("serve", room, "--port", 0, *options, **process_options) as process:
         assert select.select([process.stdout], [], [], AT_MOST)[0], "it prints nothing"
         line = process.stdout.readline()
         found = re.fullmatch(rf"serving {re.escape(str(room))} at (ws://127\.0\.0\.1:\d+/chatroom)\n", line)
@@ -160,10 +206,10 @@ async def stops_meanwhile(process, *signals) -> None:
 
 # ---------------------------------------------------------------- serve, and its end
 
-both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-@both_signals
+@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 def test_serve_stops_at_a_signal_that_comes_as_soon_as_it_can(number):
     for _ in range(3):
         with serving("v3.2") as server:
@@ -223,6 +269,100 @@ def test_unlimited_switches_the_limit_off_where_there_is_one():
         assert asyncio.run(hears_both(v1.url))
 
 
+def test_signals_that_a_room_handles_end_no_server(own_rooms):
+    async def meeting(server):
+        async with joining(server.url) as ann:
+            assert await ann.recv() == "ready"
+            server.send_signal(signal.SIGUSR1)
+            assert await ann.recv() == "signalled"
+            await ann.send("hello")
+            assert await ann.recv() == "HELLO"
+
+    with serving(f"{own_rooms}/rooms.py:Handles") as server:
+        asyncio.run(meeting(server))
+        stops(server, signal.SIGTERM)
+
+
+def test_serve_outlives_its_terminal_under_nohup():
+    async def meeting(server):
+        server.send_signal(signal.SIGHUP)
+        assert await hears_both(server.url)
+
+    with serving("v1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as server:
+        asyncio.run(meeting(server))
+        stops(server, signal.SIGTERM)
+
+
+def closed_output() -> None:
+    os.close(1)
+
+
+@contextmanager
+def broken_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("output", ["closed", "nobody reads", "full"])
+def test_serve_serves_although_nobody_can_read_what_it_prints(output):
+    with broken_pipe() as pipe, open("/dev/full", "w") as full, socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+        free.close()
+        options = {"closed": {"preexec_fn": closed_output}, "nobody reads": {"stdout": pipe}, "full": {"stdout": full}}
+        with started("serve", "v1", "--port", port, **options[output]) as server:
+            wait_until(lambda: not is_free("127.0.0.1", port))
+            asyncio.run(hears_both(f"ws://127.0.0.1:{port}/chatroom"))
+            stops(server, signal.SIGTERM, stdout="" if output == "closed" else None)
+
+
+@pytest.mark.slow  # two seconds
+def test_serve_runs_the_room_on_the_main_thread_and_stops_even_if_it_blocks(own_rooms):
+    async def visit(server):
+        async with joining(server.url) as ann:
+            assert await ann.recv() == "MainThread"
+            left_behind = "chatroom: the room did not stop in time, and is left behind\n"
+            await asyncio.to_thread(stops, server, signal.SIGTERM, stderr=left_behind)
+
+    with serving(f"{own_rooms}/rooms.py:Blocks") as server:
+        asyncio.run(visit(server))
+
+
+def test_a_room_that_never_gets_ready_can_be_interrupted(own_rooms):
+    with started("serve", f"{own_rooms}/rooms.py:NeverReady", "--port", 0) as server:
+        assert server.stdout.readline() == "not yet\n"
+        server.send_signal(signal.SIGINT)
+        assert server.communicate(timeout=AT_MOST) == ("", "") and server.returncode == 130
+
+
+def test_a_room_that_exits_ends_no_server(own_rooms):
+    async def visit(server):
+        for _ in range(2):
+            async with joining(server.url) as ann:
+                await close_code(ann)
+            said = await asyncio.to_thread(server.stderr.readline)
+            assert said == "chatroom: error in the room: SystemExit: bye\n"
+
+    with serving(f"{own_rooms}/rooms.py:Exits") as server:
+        asyncio.run(visit(server))
+        stops(server, signal.SIGTERM)
+
+
+def test_what_a_client_says_does_nothing_to_the_terminal(own_rooms):
+    async def visit(server):
+        async with joining(server.url) as ann:
+            await ann.send("\x1b[2J\x1b]0;owned\x07\nchatroom: all is well\u202e" + 60_000 * "x")
+            await close_code(ann)
+
+    with serving(f"{own_rooms}/rooms.py:Repeats") as server:
+        asyncio.run(visit(server))
+        server.terminate()
+        _, stderr = server.communicate(timeout=AT_MOST)
+        assert stderr.endswith("\n") and stderr[:-1].isprintable() and len(stderr) < 220
+        assert stderr.startswith("chatroom: error in the room: ValueError: \ufffd[2J\ufffd]0;owned\ufffd chatroom: all")
+
+
 def test_serve_takes_a_room_of_ones_own_and_reports_its_errors_in_a_line(own_rooms):
     async def visit(server):
         async with joining(server.url) as ann:
@@ -252,9 +392,67 @@ def test_serve_warns_if_others_can_join():
         stops(server, signal.SIGINT, stderr="chatroom: everybody who can reach 0.0.0.0 can join and read along\n")
 
 
+def test_serve_says_once_how_to_let_pages_opened_as_files_in():
+    async def status(server) -> int:
+        try:
+            async with joining(server.url, origin="null"):
+                return 101
+        except InvalidStatus as error:
+            return error.response.status_code
+
+    with serving("v1") as strict, serving("v1", "--allow-null-origin") as open_to_files:
+        assert asyncio.run(status(strict)) == asyncio.run(status(strict)) == 403
+        assert asyncio.run(status(open_to_files)) == 101
+        strict.terminate()
+        _, stderr = strict.communicate(timeout=AT_MOST)
+        assert stderr.count("\n") == 1 and stderr.startswith("chatroom: ") and "--allow-null-origin" in stderr
+        stops(open_to_files, signal.SIGTERM)
+
+
+def limit_files(soft: int, hard: int):
+    """For `preexec_fn`: how many files the process may have open."""
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.slow  # asyncio tries again after a second
+def test_serve_says_once_that_nobody_else_can_join_and_those_inside_talk_on():
+    async def meeting(server):
+        port = urlsplit(server.url).port
+        async with joining(server.url) as ann, joining(server.url) as bob:
+            crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+            assert await asyncio.to_thread(server.stderr.readline) == NO_MORE + "\n"
+            await ann.send(said("hello"))
+            assert await hears(bob, "hello")
+            for client in crowd:
+                client.close()
+        async with joining(server.url) as newcomer:
+            await newcomer.send(said("is there room again?"))
+            assert await hears(newcomer, "is there room again?")
+        crowd = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+        await stops_meanwhile(server, signal.SIGTERM)  # while the server is full, and without another word
+
+    with serving("v3", preexec_fn=limit_files(40, 40)) as server:
+        asyncio.run(meeting(server))
+
+
+def test_serve_and_load_take_as_many_connections_as_the_system_allows():
+    with serving("v1", preexec_fn=limit_files(40, 200)) as server:
+        arguments = ["load", server.url, "--clients", 100, "--every", 0.1, "--seconds", 0.1, "--json"]
+        with started(*arguments, preexec_fn=limit_files(40, 200)) as load:
+            printed, errors = load.communicate(timeout=2 * AT_MOST)
+        assert errors == "" and json.loads(printed)["lost_connections"] == 0
+        stops(server, signal.SIGTERM)
+
+
+def test_serve_does_not_warn_on_any_loopback_address():
+    with started("serve", "v1", "--port", 0, "--host", "127.1") as server:
+        assert server.stdout.readline().startswith("serving v1 at ws://127.1:")
+        stops(server, signal.SIGINT)
+
+
 def test_bad_messages_and_bad_clients_leave_no_trace_on_the_servers_standard_error():
     async def visit(server):
-        for frame in ("hello", b"hello", "[]", said("x" * 2**20)):
+        for frame in ("hello", b"hello", "[]", said("x" * 2**16)):
             async with joining(server.url) as ann:
                 await ann.send(frame)
                 assert await close_code(ann) in (1007, 1009)
@@ -287,6 +485,7 @@ MISTAKES = {
     "room that does not start": (["serve", "{folder}/rooms.py:NeverStarts"], "does not start: ValueError: not today"),
     "syntax error": (["serve", "{folder}/syntax.py:Room"], "SyntaxError"),
     "file that raises": (["serve", "{folder}/raises.py:Room"], "ValueError: two lines"),
+    "file that shouts": (["serve", "{folder}/shouts.py:Room"], "does not run: ValueError: \ufffd[2Jxxx"),
     "file that exits": (["serve", "{folder}/exits.py:Room"], "SystemExit: bye"),
     "file that is no text": (["serve", "{folder}/latin.py:Room"], "latin.py"),
     "taken port": (["serve", "v1", "--port", "{taken}"], "take another port"),
@@ -294,6 +493,7 @@ MISTAKES = {
     "port in words": (["serve", "v1", "--port", "abc"], "'abc' is not a port"),
     "port below 0": (["serve", "v1", "--port", "-1"], "from 0 to 65535"),
     "foreign host": (["serve", "v1", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 8081"),
+    "empty host": (["serve", "v1", "--host", ""], "no host to listen on: take 127.0.0.1"),
     "no host": (["serve", "v1", "--host", ".."], "cannot listen on .. port 8081"),
     "nobody listening": (["load", "ws://127.0.0.1:{free}/chatroom"], "chatroom serve"),
     "no room to load": (["load", "ws://127.0.0.1:{served}/nowhere"], "404"),
@@ -345,7 +545,8 @@ def told(capfd):
 
 def is_a_mistake(code: int, stdout: str, stderr: str, says: str) -> bool:
     """One line on standard error, and exit code 2?"""
-    return code == 2 and stdout == "" and bool(re.fullmatch(r"chatroom: [^\n]+\n", stderr)) and says in stderr
+    one_line = re.fullmatch(r"chatroom: [^\n]{,1000}\n", stderr) and stderr[:-1].isprintable()
+    return code == 2 and stdout == "" and bool(one_line) and says in stderr
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

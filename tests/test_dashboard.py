@@ -7,13 +7,14 @@ from contextlib import asynccontextmanager
 
 import IPython.display
 import pytest
-from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import Scenario, Server, dashboard, listener, live, plots, serve, stop_all, talker
 from chatroom_lib.notebook.dashboard import DashboardError, MetricsReader, Sample
 from chatroom_lib.rooms import v3_1, v3_2, v4
+from chatroom_lib.runtime.background import background_loop, submit
+from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.measurement_lock import drawing, measured_window
-from tests.helpers import every_version, frozen, hears, in_a_loop, joining, said, until
+from tests.helpers import AT_MOST, every_version, frozen, hears, in_a_loop, joining, said, until
 
 
 class Cell:
@@ -81,7 +82,7 @@ async def test_it_counts_members_and_messages_on_connections_old_and_new(room):
             reader.detach()
             await bob.send(said("hello"))
             await hears(ann, "hello")
-            assert reader.arrived == 2 and server.connect is ServerConnection and server.errors == []
+            assert reader.arrived == 2 and server.connect is BoundedConnection and server.errors == []
     assert reader.now.uses == [] and not reader.now.depths  # NullTrace records nothing
     await server.stop()
 
@@ -246,6 +247,22 @@ async def test_one_that_fails_says_so_and_ends(cell):
         server.room.broken = True
         await until(lambda: not view.thread.is_alive())
         assert "KeyError: 'lost'" in repr(view)
+
+
+@in_a_loop
+async def test_a_server_that_is_too_busy_to_answer_has_no_dashboard(monkeypatch, cell):
+    server = await serve("v1")
+    monkeypatch.setattr("chatroom_lib.notebook.dashboard.ANSWER_TIMEOUT", 0.1)
+    background_loop().call_soon_threadsafe(time.sleep, 0.5)
+    with pytest.raises(
+        DashboardError, match="^the room of v1 keeps the event loop busy: no answer in 0.1 s; try again"
+    ):
+        dashboard(server)
+    await submit(asyncio.sleep(0))  # it answers again
+    assert server.connect is BoundedConnection
+    monkeypatch.setattr("chatroom_lib.notebook.dashboard.ANSWER_TIMEOUT", AT_MOST)
+    async with dashboard(server):
+        pass
 
 
 @in_a_loop

@@ -123,6 +123,43 @@ def test_two_pages_and_a_program_talk(room, open_page):
         assert {url.rstrip("/") for url in ann.requests} == {server.page.rstrip("/")}
 
 
+def test_a_long_name_and_a_long_text_are_shown_in_part(open_page):
+    with serving("v1") as server, listening(server) as program:
+        ann = open_page(server)
+        join(ann, "Ann")
+        has_members(server, 2)
+        long = "." * 9_998 + "👋" + "." * 10_000
+        for name, text in (("T" * 60_000, "one"), ("a\nb", "two"), ("", "three"), ("Bob", long), ("Bob", "x" * 10_000)):
+            program.send(said(text, name))
+        sees_line(ann, "Bob", "x" * 10_000)
+        shown = [
+            "T" * 39 + "…: one",
+            "a b: two",
+            "somebody: three",
+            "Bob: " + "." * 9_998 + "…",
+            "Bob: " + "x" * 10_000,
+        ]
+        assert lines(ann) == shown
+
+
+LEFTS = """() => {   // where a line begins, and where each row of the first message's text does, in pixels
+  const rows = [...document.querySelector("#log .text").getClientRects()].filter((box) => box.width);
+  return [document.querySelector("#log time").getBoundingClientRect().left, rows.map((box) => box.left)];
+}"""
+
+
+def test_a_line_break_in_a_message_cannot_imitate_somebodys_line(open_page):
+    with serving("v1") as server, listening(server) as program:
+        ann = open_page(server)
+        join(ann, "Ann")
+        has_members(server, 2)
+        program.send(said("hi\n10:15 Bob: I agree\n10:16 Cy: me too", "Mal"))
+        program.send(said("No.", "Bob"))
+        sees_line(ann, "Bob", "No.")
+        edge, rows = ann.evaluate(LEFTS)
+        assert len(rows) == 3 and min(rows) > edge + 10
+
+
 def test_a_refused_text_is_put_back_into_the_field(open_page):
     with serving(lambda: v3_2.Room(limit=0.001)) as server:
         ann = open_page(server)
@@ -364,7 +401,7 @@ def test_it_can_be_read_on_a_phone_and_in_the_dark(scheme, width, open_page):
         sees_line(ann, "Ann", "hello")
         with listening(server) as program:
             program.send(said("x" * 500, "W" * 300))
-            sees_line(ann, "W" * 300, "x" * 500)
+            sees_line(ann, "W" * 39 + "…", "x" * 500)
     sees_status(ann, "Next try in")
     with serving("v1", port=server.port):
         join_now = ann.get_by_role("button", name="Join now")

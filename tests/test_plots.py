@@ -4,11 +4,13 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 
-from chatroom_lib import plots
+from chatroom_lib import Scenario, frozen, listener, plots, simulate, talker
 from chatroom_lib.plots.style import luminance
 
 COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "muted": plots.MUTED, "alarm": plots.ALARM}
@@ -42,6 +44,20 @@ def test_labels_at_the_end_of_lines_are_kept_apart(log):
     assert len(boxes) == 4 and all(below.y1 <= above.y0 for below, above in pairwise(boxes))
     moved = {text.get_text(): text.get_position()[1] for text in ax.texts}  # points
     assert moved["v1"] == moved["v4"] == 0 < moved["v2"] < moved["v3"]
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "$a$b$", "a$"])
+def test_dollar_signs_in_names_are_dollar_signs(name):
+    people = [talker(name, says=5, every=0.0, size=20_000), frozen("Bob$_$"), listener("$Cy$")]
+    trace = simulate("v3", Scenario(people, duration=2))
+    figures = [plots.pool(trace), plots.space_time(simulate("v1", Scenario(people[::2], duration=2))),
+               plots.wait_for(trace), plots.passed({name: trace, "$x$": trace}, who=name),
+               plots.latency(trace, who=name), plots.curves({name: [(1, 1)]}, "x", "y")]  # fmt: skip
+    for ax in figures:
+        ax.figure.canvas.draw()  # raises a ValueError for a formula that is none
+        texts = [*ax.texts, *ax.get_yticklabels(), ax.title, ax.yaxis.label]
+        assert not any(is_math_text(text.get_text()) for text in texts if ax.get_xscale() != "log" or text in ax.texts)
+        plt.close(ax.figure)
 
 
 IMPORTS = """

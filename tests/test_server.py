@@ -18,12 +18,16 @@ from chatroom_lib import Server, ServerError, run, serve, stop_all
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import RoomError, v1, v3
 from chatroom_lib.runtime.background import submit
+from chatroom_lib.runtime.connection import MAX_UNREAD
+from chatroom_lib.server.server import observed_server
+from chatroom_lib.trace import Trace
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
     PROMPT,
     TWO_SECONDS,
     assert_nothing_was_printed,
+    client_frame,
     close_code,
     every_version,
     flooding,
@@ -31,6 +35,7 @@ from tests.helpers import (
     heard,
     hears,
     in_a_loop,
+    joined_socket,
     joining,
     said,
     silence,
@@ -141,6 +146,17 @@ async def test_the_same_name_gets_the_same_port_again_while_it_is_free():
 
 
 @in_a_loop
+async def test_serving_one_name_twice_at_once_leaves_one_server():
+    servers = await asyncio.gather(serve("v1", name="one"), serve("v1", name="one"), serve("v3", name="another"))
+    assert [server.running for server in servers].count(True) == 2
+    starting = asyncio.create_task(serve("v1", name="late"))
+    await asyncio.sleep(0)
+    await asyncio.gather(stop_all(), starting)
+    await stop_all()
+    assert all(refuses(server) and not server.running for server in (*servers, starting.result()))
+
+
+@in_a_loop
 async def test_servers_of_different_names_live_side_by_side():
     one, two, three = await serve("v1"), await serve("v3"), await serve("v1", name="another v1")
     assert three.name == "another v1"
@@ -164,6 +180,12 @@ async def test_an_address_that_cannot_be_had_is_one_clear_line(where):
         await serve("v1", **where)
     message = str(caught.value)
     assert str(*where.values()) in message and "\n" not in message
+
+
+@in_a_loop
+async def test_no_host_is_not_every_host():
+    with pytest.raises(ServerError, match="no host to listen on: take 127.0.0.1"):
+        await serve("v1", host="")
 
 
 @in_a_loop
@@ -200,6 +222,21 @@ class NeverStarting(v1.Room):
 async def test_a_room_that_does_not_start_is_a_server_error():
     with pytest.raises(ServerError, match="^the room does not start: ValueError: no hub today$"):
         await serve(NeverStarting)
+
+
+class NeverStartingHub(WithHub):
+    async def __aenter__(self):
+        await super().__aenter__()
+        await asyncio.sleep(0)
+        sys.exit("no room today")
+
+
+@in_a_loop
+async def test_a_room_that_does_not_start_leaves_no_hub_behind():
+    room = NeverStartingHub()
+    with pytest.raises(ServerError, match="^the room does not start: SystemExit: no room today$"):
+        await serve(room)
+    assert room.hub.cancelled()
 
 
 # ---------------------------------------------------------------- stopping
@@ -389,6 +426,20 @@ async def test_an_error_in_a_room_is_recorded_once_and_reported(room):
     assert server.error_count == 1
 
 
+class FailsAtLength(v1.Room):
+    async def handle(self, connection):
+        raise ValueError("\x1b[2J\n" + 1000 * "x")
+
+
+@in_a_loop
+async def test_an_error_takes_one_printable_line_however_long_it_is():
+    server = await serve(FailsAtLength)
+    async with joining(server.url) as ann:
+        await close_code(ann)
+    _, line = repr(server).split("\n")
+    assert line.isprintable() and line.startswith("  ValueError: \ufffd[2J xxx") and len(line) == 202
+
+
 class FailsOften(v1.Room):
     async def handle(self, connection):
         for _ in range(120):
@@ -513,8 +564,7 @@ async def status_for(server: Server, *headers: tuple[str, str]) -> int:
 @in_a_loop
 async def test_pages_of_this_machine_may_join():
     server = await serve("v1")
-    ours = [None, "null", "file://", server.page.rstrip("/")]
-    for origin in [*ours, "http://localhost:8888", "http://127.0.0.1", "http://[::1]:80"]:
+    for origin in [None, server.page.rstrip("/"), "http://localhost:8888", "https://127.0.0.1", "http://[::1]:80"]:
         headers = [("Origin", origin)] if origin else []
         assert await status_for(server, *headers) == 101, origin
 
@@ -523,16 +573,106 @@ async def test_pages_of_this_machine_may_join():
 async def test_pages_of_other_sites_may_not_join():
     server = await serve("v1")
     others = ["https://example.com", "http://localhost.example.com", "http://127.0.0.1@example.com"]
-    for origin in [*others, f"http://example.com:{server.port}", "http://[", "nonsense", ""]:
+    odd = [
+        "http://x@127.0.0.1",
+        "x@127.0.0.1",
+        "foo://localhost",
+        "localhost",
+        "http://[",
+        "nonsense",
+        "about:blank",
+        "",
+    ]
+    for origin in [*others, f"http://example.com:{server.port}", *odd]:
         assert await status_for(server, ("Origin", origin)) == 403, origin
     assert server.room.members() == [] and server.errors == []
+
+
+@in_a_loop
+async def test_pages_opened_as_files_may_join_only_if_they_are_allowed_to():
+    notices = []
+    strict, open_to_files = await serve("v1", on_notice=notices.append), await serve("v3", allow_null_origin=True)
+    for origin in ("null", "file://"):
+        assert await status_for(strict, ("Origin", origin)) == 403
+        assert await status_for(open_to_files, ("Origin", origin)) == 101
+    assert len(notices) == 1 and "--allow-null-origin" in notices[0]
+    assert await status_for(open_to_files, ("Origin", "https://example.com")) == 403
+
+
+def ask(server: Server, request: str) -> tuple[int, dict[str, str], str]:
+    """Send a request as it stands; returns the answer's status, headers and body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=AT_MOST) as client:
+        client.sendall(request.replace("\n", "\r\n").encode())
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        head = {name.lower(): value for name, value in response.headers.items()}
+        body = b""
+        while data := client.recv(65536):
+            body += data
+        return response.status, head, (response.fp.peek() + body).decode()
+
+
+JOIN = "Upgrade: websocket\nConnection: Upgrade\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\nSec-WebSocket-Version: 13"
+
+
+@pytest.mark.parametrize("path", ["/", "/chatroom"])
+def test_whoever_calls_a_local_server_by_another_name_is_refused(path):
+    server = run(serve("v1"))
+    for host in ("evil.example", "localhost.evil.example", "x@127.0.0.1", "203.0.113.1", "127.0.0.1:80:80", "[", ""):
+        origin = f"Origin: http://{host}\n"  # as of a page whose name has been made to lead here
+        status, _, text = ask(server, f"GET {path} HTTP/1.1\nHost: {host}\n{origin}{JOIN}\n\n")
+        assert status == 403 and server.page in text and text.count("\n") == 1, host
+    assert server.room.members() == [] and server.errors == []
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8081", "127.8.8.8", "[::1]:8081"])
+def test_a_local_server_is_called_by_any_local_name(host):
+    assert ask(run(serve("v1")), f"GET / HTTP/1.1\nHost: {host}\n\n")[0] == 200
+
+
+def test_a_server_answers_to_the_name_that_it_was_given():
+    server = run(serve("v1", host="127.1"))
+    assert ask(server, "GET / HTTP/1.1\nHost: 127.1:80\n\n")[0] == 200
+    assert server.on_loopback
+
+
+def test_a_server_for_everybody_answers_to_every_name():
+    server = run(serve("v1", host="0.0.0.0"))
+    assert ask(server, "GET / HTTP/1.1\nHost: chat.example.com\n\n")[0] == 200
+    assert not server.on_loopback
+
+
+@pytest.mark.parametrize("path", ["/", "/chatroom"])
+def test_a_request_without_a_host_is_refused(path):
+    assert ask(run(serve("v1")), f"GET {path} HTTP/1.1\n{JOIN}\n\n")[0] == 400
+
+
+def test_head_gets_the_headers_of_the_page_and_no_body():
+    server = run(serve("v1"))
+    status, headers, body = ask(server, "HEAD / HTTP/1.1\nHost: localhost\n\n")
+    assert status == 200 and int(headers["content-length"]) > 1000 and body == ""
+    assert ask(server, "HEAD /nowhere HTTP/1.1\nHost: localhost\n\n")[::2] == (404, "")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "get"])
+def test_other_methods_are_not_allowed(method):
+    server = run(serve("v1"))
+    for path, allowed in (("/", "GET, HEAD"), ("/chatroom", "GET")):
+        status, headers, _ = ask(server, f"{method} {path} HTTP/1.1\nHost: localhost\n\n")
+        assert (status, headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("request_line", ["GET /nowhere", "POST /", "GET /chatroom"])
+def test_no_browser_guesses_what_an_error_is(request_line):
+    _, headers, _ = ask(run(serve("v1")), f"{request_line} HTTP/1.1\nHost: localhost\n\n")
+    assert headers["x-content-type-options"] == "nosniff"
 
 
 @in_a_loop
 async def test_a_handshake_with_a_repeated_header_is_refused():
     server = await serve("v1")
     for name in ("Origin", "User-Agent", "Host"):
-        assert await status_for(server, (name, "http://localhost"), (name, "http://localhost")) == 400, name
+        assert await status_for(server, (name, "localhost"), (name, "localhost")) == 400, name
     assert server.errors == []
 
 
@@ -557,6 +697,38 @@ async def test_whoever_speaks_no_http_and_goes_leaves_no_trace(sent):
     assert await echoes(server) and server.errors == []
 
 
+# ---------------------------------------------------------------- who never reads
+
+
+def ping_without_reading(port: int) -> bool:
+    """Ping until the server cuts us off, but at most 64 MB. Has it?"""
+    with joined_socket(port) as client:
+        try:
+            for _ in range(1000):
+                client.sendall(client_frame(9, b"p" * 125) * 500)
+        except OSError:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("make", [Server, partial(observed_server, trace=Trace("", ()))], ids=["plain", "observed"])
+@pytest.mark.parametrize("room", ["v1", "v4"])
+@in_a_loop
+async def test_a_client_that_pings_and_never_reads_is_cut_off(room, make):
+    server = await submit(make(PROMPT.get(room, room)).start())
+    async with joining(server.url) as ann, joining(server.url) as bob:
+        flood = asyncio.create_task(asyncio.to_thread(ping_without_reading, server.port))
+        unread = [0]
+        while not flood.done():
+            unread += [connection.transport.get_write_buffer_size() for connection in list(server.connections)]
+            await asyncio.sleep(0.01)
+        assert await flood and max(unread) < MAX_UNREAD + 2**20
+        await ann.send(said("still here"))
+        assert await hears(bob, "still here")
+    assert server.errors == []
+    await server.stop()
+
+
 # ---------------------------------------------------------------- what travels
 
 BAD = {
@@ -564,7 +736,7 @@ BAD = {
     "nothing": "",
     "no JSON": "hello",
     "half JSON": '{"token": "Ann", ',
-    "too deep": "[" * 100_000,
+    "too deep": "[" * 60_000,
     "a list": "[]",
     "a number": "1",
     "null": "null",
@@ -583,7 +755,7 @@ async def test_everybody_hears_everything(room):
     server = await serve(room)
     async with joining(server.url) as ann, joining(server.url) as bob:
         await until(lambda: len(server.room.members()) == 2)
-        for text in ["hello", "", "héllo, 世界 👋🏽 \u2028\x00", '"<b>\\', "x" * 100_000]:
+        for text in ["hello", "", "héllo, 世界 👋🏽 \u2028\x00", '"<b>\\', "x" * 60_000]:
             await ann.send(said(text, token="Ann ✓", color="blue", refused="no", nested={"a": [1]}))
             for client in (ann, bob):
                 assert await heard(client) == {"token": "Ann ✓", "content": text}
@@ -608,10 +780,27 @@ async def test_a_bad_message_ends_its_speakers_visit_and_nobody_elses(room):
             await speaker.send(b"\xff\xfe", text=True)  # not UTF-8; `websockets` itself notices
             assert await close_code(speaker) == 1007
         async with joining(server.url) as speaker:
-            await speaker.send(said("x" * 2**20))
+            await speaker.send(said("x" * 2**16))
             assert await close_code(speaker) == 1009
         await ann.send(said("still here"))
         assert await hears(ann, "still here")
+    assert server.errors == []
+
+
+def answer_to(server: Server, frames: bytes) -> bytes:
+    """What somebody gets who joins, sends that, and reads until the server hangs up."""
+    received = b""
+    with joined_socket(server.port) as client:
+        client.sendall(frames)
+        while data := client.recv(65536):
+            received += data
+    return received
+
+
+def test_a_message_in_too_many_fragments_ends_the_visit():
+    server = run(serve("v1"))
+    frames = client_frame(1, b"", first_byte=0x01) + 5000 * client_frame(0, b"", first_byte=0x00)
+    assert answer_to(server, frames).startswith(b"\x88\x14\x03\xf1too many fragments")  # 1009
     assert server.errors == []
 
 

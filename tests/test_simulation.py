@@ -434,7 +434,7 @@ def test_messages_survive_the_journey():
             async for frame in connection:
                 await connection.send(encode(decode(frame)))
 
-    trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=100_000)], duration=60))
+    trace = simulate(Echo, Scenario([talker("Zoë", says=3, size=60_000)], duration=60))
     assert trace.heard("Zoë") == ["Zoë 1", "Zoë 2", "Zoë 3"]
 
 
@@ -739,3 +739,10 @@ def test_a_room_that_refers_to_its_connections_weakly_is_rid_of_those_that_have_
     people = [listener("Ann"), leaving("Bob", leaves=1), vanishing("Cy", vanishes=2)]
     assert simulate(Weak, Scenario(people, duration=60)).in_pool() == ["Ann"]
     assert run(live(Weak, Scenario([listener("Ann"), leaving("Bob", leaves=0.2)], duration=0.6))).in_pool() == ["Ann"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "two\nlines", " Ann", "half-\ud83d"], ids=ascii)
+def test_a_name_that_nobody_can_have_is_one_clear_line(name):
+    with pytest.raises(ValueError) as caught:
+        talker(name)
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable() and "name" in str(caught.value)

@@ -50,6 +50,11 @@ def test_a_message_in_an_idle_room_waits_for_nothing():
     assert len(waits) == 40 and max(waits) <= LATENCY[1] + 2 * (WRITE_TIME + STEP_TIME)
 
 
+def test_several_people_who_say_the_longest_messages_at_once_can_evict_a_healthy_client():
+    people = [listener("Cy"), *(talker(f"T{n}", says=5, every=0, size=60_000, starts=1) for n in range(6))]
+    assert any(simulate("v4", Scenario(people, duration=5), seed).evicted() for seed in range(3))
+
+
 class StillLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock stands still, unless the test puts it forward."""
 
@@ -112,7 +117,7 @@ def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_
 
 @in_a_loop
 async def test_messages_too_long_to_gather_go_out_alone():
-    async with serving() as server, joining(server.url) as ann, joining(server.url) as bob:
+    async with serving(max_size=2**20) as server, joining(server.url) as ann, joining(server.url) as bob:
         contents = ["." * 3 * v4.MAX_BATCH, "short", "." * 2 * v4.MAX_BATCH]
         for content in contents:
             await ann.send(said(content))

@@ -5,12 +5,7 @@ import socket
 
 import psutil
 
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
-
-OPEN_FILES = 10_000  # raise RLIMIT_NOFILE to at most this: the usual 1,024 (256 on macOS) is too low
+from chatroom_lib.runtime.descriptors import allow_many_connections
 
 
 def listen() -> socket.socket:
@@ -28,11 +23,7 @@ def prepare(core: int) -> None:
     """Pin this process to `core` (-1: none), and allow it many open connections, if the system can."""
     if core >= 0 and hasattr(psutil.Process, "cpu_affinity"):
         psutil.Process().cpu_affinity([core])
-    if resource:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != resource.RLIM_INFINITY:
-            most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    allow_many_connections()
 
 
 def end_with_input() -> None:

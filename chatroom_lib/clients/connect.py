@@ -8,7 +8,9 @@ from websockets.asyncio.client import ClientConnection
 
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.instrumentation.names import user_agent
-from chatroom_lib.message import WIRE
+from chatroom_lib.message import MAX_SIZE, WIRE
+
+REPLY_SIZE = MAX_SIZE + 1024  # bytes; a refusal repeats the message and says why
 
 
 def reset(connection: ClientConnection) -> None:
@@ -25,7 +27,8 @@ def reset_socket(transport: asyncio.Transport) -> None:
 
 def dial_options(name: str) -> dict:
     """For `websockets.connect`: the client's name, no compression, no pings, no proxy, and a quick goodbye."""
-    return {**WIRE, "user_agent_header": user_agent(name), "proxy": None, "close_timeout": 1}
+    options = {"max_size": REPLY_SIZE, "user_agent_header": user_agent(name), "proxy": None, "close_timeout": 1}
+    return {**WIRE, **options}
 
 
 def connect_options(client: Client) -> dict:

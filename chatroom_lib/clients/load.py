@@ -16,7 +16,6 @@ from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
-from ipaddress import ip_address
 from time import monotonic as clock
 from urllib.parse import urlsplit
 
@@ -29,6 +28,9 @@ from websockets.protocol import State
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
 from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.runtime.addresses import is_loopback
+from chatroom_lib.runtime.background import run
+from chatroom_lib.runtime.descriptors import allow_many_connections
 from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import percentile
 
@@ -135,6 +137,7 @@ class LoadRun:
 
     async def join(self) -> None:
         """Connect all clients, one after another."""
+        allow_many_connections()
         try:
             async with asyncio.timeout(TIME_TO_JOIN):
                 for client in range(self.clients):
@@ -268,13 +271,22 @@ def run_load(
     """Let `clients` talk in the room at `url` for `seconds`, with one message every `every` seconds from all of them
     together. `deaf`: they never read. `progress`: show a bar.
 
-    Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight.
+    Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight. In a cell
+    the clients run on the background thread, beside the servers there: latencies are longer than from another process.
     Raises LoadError if the numbers or the URL are impossible, or if not all clients can join.
     """
     require_numbers(clients, every, seconds)
     load = LoadRun(room_url(url), clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
-        return asyncio.run(load.run(show))
+        return (run if in_a_loop() else asyncio.run)(load.run(show))
+
+
+def in_a_loop() -> bool:
+    """Does an event loop run on this thread, as in a cell?"""
+    try:
+        return bool(asyncio.get_running_loop())
+    except RuntimeError:
+        return False
 
 
 def require_numbers(clients: int, every: float, seconds: float) -> None:
@@ -295,13 +307,6 @@ def room_url(url: str) -> str:
         raise LoadError(f"{url!r} is not a URL ({error}): take one like {EXAMPLE}") from None
     if parts.scheme not in ("ws", "wss") or not host:
         raise LoadError(f"{url!r} is not the URL of a room: take one that begins with ws:// or wss://, like {EXAMPLE}")
-    if not on_this_machine(host):
+    if not is_loopback(host):
         raise LoadError(f"{host} may be another machine, and a load test goes to your own only: take 127.0.0.1")
     return parts._replace(path=parts.path or "/chatroom").geturl()
-
-
-def on_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

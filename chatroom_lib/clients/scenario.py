@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from chatroom_lib.message import check_encodable
+
 NEVER = float("inf")
 SMALL_BUFFER = 4096  # bytes in each buffer between a room and a client, in runs live and simulated
 
@@ -36,8 +38,9 @@ class Client:
 
     def __post_init__(self):
         object.__setattr__(self, "at", tuple(self.at))
-        if not self.name or " " in self.name:
+        if self.name.split() != [self.name]:
             raise ValueError(f"a client's name must be one word, not {self.name!r}")
+        check_encodable(self.name, f"the client's name {self.name!r}")
         numbers = [self.joins or 0, self.says, self.starts, self.every, self.size, self.pause, self.latency, *self.at]
         if not all(number >= 0 for number in numbers):  # nor is NaN
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")

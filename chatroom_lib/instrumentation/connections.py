@@ -3,16 +3,16 @@
 import asyncio
 from functools import cached_property, lru_cache
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.message import MessageError, decode
+from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.trace import Trace, label
 
 
-class ObservedConnection(ServerConnection):
+class ObservedConnection(BoundedConnection):
     """A server's connection that notes in a Trace what the room reads and sends.
 
     Two sends at once are noted as `overlap`: the check that makes gorilla's Go library panic with "concurrent

@@ -47,6 +47,7 @@ class Pool:
         if key in self.seen:
             self.trace.record("removed", self.seen.pop(key)[1])
 
+
 def listed(room) -> list:
     """What `members()` lists. Raises RuntimeError if it fails, and TypeError if it returns something else."""
     try:

@@ -21,6 +21,7 @@ from ipywidgets import Layout
 from chatroom_lib.notebook.chat_log import shortened
 from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_url
 from chatroom_lib.runtime.background import background_loop, submit
+from chatroom_lib.runtime.console import describe, printable
 from chatroom_lib.server.server import Server
 
 DRAW_INTERVAL = 0.1  # seconds between two drawings of the log, at least
@@ -238,7 +239,7 @@ class ChatPanel(ipywidgets.VBox):
         except ValueError as error:  # a bad name
             self.session.trouble(f"Not done: {error}.")
         except Exception as error:
-            self.session.trouble(f"Not done: {type(error).__name__}: {error}")
+            self.session.trouble(f"Not done: {describe(error)}")
 
     def entered(self, text: str) -> None:
         if text not in self.sending:  # otherwise, Enter was pressed twice
@@ -320,10 +321,15 @@ class ChatPanel(ipywidgets.VBox):
         return f'<div class="tex2jax_ignore mathjax_ignore" {frame}>{name}{lines}</div>'
 
     def __str__(self):
-        return "\n".join([f"{self.name} at {self.url}: {self.state}", *("  " + line for line in self.lines)])
+        return "\n".join([f"{self.name} at {self.url}: {self.state}", *map(indented, self.lines)])
 
     def __repr__(self):
         return f"<ChatPanel {self.name} at {self.url}: {self.state}, {len(self.lines)} lines>"
+
+
+def indented(line: str) -> str:
+    """A line of the log for a terminal, which cannot imitate another line, nor do anything but stand there."""
+    return "\n      ".join(printable(part) for part in f"  {line}".splitlines())
 
 
 LINE = ".chatroom-log p, .chatroom-status p"

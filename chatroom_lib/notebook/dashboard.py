@@ -16,7 +16,6 @@ from functools import cached_property
 from io import BytesIO
 from typing import NamedTuple
 
-from websockets.asyncio.server import ServerConnection
 from websockets.frames import Opcode
 
 from chatroom_lib.channels import RWLock
@@ -24,6 +23,8 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all, primitives
 from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
+from chatroom_lib.runtime.connection import BoundedConnection
+from chatroom_lib.runtime.console import describe
 from chatroom_lib.runtime.jupyter import in_a_notebook
 from chatroom_lib.runtime.measurement_lock import drawing
 from chatroom_lib.server.server import Server
@@ -47,7 +48,7 @@ class Sample(NamedTuple):
 # ---------------------------------------------------------------- reading a room
 
 
-class CountedConnection(ServerConnection):
+class CountedConnection(BoundedConnection):
     """A connection that counts each message that arrives, in its reader."""
 
     reader: "MetricsReader"
@@ -79,10 +80,10 @@ class MetricsReader:
 
     def attach(self) -> None:
         """Count what arrives from now on, on existing connections and on new ones."""
-        if self.server.connect is ServerConnection:
+        if self.server.connect is BoundedConnection:
             self.server.connect = self.connect
         for connection in self.server.connections:
-            if type(connection) is ServerConnection:
+            if type(connection) is BoundedConnection:
                 connection.__class__, connection.reader = CountedConnection, self
 
     def connect(self, *args, **options) -> CountedConnection:
@@ -92,10 +93,10 @@ class MetricsReader:
 
     def detach(self) -> None:
         if self.server.connect == self.connect:
-            self.server.connect = ServerConnection
+            self.server.connect = BoundedConnection
         for connection in self.server.connections:
             if isinstance(connection, CountedConnection):
-                connection.__class__ = ServerConnection
+                connection.__class__ = BoundedConnection
 
     def read(self) -> Sample:
         observe_all(self.room, self.now)
@@ -148,16 +149,18 @@ class Dashboard:
     def start(self) -> None:
         from IPython.display import display
 
-        self.on_loop(self.reader.attach)
-        self.samples.append(self.on_loop(self.reader.read))
+        try:
+            self.on_loop(self.reader.attach)
+            self.samples.append(self.on_loop(self.reader.read))
+        except TimeoutError:
+            asyncio.run_coroutine_threadsafe(call(self.reader.detach), background_loop())  # after what it has not done
+            problem = f"the room of {self.server.name} keeps the event loop busy: no answer in {ANSWER_TIMEOUT:g} s"
+            raise DashboardError(f"{problem}; try again when it waits for something") from None
         self.handle = display(self.picture(), display_id=True)
         self.thread.start()
 
     def on_loop(self, function):
-        async def call():
-            return function()
-
-        return run(call(), ANSWER_TIMEOUT)
+        return run(call(function), ANSWER_TIMEOUT)
 
     async def stop(self) -> None:
         """Draw a last time, then end."""
@@ -179,7 +182,7 @@ class Dashboard:
             self.next_drawing = 0.0
             self.update()
         except Exception as error:  # a reader's own room may fail in any way when it is read
-            self.trouble = f" It ended with {type(error).__name__}: {error}"
+            self.trouble = f" It ended with {describe(error)}"
         finally:
             with contextlib.suppress(TimeoutError):
                 self.on_loop(self.reader.detach)
@@ -213,14 +216,18 @@ class Dashboard:
         return f"<Dashboard, {'running' if self.thread.is_alive() else 'ended'}. {self}.{self.trouble}>"
 
 
+async def call(function):
+    return function()
+
+
 _running: list[Dashboard] = []  # not yet replaced by a newer one
 
 
 def dashboard(server: Server, seconds: float = 60) -> Dashboard:
     """Show a live picture of the room of `server`, which `serve` has started, below this cell, for `seconds`.
 
-    It ends any other dashboard of that server. Raises DashboardError outside a notebook, or if `serve` did not start
-    the server or it has stopped.
+    It ends any other dashboard of that server. Raises DashboardError outside a notebook, if `serve` did not start the
+    server, if it has stopped, or if its event loop does not answer within 2 s.
     """
     if not in_a_notebook():
         raise DashboardError("a dashboard is shown below a cell; run this in a notebook")

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
+from chatroom_lib.plots.style import ALARM, as_is, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
 from chatroom_lib.trace import Trace, percentile
 
 
@@ -122,12 +122,12 @@ def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> A
         ax.text(
             0,
             1.04 + 0.09 * (len(traces) - 1 - index),
-            text,
+            as_is(text),
             color=readable_on_white(colour_of(trace.room)),
             transform=ax.transAxes,
         )
     heard = f"% of messages heard{f' by {who}' if who else ''}"
-    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=heard, ylim=(0, 102))
+    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=as_is(heard), ylim=(0, 102))
     return ax
 
 

@@ -56,9 +56,14 @@ def axes(ax: Axes | None = None, height: float = 3.0) -> Axes:
     return ax
 
 
+def as_is(text: str) -> str:
+    """For a text that may hold any name: matplotlib would set what stands between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
 def label_rows(ax, labels: dict[int, str], count: int) -> None:
     """`count` rows, the first (0) on top, over time."""
-    ax.set_yticks([-row for row in labels], list(labels.values()))
+    ax.set_yticks([-row for row in labels], list(map(as_is, labels.values())))
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     ax.set(xlabel="seconds", ylim=(0.5 - count, 0.5))
@@ -67,7 +72,7 @@ def label_rows(ax, labels: dict[int, str], count: int) -> None:
 def end_label(ax, x: float, y: float, text: str, colour: str, va: str = "center"):
     """A label at the end of a line, in the line's own colour."""
     offset = dict(xytext=(6, 0), textcoords="offset points", annotation_clip=False)
-    return ax.annotate(text, (x, y), color=readable_on_white(colour), va=va, **offset)
+    return ax.annotate(as_is(text), (x, y), color=readable_on_white(colour), va=va, **offset)
 
 
 def keep_apart(labels: list, gap: float = 12) -> None:

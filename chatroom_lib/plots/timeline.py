@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale
+from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.space_time import MessagePath, SpaceTimeDiagram
 
@@ -65,7 +65,7 @@ def passed(traces: dict[str, Trace], who: str, ax: Axes | None = None) -> Axes:
         ax.plot([times[message] for message in refused], [-row] * len(refused), "x", color=ALARM, markersize=5)
         ax.plot(dots, [-row] * len(dots), "o", color=colour_of(trace.room), markersize=5)
     label_rows(ax, dict(enumerate(traces)), len(traces))
-    ax.set_title(f"What happens to {who}'s messages", loc="left", fontsize=10)
+    ax.set_title(as_is(f"What happens to {who}'s messages"), loc="left", fontsize=10)
     return ax
 
 
@@ -105,7 +105,7 @@ def space_time(trace: Trace, ax: Axes | None = None) -> Axes:
     failures = {"x": [(event.who, event.time) for event in trace.of("vanished")], "o": trace.evicted().items()}
     for marker, times in failures.items():
         mark(ax, heights, [(name, diagram.column(time)) for name, time in times], marker)
-    ax.set_yticks([0, *heights.values()], ["the room", *map(row_label, trace.clients)])
+    ax.set_yticks([0, *heights.values()], ["the room", *(as_is(row_label(client)) for client in trace.clients)])
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     columns = range(0, end, max(1, end // 6))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, label_rows, pale, readable_on_white
+from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale, readable_on_white
 from chatroom_lib.trace import Trace, Wait, cycle
 from chatroom_lib.trace.records import WAITS, task_label
 
@@ -38,7 +38,7 @@ def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
     ax.axis("off")
     ax.set(xlim=(-0.4, max(len(columns), 3) - 0.6), ylim=(0, 1))
     verdict = "a cycle" if graph.cycle else "no cycle" if columns else "nobody is blocked"
-    ax.set_title(f"{trace.room}: who waits for whom? {verdict}", loc="left", fontsize=10)
+    ax.set_title(as_is(f"{trace.room}: who waits for whom? {verdict}"), loc="left", fontsize=10)
     boxes = {}
     for x, column in enumerate(columns):
         for row, node in enumerate(column):
@@ -112,7 +112,7 @@ def box(ax, x: float, y: float, graph: Graph, node, colour):
         bbox = dict(boxstyle="round,pad=0.5,rounding_size=0.9", facecolor="none", edgecolor=MUTED)
     else:
         bbox = dict(boxstyle="square,pad=0.4", facecolor=colour, edgecolor="none")
-    return ax.text(x, y, graph.label(node), ha="center", va="center", fontsize=9, bbox=bbox)
+    return ax.text(x, y, as_is(graph.label(node)), ha="center", va="center", fontsize=9, bbox=bbox)
 
 
 def arrow(ax, start, end, text: str, colour: str) -> None:
@@ -131,4 +131,4 @@ def arrow(ax, start, end, text: str, colour: str) -> None:
     words = dict(
         color=readable_on_white(colour), fontsize=8, ha="center", va="bottom" if above > 0 else "top", zorder=4
     )
-    ax.annotate(text, ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)
+    ax.annotate(as_is(text), ((x1 + x2) / 2, (y1 + y2) / 2), (0, above), textcoords="offset points", **words)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from chatroom_lib.rooms.versions import VERSIONS, Room
+from chatroom_lib.runtime.console import describe
 
 RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Name"; a class, or a function that makes a room
 METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
@@ -47,7 +48,7 @@ def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
     try:
         room = factory(limit=None) if unlimited and takes_a_limit(factory) else factory()
     except (Exception, SystemExit) as error:
-        raise RoomError(f"cannot make a room of {display_name(spec)}: {described(error)}") from error
+        raise RoomError(f"cannot make a room of {display_name(spec)}: {describe(error)}") from error
     require_methods(room, f"what {display_name(spec)} makes")
     return room
 
@@ -119,9 +120,5 @@ def run_file(path: Path) -> ModuleType:
     except (KeyboardInterrupt, RoomError):
         raise
     except BaseException as error:
-        raise RoomError(f"{path} does not run: {described(error)}") from error
+        raise RoomError(f"{path} does not run: {describe(error)}") from error
     return module
-
-
-def described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

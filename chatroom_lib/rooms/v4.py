@@ -12,7 +12,7 @@ What changed since v3.2
 
 How it fails
 - It evicts clients that v3.2 would keep with gaps. They must come again, and nobody tells them what they missed.
-- A few messages of a megabyte, the longest that `websockets` takes, can evict a healthy client that is far away.
+- A few people who say several messages of 64 KiB at once, the longest that a server takes, can evict a healthy client.
 - It relies on what lies below `send()`: frames, the connection's transport, and one task writing at a time.
 - A busy room keeps its core busy even while it waits for more messages: it asks again in every iteration of the loop.
 - One event loop is one core. What the article leaves for later is missing here too.

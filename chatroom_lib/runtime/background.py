@@ -32,6 +32,16 @@ def keep_running(loop: asyncio.AbstractEventLoop) -> None:
             loop.run_forever()
 
 
+def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run` for a server's process, where a room that calls sys.exit() ends its task and not the loop."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
+    while not task.done():
+        with contextlib.suppress(SystemExit):
+            loop.run_until_complete(task)
+    return task.result()
+
+
 def submit(coroutine: Coroutine, loop: asyncio.AbstractEventLoop | None = None) -> Awaitable:
     """Run `coroutine` on `loop` (the background one, unless given), whichever loop the caller is on.
 

@@ -21,8 +21,12 @@ from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
 from chatroom_lib.message import WIRE
+from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
-from chatroom_lib.server.http import answer
+from chatroom_lib.runtime.connection import BoundedConnection
+from chatroom_lib.runtime.console import describe
+from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
+from chatroom_lib.server.http import answer, complete
 from chatroom_lib.trace import Trace
 
 # A room's errors are in `Server.errors`. Older versions of `websockets` also log a traceback for every handshake
@@ -32,6 +36,7 @@ LOGGER = logging.getLogger("chatroom_lib.server")
 
 LOGGER.setLevel(logging.CRITICAL)
 logging.getLogger("asyncio").addFilter(lambda record: record.msg != "socket.send() raised exception.")
+logging.getLogger("asyncio").addFilter(SayItOnce())
 
 
 ERRORS_KEPT = 100
@@ -46,15 +51,33 @@ class Server:
 
     `errors` are the exceptions in the room that nobody handled: the first 100, while `error_count` counts on.
     `start` runs it on the event loop it is called from; `stop` may be called from any.
+
+    On a loopback address it answers only those who call it localhost, a loopback address, or `host`. The pages of other
+    sites may not join. `allow_null_origin`: pages opened as files may, and with them the sandboxed frames of any site.
     """
 
-    def __init__(self, room, host="127.0.0.1", port=0, *, connect=ServerConnection, on_error=None, **options):
+    def __init__(
+        self,
+        room,
+        host="127.0.0.1",
+        port=0,
+        *,
+        allow_null_origin=False,
+        connect=BoundedConnection,
+        on_error=None,
+        on_notice=None,
+        **options,
+    ):
         self.room = rooms.create(room)
         self.name = rooms.display_name(self.room)
         self.host, self.port = host, port
         self.connect = connect  # makes a connection object
         self.on_error = on_error  # called with each error
-        self.options = {**WIRE, "logger": LOGGER, **options}  # for websockets.serve
+        self.on_notice = on_notice  # called with a line of text that whoever runs the server should read
+        self.notices: set[str] = set()  # those given so far
+        self.allow_null_origin = allow_null_origin
+        self.on_loopback = True  # until it listens, and we know
+        self.options = {**WIRE, "logger": LOGGER, "process_response": complete, **options}  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
         self.tasks = Tasks(self.record_error)
@@ -79,6 +102,7 @@ class Server:
 
     async def start(self) -> "Server":
         """Start the room and listen. Raises ServerError if the room does not start or the port is unavailable."""
+        allow_many_connections()
         self.loop = asyncio.get_running_loop()
         if self.loop.get_task_factory() is None:
             self.loop.set_task_factory(task_factory)
@@ -93,24 +117,30 @@ class Server:
         except BaseException:
             await self.stop_room()
             raise
-        if self.listener.sockets:
-            self.port = self.listener.sockets[0].getsockname()[1]
+        if addresses := [sock.getsockname() for sock in self.listener.sockets]:  # there are none in the simulation
+            self.port = addresses[0][1]
+        self.on_loopback = all(is_loopback(address[0]) for address in addresses)
         self.running = True
 
     async def start_room(self) -> None:
         try:
             await self.room.__aenter__()
-        except Exception as error:
-            raise ServerError(f"the room does not start: {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            await cancel_after(list(self.tasks.visitors), 0)  # what it has started so far
+            if isinstance(error, (Exception, SystemExit)):
+                raise ServerError(f"the room does not start: {describe(error)}") from error
+            raise
         self.hub_tasks = weakref.WeakSet(self.tasks.visitors)
 
     async def listen(self) -> None:
+        if not self.host:  # asyncio would take that for every address
+            raise ServerError("no host to listen on: take 127.0.0.1, or 0.0.0.0 for every address of this machine")
         try:
             self.listener = await websockets.serve(
                 self.visit,
                 self.host,
                 self.port,
-                process_request=answer,
+                process_request=partial(answer, self),
                 create_connection=self.make_connection,
                 **self.options,
             )
@@ -175,13 +205,19 @@ class Server:
         if self.on_error:
             self.on_error(error)
 
+    def notice(self, text: str) -> None:
+        """Tell `text` to whoever runs this server, once."""
+        if self.on_notice and text not in self.notices:
+            self.on_notice(text)
+        self.notices.add(text)
+
     def __repr__(self):
         if not self.running:
             state = "stopped"
         else:
             state = f"at {self.url}, {len(self.room.members())} in the pool"
         lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
-        lines += [f"  {type(error).__name__}: {error}" for error in self.errors[:5]]
+        lines += [f"  {describe(error)}" for error in self.errors[:5]]
         return "\n".join(lines)
 
 

@@ -1,11 +1,13 @@
 """Serving from a cell: `server = await serve("v1")`, which a second run of the cell replaces."""
 
+import asyncio
 import socket
 
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.server import Server
 
 servers: list[Server] = []  # those that serve() started
+changing = asyncio.Lock()  # held while that list changes; on the background loop only
 last_ports: dict[tuple[str, str], int] = {}  # (name, host) -> the port that it had last
 
 
@@ -14,21 +16,28 @@ async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **op
 
     A server that an earlier call started under the same name (the room's, unless given), or on the same port,
     is stopped first; so a cell that serves can be run again. `port` 0 is any free one, or the one that a server of
-    this name had before, if it is free: so pages and panels find the new server. `options` go to `websockets.serve`.
+    this name had before, if it is free: so pages and panels find the new server. `allow_null_origin=True` lets pages
+    opened as files join, and with them sandboxed frames of any site. Other `options` go to `websockets.serve`.
     """
     server = Server(room, host, port, **options)
     server.name = name or server.name
-    for earlier in list(servers):
-        if earlier.name == server.name or earlier.port == port:
-            servers.remove(earlier)
-            await earlier.stop()
-    last_port = last_ports.get((server.name, host), 0)
-    if not port and is_free(host, last_port):
-        server.port = last_port
-    servers.append(server)
-    await submit(server.start())
-    last_ports[server.name, host] = server.port
+    await submit(start_in_place(server))
     return server
+
+
+async def start_in_place(server: Server) -> None:
+    """Start `server` in place of those that have its name or its port."""
+    async with changing:
+        for earlier in list(servers):
+            if server.name == earlier.name or server.port == earlier.port:
+                servers.remove(earlier)
+                await earlier.stop()
+        last_port = last_ports.get((server.name, server.host), 0)
+        if not server.port and is_free(server.host, last_port):
+            server.port = last_port
+        await server.start()
+        servers.append(server)
+        last_ports[server.name, server.host] = server.port
 
 
 def is_free(host: str, port: int) -> bool:
@@ -41,5 +50,10 @@ def is_free(host: str, port: int) -> bool:
 
 async def stop_all() -> None:
     """Stop every server that `serve` started."""
-    while servers:
-        await servers.pop().stop()
+    await submit(stop_each())
+
+
+async def stop_each() -> None:
+    async with changing:
+        while servers:
+            await servers.pop().stop()
