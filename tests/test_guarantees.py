@@ -403,7 +403,7 @@ def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_show
     assert describe_error(KeyError(object())) == "KeyError: <object object>"
     error = OSError("no /home/ann/rooms/room.py, and/or no more")
     assert describe_error(error) == "OSError: no room.py, and/or no more"
-    assert describe_error(ValueError("half \ud800 a character")) == "ValueError: half ? a character"
+    assert describe_error(ValueError("half \ud800 a character")) == "ValueError: half \ufffd a character"
     assert describe_error(Speechless()) == "Speechless"
 
 

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from chatroom_lib.clients.scenario import NEVER, Client
+from chatroom_lib.runtime.console import describe
 from chatroom_lib.trace import Event, Trace
 
 PROMPT = 1.0  # seconds within which a healthy client must hear a message
@@ -381,11 +382,5 @@ def describe_error(error: BaseException) -> str:
     """An exception in one line; of a group, the first one in it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    try:
-        text = str(error)
-    except Exception:  # a room's own exception may fail to say what it is
-        text = ""
-    text = re.sub(r" at 0x[0-9a-fA-F]+", "", text)  # neither addresses, which differ from run to run,
-    text = re.sub(r"(?<![\w.])/(?:[^/\s'\"]+/)+", "", text)  # nor the folders of this machine
-    text = " ".join(word for word in text.encode("utf-8", "replace").decode().split() if word.isprintable())
-    return f"{type(error).__name__}: {text}"[:200] if text else type(error).__name__
+    text = re.sub(r" at 0x[0-9a-fA-F]+", "", describe(error))  # neither addresses, which differ from run to run,
+    return re.sub(r"(?<![\w.])/(?:[^/\s'\"]+/)+", "", text)  # nor the folders of this machine
