@@ -695,3 +695,52 @@ def test_it_works_in_a_cell_and_shows_how_far_it_is_and_nothing_of_it_remains(tm
 def test_frozen_people_and_their_deaths_are_in_the_scenarios():
     people = [client for scenario in SCENARIOS.values() for client in scenario(random.Random(0)).clients]
     assert any(client == frozen("Bob") for client in people) and len(SCENARIOS) == 9
+
+
+# ---------------------------------------------------------------- an adversary, and runs that take very long
+
+
+def test_an_adversary_runs_tasks_in_any_order_and_the_card_says_so():
+    card = quiet("v1.1", seeds=3, schedule="any", scenarios={"slow": SCENARIOS["slow reader"]})
+    assert card.scores["total-order"].broken and "v1.1, tasks in any order, 3 seeds" in repr(card)
+    assert judge(card.replay("total-order"))["total-order"].evidence == card.scores["total-order"].evidence
+    assert card.shortest("total-order").schedule == "any"
+    assert not quiet("v1.1", seeds=3, scenarios={"slow": SCENARIOS["slow reader"]}).scores["total-order"].broken
+
+
+def test_a_schedule_that_there_is_not_is_an_error():
+    with pytest.raises(ValueError, match="schedule must be"):
+        quiet("v1", seeds=1, schedule="lifo")
+
+
+def test_a_run_in_which_very_much_happens_is_cut_short_and_not_judged(monkeypatch):
+    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)
+    monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.2)
+    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_BUSY_RUN", 1.0)
+
+    class Polls(Simple):
+        async def handle(self, connection):
+            polling = asyncio.create_task(self.poll())
+            try:
+                await super().handle(connection)
+            finally:
+                polling.cancel()
+
+        async def poll(self):
+            while True:
+                await asyncio.sleep(1e-5)
+
+    hour = {"an hour": Scenario([talker("Ann", says=3), listener("Bob")], duration=3600)}
+    card = quiet(Polls, seeds=2, scenarios=hour)
+    assert card.broken == {} and card.kept == [] and card.failed == {"an hour": 0}
+
+
+def test_who_is_late_because_the_room_blocks_the_event_loop_is_told_where():
+    class Sleeps(Simple):
+        async def pass_on(self, frame):
+            time.sleep(1.5)
+            await super().pass_on(frame)
+
+    evidence = quiet(Sleeps, seeds=1).scores["no-head-of-line-blocking"].evidence
+    line = Sleeps.pass_on.__code__.co_firstlineno + 1
+    assert "; the room blocked the event loop for 1.5 s in " in evidence and f"Sleeps.pass_on, line {line}" in evidence

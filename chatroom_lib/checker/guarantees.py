@@ -140,7 +140,7 @@ def prompt_join(trace: Trace) -> Verdict:
             continue
         tested = True
         if late := how_late(after[0], times_heard(trace, name)):
-            return broken(f"{name} joined at {joined[name]:.3f} s, and {late}")
+            return broken(f"{name} joined at {joined[name]:.3f} s, and {late}{while_blocked(trace, joined[name])}")
     return KEPT if tested else untested("no client joined while others talked, and stayed")
 
 
@@ -158,7 +158,8 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
             if since < event.time < until and (who := [who for who, *of in late if of[0] < event.time < of[1]]):
                 tested = True
                 if slow := how_late(event, heard):
-                    return broken(f"{name} {slow}, while {' and '.join(who)} did not read")
+                    why = while_blocked(trace, event.time)
+                    return broken(f"{name} {slow}, while {' and '.join(who)} did not read{why}")
     return KEPT if tested else untested("no client read late or not at all while others talked")
 
 
@@ -325,6 +326,12 @@ def how_late(said: Event, heard: dict[str, float]) -> str:
         return f"never heard {said.message}, said at {said.time:.3f} s"
     delay = heard[said.message] - said.time
     return f"heard {said.message} after {delay:.3f} s" if delay > PROMPT else ""
+
+
+def while_blocked(trace: Trace, since: float) -> str:
+    """ "; the room blocked the event loop for 2 s in Room.handle, line 12", if it did soon after that time."""
+    events = [event for event in trace.of("blocked") if since < event.time < since + 10]
+    return f"; the room blocked the event loop for {events[0].message}" if events else ""
 
 
 def deaf(trace: Trace) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from chatroom_lib.checker.scenarios import Maker, Scenarios
 from chatroom_lib.checker.shrink import shrink
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import RoomSpec
+from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.trace import Trace
 
@@ -65,11 +66,15 @@ class Scorecard:
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
+    schedule: Schedule = (
+        "fifo"  # as for `simulate`
+    )
 
     @classmethod
     def from_outcomes(
-        cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome]
-    ) -> "Scorecard":
+        cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome],
+        schedule: Schedule = "fifo",
+    ) -> "Scorecard":  # fmt: skip
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
         cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}
@@ -86,7 +91,7 @@ class Scorecard:
         failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
         names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
         name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
-        return cls(name, seeds, scores, cells, failed, room, scenarios)
+        return cls(name, seeds, scores, cells, failed, room, scenarios, schedule)
 
     @property
     def broken(self) -> dict[str, Score]:
@@ -117,7 +122,7 @@ class Scorecard:
 
         Raises ValueError if it was never broken, if the run would fail here, too, or if it cannot be repeated.
         """
-        trace = simulate(self.made_by, *self.first_broken(guarantee, scenario))
+        trace = simulate(self.made_by, *self.first_broken(guarantee, scenario), self.schedule)
         if GUARANTEES[guarantee](trace).kept is not False:
             raise ValueError(
                 f"with seed {trace.seed} {self.room} does not do the same again: it has another source of randomness, "
@@ -129,7 +134,7 @@ class Scorecard:
         """The smallest run found that breaks a guarantee: with the fewest people, and then the fewest messages. It is
         made by leaving out people and messages of a run that broke it.
         """
-        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee)
+        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee, self.schedule)
 
     def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
         """The scenario and the seed of the first run that broke it."""
@@ -155,7 +160,8 @@ class Scorecard:
         }
         remarks = [(name, f"{s.evidence} (seed {s.first_seed}, {s.scenario})") for name, s in self.broken.items()]
         remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
-        return Grid(self.room, self.seeds, ["any", *self.scenarios], rows, remarks)
+        title = self.room + ", tasks in any order" * (self.schedule == "any")
+        return Grid(title, self.seeds, ["any", *self.scenarios], rows, remarks)
 
     def __rich__(self):
         return self.grid()

@@ -7,6 +7,7 @@ from random import Random
 from chatroom_lib.checker.scenarios import Maker
 from chatroom_lib.checker.worker import Worker, pack
 from chatroom_lib.clients.scenario import Client, Scenario
+from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.trace import Trace
@@ -15,11 +16,11 @@ TRIES = 10  # seeds with which a smaller scenario is tried before it counts as o
 
 
 @interruptible()
-def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace:
+def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str, schedule: Schedule = "fifo") -> Trace:
     """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
     if not isinstance(scenario, Scenario):
         scenario = scenario(Random(seed))
-    worker = Worker(pack(room, {}))
+    worker = Worker(pack(room, {}), schedule)
     try:
         shrinking = True
         while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
@@ -30,7 +31,7 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str) -> Trace
                     shrinking = True
     finally:
         worker.end()
-    return simulate(room, scenario, seed)
+    return simulate(room, scenario, seed, schedule)
 
 
 def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, int] | None:

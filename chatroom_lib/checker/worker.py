@@ -35,10 +35,12 @@ from chatroom_lib.checker.outcome import (
 )
 from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.runs.event_loop import Schedule
 
 CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
 LOADING_INTERVAL = 1.0  # seconds from one check of a file that is being imported to the next
 LONGEST_RUN = 30.0  # seconds; the process of a run that takes longer is killed
+LONGEST_BUSY_RUN = 25.0  # seconds of real time after which a run that does make progress is cut short
 LONGEST_JUDGING = 120.0  # seconds that the verdicts on a run may take
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.checker.worker_process import main"
 ERRORS = {"TypeError": TypeError, "ValueError": ValueError}
@@ -91,8 +93,8 @@ class Worker:
     To be used by one thread, which must outlive it; `kill` may be called from any.
     """
 
-    def __init__(self, package: Package, check_interval: float | None = None):
-        self.package = package
+    def __init__(self, package: Package, schedule: Schedule = "fifo", check_interval: float | None = None):
+        self.package, self.schedule = package, schedule
         self.check_interval = CHECK_INTERVAL if check_interval is None else check_interval
         self.process: subprocess.Popen | None = None
         self.lock = threading.Lock()  # held while its number is used: once reaped, that may be another process's
@@ -117,7 +119,7 @@ class Worker:
     def try_room(self, scenario: str | Scenario, seed: int) -> Outcome:
         self.stage = "preparing"
         try:
-            return as_outcome(self.request((scenario, seed)))
+            return as_outcome(self.request((scenario, seed, self.schedule)))
         except TimeoutError:
             if self.stage == "running":
                 return failure(f"the run did not end in {LONGEST_RUN:.0f} s")
@@ -129,8 +131,8 @@ class Worker:
 
     def start(self) -> None:
         self.mark = uuid.uuid4().hex
-        arguments = json.dumps(sys.path), str(self.check_interval), str(LOADING_INTERVAL)
-        command = [sys.executable, "-c", f"{START}; main()", *arguments]
+        times = self.check_interval, LOADING_INTERVAL, LONGEST_BUSY_RUN
+        command = [sys.executable, "-c", f"{START}; main()", json.dumps(sys.path), *map(str, times)]
         environment = {**os.environ, "PYTHONHASHSEED": "0", WORKER: self.mark}  # the former for sets of texts
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

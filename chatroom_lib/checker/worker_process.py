@@ -9,6 +9,7 @@ import pickle
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from random import Random
@@ -16,17 +17,19 @@ from types import FrameType
 
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import describe_error, judge
-from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure
+from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
-from chatroom_lib.instrumentation.room_code import importing, is_room_code
+from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import require_methods, require_no_arguments
 from chatroom_lib.runs.simulation import simulate
 
 MAX_CHECKS = 3  # consecutive checks that find no progress before the run, or the import, is interrupted
+CUT_SHORT = "cut short"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
 MEMORY = 1 << 30  # bytes that a worker may take
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
+real_clock = time.monotonic  # also while it is replaced by a virtual one
 PR_SET_PDEATHSIG = 1  # in Linux's <sys/prctl.h>
 
 
@@ -84,8 +87,7 @@ class Trials:
             self.load()
             self.replies.send("ready")
             while True:
-                scenario, seed = self.requests.recv()
-                self.replies.send("outcome", *self.try_room(scenario, seed))
+                self.replies.send("outcome", *self.try_room(*self.requests.recv()))
         except Problem as problem:
             self.replies.send("wrong", *problem.args)
 
@@ -133,7 +135,7 @@ class Trials:
             kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
             raise Problem(kind, f"scenario {name!r} cannot be made with seed {seed}: {describe_error(error)}") from None
 
-    def try_room(self, scenario: str | Scenario, seed: int) -> Outcome:
+    def try_room(self, scenario: str | Scenario, seed: int, schedule: str) -> Outcome:
         with room_problems():
             room, scenarios = self.unpack()
         if not isinstance(scenario, Scenario):
@@ -141,7 +143,7 @@ class Trials:
         self.replies.send("stage", "running")
         try:
             with self.watch.over_run():
-                trace = simulate(room, scenario, seed)
+                trace = simulate(room, scenario, seed, schedule)
         except BaseException as error:  # that of a room which does not start, or whatever it throws at us
             return failure(describe_error(error))
         self.replies.send("stage", "judging")
@@ -169,6 +171,8 @@ def room_problems() -> Iterator[None]:
 
 def verdicts_on(trace) -> Outcome:
     out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
+    if trace.ending == CUT_SHORT:
+        return not_judged("so much happens in the run that it was cut short: it takes too much real time")
     endless = trace.ending in ("livelocked", "blocks the event loop")
     failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
     try:
@@ -184,8 +188,9 @@ class BlocksTheEventLoop(BaseException):
 class Watchdog:
     """Looks at intervals whether there is progress, and interrupts what makes none."""
 
-    def __init__(self, replies: Replies, run_interval: float, loading_interval: float):  # seconds
+    def __init__(self, replies: Replies, run_interval: float, loading_interval: float, longest: float):  # seconds
         self.replies, self.run_interval, self.loading_interval = replies, run_interval, loading_interval
+        self.longest = longest
         self.parent = os.getppid()
         signal.signal(signal.SIGALRM, self.inspect)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -195,6 +200,7 @@ class Watchdog:
         """Call `stuck` if `progress` returns the same thing again and again."""
         self.progress, self.stuck = progress, stuck
         self.last, self.checks = None, 0
+        self.latest = real_clock() + self.longest
         signal.setitimer(signal.ITIMER_REAL, interval, interval)
         try:
             yield
@@ -215,13 +221,17 @@ class Watchdog:
         now = self.progress()
         self.checks = self.checks + 1 if now == self.last else 1
         self.last = now
+        if real_clock() > self.latest and (loop := running_loop()):
+            loop.end(CUT_SHORT)
         if self.checks == MAX_CHECKS:
             self.checks = 0
             self.stuck(frame)
 
     def interrupt_run(self, frame: FrameType) -> None:
         self.interrupts += 1
-        error = BlocksTheEventLoop(f"the room blocks the event loop{location(frame)}")
+        seconds = MAX_CHECKS * self.run_interval
+        place = f": {place}" if (place := place_in_room(frame)) else ""
+        error = BlocksTheEventLoop(f"the room blocks the event loop{place}, has not returned for {seconds:g} s")
         if self.interrupts > MAX_IGNORED:
             self.replies.send("outcome", *failure(str(error)))
             os._exit(1)
@@ -236,10 +246,3 @@ def iterations() -> int | None:
     """How many iterations the simulated loop has made."""
     loop = running_loop()
     return loop and loop.iterations
-
-
-def location(frame: FrameType | None) -> str:
-    """ ": Room.handle, line 12" of the room's innermost code."""
-    while frame and not is_room_code(frame.f_code.co_filename):
-        frame = frame.f_back
-    return f": {frame.f_code.co_qualname}, line {frame.f_lineno}" if frame else ""

@@ -15,7 +15,7 @@ import itertools
 import random
 import sys
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
@@ -32,6 +32,12 @@ LEAD = LATENCY[0]  # seconds by which the room's next step may be ahead of what 
 SHORTEST_DELAY = 1e-9  # seconds; a delay that is lost in rounding would never let the clock move
 
 
+def require_schedule(schedule: str) -> Schedule:
+    if schedule not in get_args(Schedule):
+        raise ValueError(f'schedule must be "fifo" or "any", not {schedule!r}')
+    return schedule
+
+
 class SimulationLoop(SteppedLoop):
     """An event loop whose clock jumps from one timer to the next.
 
@@ -40,9 +46,7 @@ class SimulationLoop(SteppedLoop):
 
     def __init__(self, seed: int, schedule: Schedule = "fifo"):
         super().__init__()
-        if schedule not in ("fifo", "any"):
-            raise ValueError(f'schedule must be "fifo" or "any", not {schedule!r}')
-        self.random, self.schedule = random.Random(seed), schedule
+        self.random, self.schedule = random.Random(seed), require_schedule(schedule)
         self.chance = self.random.random
         self.draws = random.Random(seed)  # for a room that draws from the module `random`
         self.now = 0.0  # virtual seconds: in a step of the room's, on its clock
