@@ -66,9 +66,7 @@ class Scorecard:
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
-    schedule: Schedule = (
-        "fifo"  # as for `simulate`
-    )
+    schedule: Schedule = "fifo"  # as for `simulate`
 
     @classmethod
     def from_outcomes(
