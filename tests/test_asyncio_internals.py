@@ -88,7 +88,7 @@ class Stepped(internals.SteppedLoop):
 
     def __init__(self):
         super().__init__()
-        self.now, self.order, self.contexts = 0.0, [], []
+        self.now, self.ran, self.contexts = 0.0, [], []
 
     def time(self):
         return self.now
@@ -126,23 +126,23 @@ def test__run_once__ready__scheduled_and__stopping_drive_a_loop_step_by_step(loo
 
 
 def test_a_cancelled_timer_is_passed_over(loop):
-    loop.call_at(1, loop.order.append, "cancelled").cancel()
-    loop.call_at(2, loop.order.append, "due")
+    loop.call_at(1, loop.ran.append, "cancelled").cancel()
+    loop.call_at(2, loop.ran.append, "due")
     loop.call_at(2, loop.stop)
     loop.run_forever()
-    assert loop.order == ["due"] and loop.now == 2
+    assert loop.ran == ["due"] and loop.now == 2
 
 
 def test_a_handles__callback_tells_tasks_from_plain_callbacks_which_keep_their_places(loop):
     async def step(name):
-        loop.order.append(name)
+        loop.ran.append(name)
 
     tasks = [loop.create_task(step("first task"))]
-    loop.call_soon(loop.order.append, "callback")
+    loop.call_soon(loop.ran.append, "callback")
     tasks += [loop.create_task(step("second task"))]
     loop.call_soon(loop.stop)
     loop.run_forever()
-    assert loop.order == ["second task", "callback", "first task"] and all(task.done() for task in tasks)
+    assert loop.ran == ["second task", "callback", "first task"] and all(task.done() for task in tasks)
 
 
 def test_a_handles__context_is_that_of_its_task(loop):
@@ -156,14 +156,14 @@ def test_a_handles__context_is_that_of_its_task(loop):
 
 
 def test_what_was_put_by_is_ready_again_before_all_others(loop):
-    put_by = [loop.call_soon(loop.order.append, "first"), loop.call_soon(loop.order.append, "second")]
-    loop.call_soon(loop.order.append, "third")
+    put_by = [loop.call_soon(loop.ran.append, "first"), loop.call_soon(loop.ran.append, "second")]
+    loop.call_soon(loop.ran.append, "third")
     loop.run_ready(lambda handle, _: handle in put_by or loop.run(handle))
-    loop.call_soon(loop.order.append, "fourth")
+    loop.call_soon(loop.ran.append, "fourth")
     loop.make_ready_first(put_by)
     loop.call_soon(loop.stop)
     loop.run_forever()
-    assert loop.order == ["third", "first", "second", "fourth"]
+    assert loop.ran == ["third", "first", "second", "fourth"]
 
 
 def test__write_to_self_is_called_from_other_threads(loop):

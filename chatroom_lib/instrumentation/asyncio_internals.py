@@ -6,6 +6,7 @@ tests/test_asyncio_internals.py tries each of them, so that a new Python that ch
 import asyncio
 import contextvars
 import heapq
+import itertools
 from collections.abc import Callable
 from contextlib import _AsyncGeneratorContextManager
 
@@ -23,7 +24,8 @@ def unseen_error(task: asyncio.Task) -> BaseException | None:
 
 def timers(loop: asyncio.AbstractEventLoop) -> list[tuple[Callable, tuple]]:
     """(callback, arguments) of each timer that is set on `loop`."""
-    return [(handle._callback, handle._args) for handle in loop._scheduled if not handle.cancelled()]
+    handles = [timer for _, _, timer in loop.timers] if isinstance(loop, SteppedLoop) else loop._scheduled
+    return [(handle._callback, handle._args) for handle in handles if not handle.cancelled()]
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
@@ -33,6 +35,11 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 class SteppedLoop(asyncio.BaseEventLoop):
     """An event loop without sockets, which calls `iterate` again and again until it is stopped."""
+
+    def __init__(self):
+        super().__init__()
+        self.timers: list[tuple[float, int, asyncio.TimerHandle]] = []  # a heap
+        self.order = itertools.count()
 
     def iterate(self) -> None:
         raise NotImplementedError
@@ -53,19 +60,20 @@ class SteppedLoop(asyncio.BaseEventLoop):
 
     def next_timer(self) -> float | None:
         """The time of the next timer that was not cancelled; None if there is none."""
-        timers = self._scheduled
-        while timers and timers[0].cancelled():
+        timers = self.timers
+        while timers and timers[0][2].cancelled():
             heapq.heappop(timers)
-        return timers[0].when() if timers else None
+        return timers[0][0] if timers else None
 
     def set_timer(self, timer: asyncio.TimerHandle) -> None:
-        heapq.heappush(self._scheduled, timer)
+        """Of two timers that are due at the same time, the one set first goes first."""
+        heapq.heappush(self.timers, (timer.when(), next(self.order), timer))
 
     def make_timers_ready(self, now: float) -> None:
         """Add the callbacks of all timers that are due to those that are ready."""
-        timers = self._scheduled
-        while timers and timers[0].when() <= now:
-            self._ready.append(heapq.heappop(timers))
+        timers = self.timers
+        while timers and timers[0][0] <= now:
+            self._ready.append(heapq.heappop(timers)[2])
 
     def run_ready(self, run_step: Callable[[asyncio.Handle, contextvars.Context], None]) -> None:
         """Call `run_step` with each callback that is ready by now, and its context. It calls `run`, or puts it by."""

@@ -165,7 +165,7 @@ class SimulationLoop(SteppedLoop):
         return self.call_at(self.now + delay, callback, *args, context=context)
 
     def call_at(self, when, callback, *args, context=None):
-        timer = Timer(when, callback, args, self, context)
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
         self.set_timer(timer)
         return timer
 
@@ -217,19 +217,6 @@ class SimulationLoop(SteppedLoop):
         self.call_soon(server.protocol.connection_made, server, context=server.context)
         client.protocol.connection_made(client)
         return client, client.protocol
-
-
-class Timer(asyncio.TimerHandle):
-    """A timer. Of two that are due at the same time, the one set first goes first."""
-
-    __slots__ = ("serial",)
-
-    def __init__(self, when, callback, args, loop, context):
-        super().__init__(when, callback, args, loop, context)
-        self.serial = next(loop.serials)
-
-    def __lt__(self, other):
-        return (self.when(), self.serial) < (other.when(), other.serial)
 
 
 class Task(asyncio.Task):
