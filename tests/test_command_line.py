@@ -176,9 +176,15 @@ def started(*arguments, **options):
         process.communicate()
 
 
+def hear_hangups() -> None:
+    """Also if this process was started under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @contextmanager
 def serving(room, *options, **process_options):
     """A running `chatroom serve`; `url` is where."""
+    process_options.setdefault("preexec_fn", hear_hangups)
     with started("serve", room, "--port", 0, *options, **process_options) as process:
         assert select.select([process.stdout], [], [], AT_MOST)[0], "it prints nothing"
         line = process.stdout.readline()

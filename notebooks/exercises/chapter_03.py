@@ -19,7 +19,7 @@ def check_there_are_no_ghosts(room: type) -> None:
     hasty = [leaving(name, joins=1 + n / 10, leaves=1.05 + n / 10) for n, name in enumerate(("Di", "Eve", "Fay"))]
     people = [talker("Ann", says=60, every=0.02), slow_reader("Bob", 0.05), listener("Cy"), *hasty]
     for seed in range(20):
-        trace = simulate(partial(room, outbox_size=8), Scenario(people, duration=60), seed)
+        trace = simulate(partial(room, outbox_size=16), Scenario(people, duration=60), seed)
         no_errors(trace)
         left = {name for name, _, until in trace.memberships() if until == trace.duration}
         if ghosts := left - {"Ann", "Bob", "Cy"}:
