@@ -155,17 +155,6 @@ def test_a_handles__context_is_that_of_its_task(loop):
     assert [context[number] for context in loop.contexts if number in context] == [7]
 
 
-def test_what_was_put_by_is_ready_again_before_all_others(loop):
-    put_by = [loop.call_soon(loop.ran.append, "first"), loop.call_soon(loop.ran.append, "second")]
-    loop.call_soon(loop.ran.append, "third")
-    loop.run_ready(lambda handle, _: handle in put_by or loop.run(handle))
-    loop.call_soon(loop.ran.append, "fourth")
-    loop.make_ready_first(put_by)
-    loop.call_soon(loop.stop)
-    loop.run_forever()
-    assert loop.ran == ["third", "first", "second", "fourth"]
-
-
 def test__write_to_self_is_called_from_other_threads(loop):
     woken = []
     loop.wake = lambda: woken.append(threading.current_thread())

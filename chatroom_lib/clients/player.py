@@ -69,13 +69,14 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
 
 
 async def read(client: Client, connection: ClientConnection, trace: Trace) -> None:
+    speakers = {client.name: client for client in trace.clients}
     try:
         async for frame in connection:
             try:
                 message = decode_reply(frame)
             except MessageError:
                 message = None
-            if message is None or altered(message, trace.clients):
+            if message is None or altered(message, speakers):
                 trace.record("garbled", client.name)
             elif message.refused is None:
                 trace.record("heard", client.name, label(message))
@@ -87,11 +88,13 @@ async def read(client: Client, connection: ClientConnection, trace: Trace) -> No
         pass
 
 
-def altered(message: Message, clients: tuple[Client, ...]) -> bool:
+def altered(message: Message, speakers: dict[str, Client]) -> bool:
     """True if the message names a known sender but differs from what that client sent."""
+    speaker = speakers.get(message.token)
+    if speaker is None or message.refused is not None:
+        return False
     number = message.content.partition(" ")[0]
-    speakers = [client for client in clients if client.name == message.token and message.refused is None]
-    return any(not number.isdecimal() or message.content != speaker.text(int(number)) for speaker in speakers)
+    return not number.isdecimal() or len(number) > 9 or message.content != speaker.text(int(number))
 
 
 async def go(client: Client, connection: ClientConnection, trace: Trace) -> None:

@@ -87,10 +87,6 @@ class SteppedLoop(asyncio.BaseEventLoop):
     def run(handle: asyncio.Handle) -> None:
         handle._run()
 
-    def make_ready_first(self, handles: list[asyncio.Handle]) -> None:
-        """They are ready again, and come before all others."""
-        self._ready.extendleft(reversed(handles))
-
     def reorder_ready_tasks(self, reorder: Callable[[list], None]) -> None:
         """Let `reorder` change the order of the ready tasks. Plain callbacks keep their places among them."""
         ready = self._ready

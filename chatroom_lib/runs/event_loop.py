@@ -14,6 +14,7 @@ import contextvars
 import itertools
 import random
 import sys
+from collections import deque
 from functools import partial
 from typing import Literal, get_args
 
@@ -51,7 +52,7 @@ class SimulationLoop(SteppedLoop):
         self.draws = random.Random(seed)  # for a room that draws from the module `random`
         self.now = 0.0  # virtual seconds: in a step of the room's, on its clock
         self.busy_until = 0.0  # the room's processor
-        self.put_by: list[asyncio.Handle] = []  # the room's steps that wait for it
+        self.put_by: deque[asyncio.Handle] = deque()  # the room's steps that wait for it
         self.deadline = float("inf")
         self.ending = None
         self.iterations = 0  # in all
@@ -60,7 +61,8 @@ class SimulationLoop(SteppedLoop):
         self.events_then = 0
         self.interrupted = False  # set by another thread
         self.cleaning_up = False
-        self.after_iteration = lambda: None
+        self.room_has_run = False  # in this iteration
+        self.after_iteration = lambda: None  # called if it has
         self.after_jump = lambda: None
         self.note_block = lambda seconds, place: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
@@ -104,13 +106,14 @@ class SimulationLoop(SteppedLoop):
         if not self.has_ready and not self.threads.answer():
             self.move_clock()
         self.make_timers_ready(self.now)
-        if self.put_by and self.now >= self.free_at:
-            self.make_ready_first(self.put_by)
-            self.put_by = []
+        while self.put_by and (self.now >= self.free_at or self.cleaning_up):
+            self.run_on_the_rooms_clock(self.put_by.popleft())
         self.run_ready(self.run_step)
-        world, self.now = self.now, max(self.now, self.busy_until)
-        self.after_iteration()
-        self.now = world
+        if self.room_has_run:
+            self.room_has_run = False
+            world, self.now = self.now, max(self.now, self.busy_until)
+            self.after_iteration()
+            self.now = world
         self.iterations += 1
         if self.iterations - self.busy_since >= MAX_BUSY_ITERATIONS:
             self.look_for_progress()
@@ -122,9 +125,14 @@ class SimulationLoop(SteppedLoop):
     def run_step(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
         if watcher not in context:  # of somebody who computes elsewhere
             self.run(handle)
-        elif self.now < self.free_at and not self.cleaning_up:
+        elif (self.put_by or self.now < self.free_at) and not self.cleaning_up:
             self.put_by.append(handle)
         else:
+            self.run_on_the_rooms_clock(handle)
+
+    def run_on_the_rooms_clock(self, handle: asyncio.Handle) -> None:
+        if not handle.cancelled():
+            self.room_has_run = True
             world, self.now = self.now, max(self.now, self.busy_until)
             try:
                 self.run(handle)
