@@ -7,7 +7,6 @@ of one.
 import contextlib
 import json
 import os
-import re
 import time
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -58,11 +57,6 @@ def as_outcome(answer: object) -> Outcome:
     except (TypeError, ValueError, AttributeError):
         pass
     raise BadReply("an answer that is no outcome of a run")
-
-
-def one_line(text: str) -> str:
-    """At most 300 printable characters."""
-    return " ".join(re.sub(r"[^\x20-\x7e\xa0-\U0010ffff]+", " ", text).split())[:300]
 
 
 KINDS = {"stage": 1, "ready": 0, "outcome": len(Outcome._fields), "wrong": 2}  # of replies -> how many details

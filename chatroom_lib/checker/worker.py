@@ -31,11 +31,11 @@ from chatroom_lib.checker.outcome import (
     as_outcome,
     failure,
     not_judged,
-    one_line,
 )
 from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.runs.event_loop import Schedule
+from chatroom_lib.runtime.console import one_line
 
 CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
 LOADING_INTERVAL = 1.0  # seconds from one check of a file that is being imported to the next
@@ -183,7 +183,7 @@ class Worker:
         file = self.package.name.rpartition(":")[0]
         if file:
             text = text.replace(os.path.abspath(file), file)  # as the user calls it
-        return ERRORS.get(error, rooms.RoomError)(one_line(text))
+        return ERRORS.get(error, rooms.RoomError)(one_line(text, 300))
 
     def patience(self) -> float:
         return LONGEST_JUDGING if self.stage == "judging" else LONGEST_RUN
