@@ -98,6 +98,7 @@ class Stalling(Plain):
             time.sleep(0.3)
 
 
+@pytest.mark.slow
 @exclusive
 def test_only_an_open_load_shows_how_long_people_wait_for_a_server_that_stalls():
     closed = measure(Stalling, clients=3, in_flight=1, warm_up=0.1, seconds=0.9)
@@ -118,6 +119,7 @@ class Forgetful(Plain):
                 await connection.send(encode(message))
 
 
+@pytest.mark.slow
 @exclusive
 def test_what_does_not_arrive_is_counted():
     with running_server(Forgetful, two_cores()[0]) as (url, pid, _):
@@ -166,6 +168,7 @@ class Hoarder(Plain):
         await super().handle(connection)
 
 
+@pytest.mark.slow
 @exclusive
 def test_the_memory_of_idle_connections_is_measured():
     plain, hoarder = (measure(room, clients=200).bytes_per_connection for room in (Plain, Hoarder))

@@ -700,6 +700,7 @@ def test_frozen_people_and_their_deaths_are_in_the_scenarios():
 # ---------------------------------------------------------------- an adversary, and runs that take very long
 
 
+@pytest.mark.slow
 def test_an_adversary_runs_tasks_in_any_order_and_the_card_says_so():
     card = quiet("v1.1", seeds=3, schedule="any", scenarios={"slow": SCENARIOS["slow reader"]})
     assert card.scores["total-order"].broken and "v1.1, tasks in any order, 3 seeds" in repr(card)

@@ -338,6 +338,7 @@ async def test_an_error_on_leaving_the_room_is_recorded_and_stops_nothing():
     assert [str(error) for error in server.errors] == ["I will not go"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [partial(v3.Room, outbox_size=1), PROMPT["v2-rw"]], ids=["v3", "v2-rw"])
 @in_a_loop
 async def test_stop_is_quick_with_a_deadlocked_room(room):

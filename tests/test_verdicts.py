@@ -208,8 +208,8 @@ class Beats(Good):
 @pytest.mark.parametrize(
     "room",
     [
-        Good, SleepsOffItsBucket, ReapsLazily, LooksAtItsWriterLate, UsesThreads, GoesByTheWallClock, PutsTheFloodOut,
-        Remembers,
+        Good, SleepsOffItsBucket, ReapsLazily, LooksAtItsWriterLate, GoesByTheWallClock, PutsTheFloodOut, Remembers,
+        pytest.param(UsesThreads, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_right_room_is_not_blamed(room):
