@@ -296,7 +296,7 @@ def test_memory_that_grows_is_found_wherever_it_is(room):
 
 class HubThatForgetsItsWriters(Good):
     async def __aenter__(self):
-        self.newcomers = asyncio.Queue()
+        self.newcomers, self.writers = asyncio.Queue(), set()
         self.hub = asyncio.create_task(self.run_hub())
         return self
 
@@ -304,7 +304,7 @@ class HubThatForgetsItsWriters(Good):
         while True:
             connection, queue = await self.newcomers.get()
             self.queues[connection] = queue
-            asyncio.create_task(self.write(connection, queue))
+            self.writers.add(asyncio.create_task(self.write(connection, queue)))
 
     async def handle(self, connection):
         await self.newcomers.put((connection, self.make_queue()))

@@ -122,6 +122,8 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     loop.after_jump = collect_at_intervals(loop)
     loop.after_iteration = run.pool.update if scenario.all_prompt else lambda: (run.pool.update(), sampler.update())
     ending = loop.run_until_quiescent(scenario.duration)
+    gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone
+    run.pool.update()
     if not scenario.all_prompt:
         sampler.sample()
     if trace.gone():
