@@ -62,7 +62,7 @@ BAD_FILES = {  # code at the end of a file -> what is said about it
     "time.sleep(600)": "line 21 of mine.py has not returned for 0 s",
     "os._exit(0)": r"mine.py:Room ended the process that loaded it \(exit code 0\)",
     "import ctypes; ctypes.string_at(0)": r"mine.py:Room ended the process that loaded it \(SIGSEGV\)",
-    "raise LookupError('on\\npurpose\\x1b')": "mine.py does not run: LookupError: on purpose.?$",
+    "raise LookupError('on\\npurpose\\x1b')": "mine.py does not run: LookupError: on purpose\ufffd$",
     "sys.exit()": "mine.py does not run: SystemExit",
     "class :": "mine.py does not run: SyntaxError",
     "much = bytearray(4 << 30)": "mine.py does not run: MemoryError; a room may take 1 GiB here",

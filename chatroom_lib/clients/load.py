@@ -27,6 +27,7 @@ from websockets.protocol import State
 
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.clients.player import reset
+from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.message import Message, decode_reply, encode
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import run
@@ -278,15 +279,7 @@ def run_load(
     require_numbers(clients, every, seconds)
     load = LoadRun(room_url(url), clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
-        return (run if in_a_loop() else asyncio.run)(load.run(show))
-
-
-def in_a_loop() -> bool:
-    """Does an event loop run on this thread, as in a cell?"""
-    try:
-        return bool(asyncio.get_running_loop())
-    except RuntimeError:
-        return False
+        return (run if running_loop() else asyncio.run)(load.run(show))
 
 
 def require_numbers(clients: int, every: float, seconds: float) -> None:

@@ -11,9 +11,10 @@ import random
 from collections import deque
 from typing import NamedTuple
 
+from chatroom_lib.clients.scenario import NEVER
+
 WINDOW = 65536  # maximum bytes in flight to a client, as in TCP's receive window
 LATENCY = (0.0002, 0.002)  # seconds that a packet travels: anything between these
-NEVER = float("inf")
 
 
 class Link(NamedTuple):
