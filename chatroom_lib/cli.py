@@ -51,6 +51,9 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     one_room, as_json = Parser(add_help=False), Parser(add_help=False)
     one_room.add_argument("room", metavar="ROOM", help=ROOM)
+    one_room.add_argument("--keepalive", type=keepalive, metavar="SECONDS",
+                          help="ping each client so often, and close what does not answer within as many seconds more; "
+                          "0: never (default: as the room's server_options say, or never)")  # fmt: skip
     as_json.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
     command = commands.add_parser("serve", help="run a room until SIGINT, SIGTERM or SIGHUP", parents=[one_room])
@@ -90,6 +93,15 @@ def port(text: str) -> int:
     return int(text)
 
 
+def keepalive(text: str) -> float:
+    from chatroom_lib.server.options import require_keepalive
+
+    try:
+        return require_keepalive(float(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 for no pings") from None
+
+
 def seeds(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) >= 1):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seeds, 1 or more")
@@ -118,6 +130,7 @@ async def serve_until_told(room, options) -> None:
         room,
         options.host,
         options.port,
+        keepalive=options.keepalive,
         allow_null_origin=options.allow_null_origin,
         on_error=complain,
         on_notice=complain,
@@ -170,7 +183,7 @@ def run_load(options) -> None:
 def run_check(options) -> None:
     from chatroom_lib.checker.check import check
 
-    card = check(options.room, options.seeds, progress=not options.json)
+    card = check(options.room, options.seeds, keepalive=options.keepalive, progress=not options.json)
     show(options, card.as_dict(), card.grid)
 
 

@@ -65,7 +65,7 @@ CELLS = {  # what is interrupted -> the cell, and the number of processes that i
     "run": ("run(asyncio.sleep(60))", 0),
     "simulate": ("simulate('v3.1', endless)", 0),
     "simulate a greedy room": ("simulate(Greedy, slow)", 0),
-    "replay": ("while True: card.replay('delivery')", 0),
+    "replay": ("while True: card.replay('delivery')", 1),
     "check": ("check('v1.1', seeds=100_000)", 1),
     "check a greedy room": ("check(Greedy, seeds=100_000)", 1),
     "check an endless run": ("check('v3.1', scenarios={'endless': endless})", 1),

@@ -23,7 +23,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from chatroom_lib.checker.outcome import GUARD, WORKER, Outcome
 from chatroom_lib.checker.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.checker.scorecard import Scorecard
-from chatroom_lib.checker.worker import Package, Worker, pack
+from chatroom_lib.checker.worker import Conditions, Package, Worker, pack
 from chatroom_lib.clients.scenario import require_scenario
 from chatroom_lib.instrumentation.room_code import importing
 from chatroom_lib.rooms import VERSIONS, RoomError, RoomSpec, display_name, resolve
@@ -32,19 +32,20 @@ from chatroom_lib.runs.event_loop import Schedule, require_schedule
 from chatroom_lib.runtime.console import usable_cores
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.progress import progress_bar
+from chatroom_lib.server.options import require_keepalive
 
 
 @interruptible()
 def check(
     room: RoomSpec, seeds: int = 200, *, scenarios: Scenarios | None = None,
-    schedule: Schedule = "fifo", processes: int | None = None, progress: bool = True,
+    schedule: Schedule = "fifo", keepalive: float | None = None, processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
     room, or "path/to/file.py:Name" of such a class or function. With 200 seeds that takes about a minute on two cores.
 
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
-    random.Random. `schedule`: as for `simulate`. `processes`: as many as there are cores. `progress`: show how far it
-    is.
+    random.Random. `schedule`, `keepalive`: as for `simulate`. `processes`: as many as there are cores. `progress`: show
+    how far it is.
     A run may take 30 s and 1 GiB of memory; whatever goes on for longer or takes more has failed.
     Raises RoomError if there is no such room or none can be tried here, TypeError or ValueError for scenarios that
     cannot be made, and ValueError if there is nothing to do.
@@ -54,9 +55,10 @@ def check(
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     require_candidate(room)
     chosen = SCENARIOS if scenarios is None else require_scenarios(scenarios)
-    trials = Check(pack(room, chosen), seeds, list(chosen), require_schedule(schedule))
+    conditions = Conditions(require_schedule(schedule), require_keepalive(keepalive))
+    trials = Check(pack(room, chosen), seeds, list(chosen), conditions)
     outcomes = trials.run(processes or usable_cores(), display_name(room) if progress else None)
-    return Scorecard.from_outcomes(room, chosen, seeds, outcomes, schedule)
+    return Scorecard.from_outcomes(room, chosen, seeds, outcomes, conditions)
 
 
 def require_able() -> None:
@@ -96,8 +98,8 @@ def require_scenarios(scenarios: Scenarios) -> dict:
 class Check:
     """All runs of one check. Once a run has failed outright, its scenario is not tried with later seeds."""
 
-    def __init__(self, package: Package, seeds: int, scenarios: list[str], schedule: Schedule):
-        self.package, self.schedule, self.total = package, schedule, seeds * len(scenarios)
+    def __init__(self, package: Package, seeds: int, scenarios: list[str], conditions: Conditions):
+        self.package, self.conditions, self.total = package, conditions, seeds * len(scenarios)
         self.runs: Iterator[tuple[str, int]] = ((name, seed) for seed in range(seeds) for name in scenarios)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         self.failed: dict[str, int] = {}  # scenario -> the first seed with which a run failed
@@ -106,7 +108,7 @@ class Check:
 
     def run(self, processes: int, title: str | None) -> dict[tuple[str, int], Outcome]:
         """(scenario, seed) -> Outcome. `title`: what the progress bar says; None: there is none."""
-        workers = [Worker(self.package, self.schedule) for _ in range(min(processes, self.total))]
+        workers = [Worker(self.package, self.conditions) for _ in range(min(processes, self.total))]
         with ThreadPoolExecutor(len(workers)) as threads, progress_bar(title, self.total) as show:
             running = []
             try:

@@ -13,11 +13,13 @@ from multiprocessing.connection import wait
 from typing import NamedTuple
 
 from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, broken, untested
+from chatroom_lib.trace import Trace
+from chatroom_lib.trace.plain import from_plain
 
 encode, decode = json.JSONEncoder().encode, json.JSONDecoder().decode  # whatever a room does to the module
 WORKER = "CHATROOM_CHECK_WORKER"  # in the environment of a worker, and of whatever is started there
 GUARD = 'if __name__ == "__main__":'
-LONGEST_REPLY = 1 << 20  # bytes
+LONGEST_REPLY = 1 << 26  # bytes; the Trace of a long run has some megabytes
 LOOK = 0.2  # seconds from one look at a silent worker to the next: does it still live?
 
 
@@ -31,6 +33,11 @@ class Outcome(NamedTuple):
     verdicts: dict[str, Verdict]
     room: str = ""  # what its Trace calls the room
     failed: bool = False  # the room did not start, filled the memory, or the run did not end by itself
+
+
+    @property
+    def evidence_of_failure(self) -> str:
+        return self.verdicts["no-crash"].evidence
 
 
 def failure(why: str) -> Outcome:
@@ -59,7 +66,17 @@ def as_outcome(answer: object) -> Outcome:
     raise BadReply("an answer that is no outcome of a run")
 
 
-KINDS = {"stage": 1, "ready": 0, "outcome": len(Outcome._fields), "wrong": 2}  # of replies -> how many details
+def as_trace(answer: object, clients: tuple) -> Trace:
+    """The Trace in what a worker has sent. Raises BadReply if it is none."""
+    try:
+        return from_plain(answer, clients)
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise BadReply("an answer that is no trace of a run") from None
+
+
+KINDS = {  # of replies -> how many details
+    "stage": 1, "ready": 0, "outcome": len(Outcome._fields), "trace": 1, "wrong": 2,
+}  # fmt: skip
 
 
 class Replies:
@@ -80,19 +97,22 @@ class Inbox:
     """The parent's end. What is written in between, by a room, is no reply, but delays none."""
 
     def __init__(self, number: int):
-        self.number, self.unread = number, b""
+        self.number, self.unread = number, bytearray()
 
     def next(self, is_alive: Callable[[], bool], seconds: float) -> list:
         """The next reply. Raises BadReply if there is something else, EOFError if the worker has ended, and
         TimeoutError."""
         latest = time.monotonic() + seconds
-        while b"\n" not in self.unread:
-            if len(self.unread) > LONGEST_REPLY:
+        searched = 0
+        while (end := self.unread.find(b"\n", searched)) < 0:
+            searched = len(self.unread)
+            if searched > LONGEST_REPLY:
                 raise BadReply("more than any answer")
             if time.monotonic() > latest:
                 raise TimeoutError
             self.read_more(is_alive())
-        line, _, self.unread = self.unread.partition(b"\n")
+        line = self.unread[:end]
+        del self.unread[: end + 1]
         return as_reply(line)
 
     def read_more(self, alive: bool) -> None:
@@ -108,7 +128,7 @@ class Inbox:
         os.close(self.number)
 
 
-def as_reply(line: bytes) -> list:
+def as_reply(line: bytearray) -> list:
     with contextlib.suppress(ValueError, RecursionError, TypeError):
         kind, *details = reply = decode(line.decode())
         if isinstance(reply, list) and KINDS.get(kind) == len(details):

@@ -16,11 +16,10 @@ from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.outcome import Outcome
 from chatroom_lib.checker.scenarios import Maker, Scenarios
-from chatroom_lib.checker.shrink import shrink
+from chatroom_lib.checker.shrink import replay, shrink
+from chatroom_lib.checker.worker import Conditions
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import RoomSpec
-from chatroom_lib.runs.event_loop import Schedule
-from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.trace import Trace
 
 NOT_TESTED_MARK, KEPT_MARK = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
@@ -66,12 +65,12 @@ class Scorecard:
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
-    schedule: Schedule = "fifo"  # as for `simulate`
+    conditions: Conditions = Conditions()  # under which it was tried
 
     @classmethod
     def from_outcomes(
         cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome],
-        schedule: Schedule = "fifo",
+        conditions: Conditions = Conditions(),
     ) -> "Scorecard":  # fmt: skip
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
@@ -89,7 +88,7 @@ class Scorecard:
         failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
         names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
         name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
-        return cls(name, seeds, scores, cells, failed, room, scenarios, schedule)
+        return cls(name, seeds, scores, cells, failed, room, scenarios, conditions)
 
     @property
     def broken(self) -> dict[str, Score]:
@@ -109,6 +108,7 @@ class Scorecard:
         return {
             "room": self.room,
             "seeds": self.seeds,
+            **self.conditions._asdict(),
             "guarantees": {name: asdict(score) for name, score in self.scores.items()},
             "failed": self.failed,
         }
@@ -118,9 +118,10 @@ class Scorecard:
     def replay(self, guarantee: str, scenario: str | None = None) -> Trace:
         """The first run that broke a guarantee, in any scenario or in this one.
 
-        Raises ValueError if it was never broken, if the run would fail here, too, or if it cannot be repeated.
+        It runs in a process of its own, as for the check. Raises ValueError if the guarantee was never broken, if the
+        run leaves no trace, or if it cannot be repeated.
         """
-        trace = simulate(self.made_by, *self.first_broken(guarantee, scenario), self.schedule)
+        trace = replay(self.made_by, *self.first_broken(guarantee, scenario), self.conditions)
         if GUARANTEES[guarantee](trace).kept is not False:
             raise ValueError(
                 f"with seed {trace.seed} {self.room} does not do the same again: it has another source of randomness, "
@@ -132,7 +133,7 @@ class Scorecard:
         """The smallest run found that breaks a guarantee: with the fewest people, and then the fewest messages. It is
         made by leaving out people and messages of a run that broke it.
         """
-        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee, self.schedule)
+        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee, self.conditions)
 
     def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
         """The scenario and the seed of the first run that broke it."""
@@ -145,8 +146,6 @@ class Scorecard:
             where = f" in {scenario!r}" if scenario else ""
             why = f"was kept with all {score.tested} seeds" if score.tested else "could not be tested"
             raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
-        if self.failed.get(score.scenario) == score.first_seed:
-            raise ValueError(f"this run would do here what it did there: {score.evidence}")
         return self.scenarios[score.scenario], score.first_seed
 
     # ------------------------------------------------------------ as a table
@@ -158,7 +157,9 @@ class Scorecard:
         }
         remarks = [(name, f"{s.evidence} (seed {s.first_seed}, {s.scenario})") for name, s in self.broken.items()]
         remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
-        title = self.room + ", tasks in any order" * (self.schedule == "any")
+        title = self.room + ", tasks in any order" * (self.conditions.schedule == "any")
+        if self.conditions.keepalive is not None:
+            title += f", keepalive {self.conditions.keepalive:g} s"
         return Grid(title, self.seeds, ["any", *self.scenarios], rows, remarks)
 
     def __rich__(self):

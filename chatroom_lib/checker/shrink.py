@@ -1,14 +1,14 @@
-"""The shortest run that breaks a guarantee: leave out people and messages for as long as it is still broken."""
+"""A run that broke a guarantee once more, and the shortest one: people and messages are left out for as long as it is
+still broken. Both run where `check` runs."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
 from chatroom_lib.checker.scenarios import Maker
-from chatroom_lib.checker.worker import Worker, pack
-from chatroom_lib.clients.scenario import Client, Scenario
-from chatroom_lib.runs.event_loop import Schedule
-from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.checker.worker import Conditions, Worker, pack
+from chatroom_lib.clients.scenario import Client, Scenario, make_scenario
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.trace import Trace
 
@@ -16,12 +16,18 @@ TRIES = 10  # seeds with which a smaller scenario is tried before it counts as o
 
 
 @interruptible()
-def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str, schedule: Schedule = "fifo") -> Trace:
-    """The smallest run found, beginning with this one, in which `room` breaks `guarantee`."""
-    if not isinstance(scenario, Scenario):
-        scenario = scenario(Random(seed))
-    worker = Worker(pack(room, {}), schedule)
-    try:
+def replay(room, scenario: Scenario | Maker, seed: int, conditions: Conditions) -> Trace:
+    """This run. Raises ValueError if it leaves no trace."""
+    with one_worker(room, conditions) as worker:
+        return worker.trace(make_scenario(scenario, Random(seed)), seed)
+
+
+@interruptible()
+def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str, conditions: Conditions) -> Trace:
+    """The smallest run found, beginning with this one, in which `room` breaks `guarantee`. Raises ValueError if it
+    leaves no trace."""
+    scenario = make_scenario(scenario, Random(seed))
+    with one_worker(room, conditions) as worker:
         shrinking = True
         while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
             shrinking = False
@@ -29,9 +35,16 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str, schedule
                 while found := first_failing(worker, smaller_ones(scenario), guarantee):
                     scenario, seed = found
                     shrinking = True
+        return worker.trace(scenario, seed)
+
+
+@contextlib.contextmanager
+def one_worker(room, conditions: Conditions) -> Iterator[Worker]:
+    worker = Worker(pack(room, {}), conditions)
+    try:
+        yield worker
     finally:
         worker.end()
-    return simulate(room, scenario, seed, schedule)
 
 
 def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, int] | None:

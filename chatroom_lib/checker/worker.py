@@ -29,6 +29,7 @@ from chatroom_lib.checker.outcome import (
     Inbox,
     Outcome,
     as_outcome,
+    as_trace,
     failure,
     not_judged,
 )
@@ -36,6 +37,7 @@ from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runtime.console import one_line
+from chatroom_lib.trace import Trace
 
 CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
 LOADING_INTERVAL = 1.0  # seconds from one check of a file that is being imported to the next
@@ -87,14 +89,21 @@ def importable(name: str) -> bool:
     return any(finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
 
 
+class Conditions(NamedTuple):
+    """How each run takes place: what `simulate` is to be told besides room, scenario and seed."""
+
+    schedule: Schedule = "fifo"
+    keepalive: float | None = None
+
+
 class Worker:
     """The process, started with the first run, and again if a room has ended it.
 
     To be used by one thread, which must outlive it; `kill` may be called from any.
     """
 
-    def __init__(self, package: Package, schedule: Schedule = "fifo", check_interval: float | None = None):
-        self.package, self.schedule = package, schedule
+    def __init__(self, package: Package, conditions: Conditions, check_interval: float | None = None):
+        self.package, self.conditions = package, conditions
         self.check_interval = CHECK_INTERVAL if check_interval is None else check_interval
         self.process: subprocess.Popen | None = None
         self.lock = threading.Lock()  # held while its number is used: once reaped, that may be another process's
@@ -105,21 +114,32 @@ class Worker:
         Raises RoomError if the process cannot have the room, and TypeError or ValueError for a scenario that cannot be
         made.
         """
+        return self.answer_to("outcome", scenario, seed)
+
+    def trace(self, scenario: Scenario, seed: int) -> Trace:
+        """The same run again, to look at. Raises ValueError if it leaves no trace, and what `run` raises."""
+        answer = self.answer_to("trace", scenario, seed)
+        if isinstance(answer, Outcome):
+            raise ValueError(f"of this run there is nothing to show: {answer.evidence_of_failure}")
+        return answer
+
+    def answer_to(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
         try:
             if not self.process:
                 self.start()
-            outcome = self.try_room(scenario, seed)
+            answer = self.try_room(wanted, scenario, seed)
         except BaseException:
             self.end()
             raise
-        if outcome.failed:
+        if isinstance(answer, Outcome) and answer.failed:
             self.end()  # it may have done anything else there
-        return outcome
+        return answer
 
-    def try_room(self, scenario: str | Scenario, seed: int) -> Outcome:
+    def try_room(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
         self.stage = "preparing"
         try:
-            return as_outcome(self.request((scenario, seed, self.schedule)))
+            kind, *details = self.request((wanted, scenario, seed, self.conditions._asdict()))
+            return as_trace(*details, scenario.clients) if kind == "trace" else as_outcome(details)
         except TimeoutError:
             if self.stage == "running":
                 return failure(f"the run did not end in {LONGEST_RUN:.0f} s")
@@ -158,7 +178,8 @@ class Worker:
         return f"{name} does not come back from its import {limit}: put what it runs below `{GUARD}`"
 
     def request(self, request) -> list:
-        """Send the process a request, and return its answer. If it takes too long, it is killed: TimeoutError.
+        """Send the process a request, and return its answer: the kind, and details. If it takes too long, it is
+        killed: TimeoutError.
 
         Raises EOFError or OSError if the process has ended, BadReply if it sends what is no answer, and the problem
         that it reports.
@@ -177,7 +198,7 @@ class Worker:
             raise BadReply("more than one answer")
         if kind == "wrong":
             raise self.problem(*map(str, details))
-        return details
+        return [kind, *details]
 
     def problem(self, error: str, text: str) -> ValueError | TypeError:
         file = self.package.name.rpartition(":")[0]

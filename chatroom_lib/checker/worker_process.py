@@ -23,6 +23,8 @@ from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import require_methods, require_no_arguments
 from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.trace import Trace
+from chatroom_lib.trace.plain import to_plain
 
 MAX_CHECKS = 3  # consecutive checks that find no progress before the run, or the import, is interrupted
 CUT_SHORT = "cut short"
@@ -87,7 +89,15 @@ class Trials:
             self.load()
             self.replies.send("ready")
             while True:
-                self.replies.send("outcome", *self.try_room(*self.requests.recv()))
+                wanted, *run = self.requests.recv()
+                answer = self.simulate(*run)
+                if isinstance(answer, Trace) and wanted == "outcome":
+                    self.replies.send("stage", "judging")
+                    answer = verdicts_on(answer)
+                if isinstance(answer, Trace):
+                    self.replies.send("trace", to_plain(answer))
+                else:
+                    self.replies.send("outcome", *answer)
         except Problem as problem:
             self.replies.send("wrong", *problem.args)
 
@@ -135,7 +145,8 @@ class Trials:
             kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
             raise Problem(kind, f"scenario {name!r} cannot be made with seed {seed}: {describe_error(error)}") from None
 
-    def try_room(self, scenario: str | Scenario, seed: int, schedule: str) -> Outcome:
+    def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
+        """One run, or the Outcome of one that leaves no Trace."""
         with room_problems():
             room, scenarios = self.unpack()
         if not isinstance(scenario, Scenario):
@@ -143,11 +154,9 @@ class Trials:
         self.replies.send("stage", "running")
         try:
             with self.watch.over_run():
-                trace = simulate(room, scenario, seed, schedule)
+                return simulate(room, scenario, seed, **conditions)
         except BaseException as error:  # that of a room which does not start, or whatever it throws at us
             return failure(describe_error(error))
-        self.replies.send("stage", "judging")
-        return verdicts_on(trace)
 
     def tell_of_import(self, frame: FrameType) -> None:
         place = importing(frame)
@@ -169,7 +178,7 @@ def room_problems() -> Iterator[None]:
         raise Problem("RoomError", f"{error}{limit}") from None
 
 
-def verdicts_on(trace) -> Outcome:
+def verdicts_on(trace: Trace) -> Outcome:
     out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
     if trace.ending == CUT_SHORT:
         return not_judged("so much happens in the run that it was cut short: it takes too much real time")

@@ -1,8 +1,7 @@
 """`broadcast()` of the `websockets` library (its documentation: "Broadcasting messages").
 
 One call writes the message to all connections and waits for none of them. What a client does not read stays in its
-connection's buffer. The library relies on its keepalive to close such a connection in time; this room is run without
-keepalive, as all rooms of this project are.
+connection's buffer, and the library relies on its keepalive to close such a connection in time.
 """
 
 from websockets.asyncio.server import broadcast
@@ -12,6 +11,8 @@ from chatroom_lib.message import MessageError, decode, encode
 
 
 class WebsocketsBroadcast:
+    server_options = {"ping_interval": 20, "ping_timeout": 20}  # what the library does if nothing is said
+
     def __init__(self):
         self.connections = {}  # connection -> None: a set in the order of joining
 

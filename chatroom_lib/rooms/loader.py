@@ -1,19 +1,23 @@
 """Finds a room by what names it: a version, "path/to/file.py:Name", a class, a function, or a room itself."""
 
+import asyncio
 import contextlib
 import functools
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+
+import websockets
 
 from chatroom_lib.rooms.versions import VERSIONS, Room
 from chatroom_lib.runtime.console import describe
 
 RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Name"; a class, or a function that makes a room
 METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
+SET_BY_THE_SERVER = ("handler", "host", "port", "process_request", "create_connection")  # of the options there are
 
 
 class RoomError(ValueError):
@@ -50,6 +54,7 @@ def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
     except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {display_name(spec)}: {describe(error)}") from error
     require_methods(room, f"what {display_name(spec)} makes")
+    require_server_options(room)
     return room
 
 
@@ -72,6 +77,20 @@ def require_methods(room: object, name: str) -> None:
     """Raises RoomError if a room, or its class, lacks what every room has."""
     if missing := [method for method in METHODS if not hasattr(room, method)]:
         raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
+
+
+def require_server_options(room: Room) -> None:
+    """Raises RoomError for `server_options` that `websockets.serve` does not take, or a room may not set."""
+    own = getattr(room, "server_options", {})
+    if not isinstance(own, Mapping):
+        raise RoomError(f"{display_name(room)}.server_options must be a dictionary, not {own!r:.80}")
+    takers = websockets.serve, asyncio.BaseEventLoop.create_server  # the former hands the latter what it does not know
+    known = {name for taker in takers for name in inspect.signature(taker).parameters} - {*SET_BY_THE_SERVER}
+    if unknown := [name for name in own if name not in known]:
+        raise RoomError(
+            f"{display_name(room)}.server_options: a room cannot set {', '.join(map(repr, unknown))}; it can set what "
+            "websockets.serve takes: ping_interval, ping_timeout, compression, max_size, write_limit, ..."
+        )
 
 
 def require_no_arguments(factory: Callable[..., Room], name: str) -> None:

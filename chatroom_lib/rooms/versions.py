@@ -18,6 +18,8 @@ class Room(Protocol):
 
     def members(self) -> list[ServerConnection]: ...  # whom a message would be sent to now
 
+    # It may also have `server_options`, a dictionary of options for websockets.serve: {"ping_interval": 20, ...}
+
 
 VERSIONS: dict[str, type[Room]] = {
     "v1": v1.Room,

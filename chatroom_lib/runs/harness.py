@@ -30,12 +30,16 @@ class Run:
         seed: int | None = None,
         connection_class: type[ObservedConnection] = ObservedConnection,
         port: int = 0,
+        keepalive: float | None = None,
     ):
         given, room = room, create(room)
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients, seed)
-        self.server = observed_server(room, self.trace, connection_class, port=port, write_limit=SMALL_BUFFER)
+        self.server = observed_server(
+            room, self.trace, connection_class, port=port, keepalive=keepalive, write_limit=SMALL_BUFFER
+        )
+        self.trace.keepalive = self.server.options["ping_interval"]
 
     def begin(self, loop: asyncio.AbstractEventLoop, dial: Dial) -> None:
         """The room has started: from now on time counts, and the clients play their parts."""

@@ -23,15 +23,16 @@ from chatroom_lib.trace import Trace
 POOL_INTERVAL = 0.005  # seconds from one look at the pool to the next
 
 
-async def live(room: RoomSpec | Room, scenario: Scenario) -> Trace:
+async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | None = None) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
-    Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody decides this race.
+    `keepalive`: as for `serve`. Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody
+    decides this race.
     Raises RoomError if there is no such room, ServerError if it does not start, and TypeError or
     RuntimeError if its `members()` lists no connections.
     """
     with measured_window():
-        return await submit(play_live(Run(room, make_scenario(scenario, Random()))))
+        return await submit(play_live(Run(room, make_scenario(scenario, Random()), keepalive=keepalive)))
 
 
 async def play_live(run: Run) -> Trace:

@@ -52,12 +52,15 @@ def simulate(
     scenario: Scenario | Callable[[random.Random], Scenario],
     seed: int = 0,
     schedule: Schedule = "fifo",
+    *,
+    keepalive: float | None = None,
 ) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
 
     A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
     With `schedule="any"` the seed also decides the order of the tasks that are ready: an adversary. asyncio is not one.
+    `keepalive`: as for `serve`. A server that pings is never quiescent.
     Raises RoomError if there is no such room or it remembers an earlier run, RuntimeError if it does not start, and
     TypeError for what is no scenario.
     """
@@ -68,8 +71,9 @@ def simulate(
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run_on(loop, room, scenario, seed)
-    return on_another_thread(loop, room, scenario, seed)  # this one, a cell's, has a running loop and can run no second
+        return run_on(loop, room, scenario, seed, keepalive)
+    # this thread, a cell's, has a running loop and can run no second one
+    return on_another_thread(loop, room, scenario, seed, keepalive)
 
 
 @interruptible()
@@ -97,10 +101,13 @@ def complete(done: Future, function: Callable, *arguments) -> None:
         done.set_exception(error)
 
 
-def run_on(loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int) -> Trace:
+def run_on(
+    loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int, keepalive: float | None
+) -> Trace:
     with virtual_time.running(loop), garbage_kept():
         try:
-            return play_simulated(loop, Run(room, scenario, seed, SimulatedConnection, port=8081))
+            run = Run(room, scenario, seed, SimulatedConnection, port=8081, keepalive=keepalive)
+            return play_simulated(loop, run)
         finally:
             loop.clean_up()
 

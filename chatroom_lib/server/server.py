@@ -20,13 +20,13 @@ from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
-from chatroom_lib.message import WIRE
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.console import describe
 from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
 from chatroom_lib.server.http import answer, complete
+from chatroom_lib.server.options import options_for
 from chatroom_lib.trace import Trace
 
 # A room's errors are in `Server.errors`. Older versions of `websockets` also log a traceback for every handshake
@@ -54,6 +54,7 @@ class Server:
 
     On a loopback address it answers only those who call it localhost, a loopback address, or `host`. The pages of other
     sites may not join. `allow_null_origin`: pages opened as files may, and with them the sandboxed frames of any site.
+    `keepalive` and other `options`: as for `serve`.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Server:
         host="127.0.0.1",
         port=0,
         *,
+        keepalive=None,
         allow_null_origin=False,
         connect=BoundedConnection,
         on_error=None,
@@ -77,7 +79,8 @@ class Server:
         self.notices: set[str] = set()  # those given so far
         self.allow_null_origin = allow_null_origin
         self.on_loopback = True  # until it listens, and we know
-        self.options = {**WIRE, "logger": LOGGER, "process_response": complete, **options}  # for websockets.serve
+        given = {"logger": LOGGER, "process_response": complete, **options}
+        self.options = options_for(self.room, keepalive, given)  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
         self.tasks = Tasks(self.record_error)

@@ -11,15 +11,21 @@ changing = asyncio.Lock()  # held while that list changes; on the background loo
 last_ports: dict[tuple[str, str], int] = {}  # (name, host) -> the port that it had last
 
 
-async def serve(room, host="127.0.0.1", port=0, *, name: str | None = None, **options) -> Server:
+async def serve(
+    room, host="127.0.0.1", port=0, *, name: str | None = None, keepalive: float | None = None, **options
+) -> Server:
     """Start a server for `room` on the background thread: a version ("v1"), a room class, or a room.
 
     A server that an earlier call started under the same name (the room's, unless given), or on the same port,
     is stopped first; so a cell that serves can be run again. `port` 0 is any free one, or the one that a server of
     this name had before, if it is free: so pages and panels find the new server. `allow_null_origin=True` lets pages
-    opened as files join, and with them sandboxed frames of any site. Other `options` go to `websockets.serve`.
+    opened as files join, and with them sandboxed frames of any site.
+
+    `keepalive`: ping each client every so many seconds, and close its connection if it has not answered within as many
+    more. None: as the room's `server_options` say, and not at all if it has none; 0: not at all. Other `options` go to
+    `websockets.serve`, before those of the room. Raises ServerError if it cannot start.
     """
-    server = Server(room, host, port, **options)
+    server = Server(room, host, port, keepalive=keepalive, **options)
     server.name = name or server.name
     await submit(start_in_place(server))
     return server

@@ -43,6 +43,7 @@ class Trace:
     errors: list[BaseException] = field(default_factory=list)  # exceptions in the room that nobody handled
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     schedule: str = "fifo"  # "any": in what order ready tasks ran, the seed decided; asyncio would not do that
+    keepalive: float | None = None  # seconds from one ping of the server's to the next; None: it sends none
     threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
@@ -282,4 +283,6 @@ class Trace:
             parts.append(f"{self.threads} threads, so that the seed alone does not decide")
         if self.schedule == "any":
             parts.append("tasks in any order")
+        if self.keepalive:
+            parts.append(f"keepalive {self.keepalive:g} s")
         return f"<Trace of {self.room}, {how}, {self.duration:.2f} s: {', '.join(parts)}; {self.ending}>"
