@@ -44,7 +44,8 @@ BROKEN = {
     "v3.2": {"delivery", "rate-limit"},
     "v4": set(),
     "FastAPIManager": {
-        *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "recovery", "rate-limit"),
+        *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "recovery", "no-leak"),
+        "rate-limit",
     },
     "WebsocketsBroadcast": {"bounded-memory", "rate-limit"},
     "UnboundedQueues": {"bounded-memory", "rate-limit"},

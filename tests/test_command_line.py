@@ -115,6 +115,10 @@ class Handles(Loud):
         await reading
 
 
+class Pings(Loud):
+    server_options = {"ping": 20}
+
+
 class NeedsArguments(Loud):
     def __init__(self, size):
         self.size = size
@@ -494,6 +498,9 @@ MISTAKES = {
     "file that shouts": (["serve", "{folder}/shouts.py:Room"], "does not run: ValueError: \ufffd[2Jxxx"),
     "file that exits": (["serve", "{folder}/exits.py:Room"], "SystemExit: bye"),
     "file that is no text": (["serve", "{folder}/latin.py:Room"], "latin.py"),
+    "keepalive in words": (["serve", "v1", "--keepalive", "often"], "'often' is not a number of seconds, 0 for no"),
+    "keepalive below 0": (["check", "v1", "--keepalive", "-1"], "'-1' is not a number of seconds"),
+    "a room's own wrong option": (["serve", "{folder}/rooms.py:Pings"], "cannot set 'ping'; it can set what"),
     "taken port": (["serve", "v1", "--port", "{taken}"], "take another port"),
     "port too high": (["serve", "v1", "--port", "99999"], "from 0 to 65535"),
     "port in words": (["serve", "v1", "--port", "abc"], "'abc' is not a port"),

@@ -870,14 +870,3 @@ async def test_hand_over_works_on_the_background_thread_too():
 
     outer, inner = await submit(threads())
     assert outer is inner is not threading.main_thread()
-
-
-@in_a_loop
-async def test_pings_can_be_turned_on_and_whoever_answers_none_is_disconnected():
-    server = await serve("v3.1", ping_interval=0.1, ping_timeout=0.2)
-    async with frozen(server.url) as bob, joining(server.url) as ann:
-        bob.transport.pause_reading()
-        await until(lambda: len(server.room.members()) == 1)
-        await ann.send(said("still here"))
-        assert await hears(ann, "still here")
-    await stops(server)

@@ -34,7 +34,6 @@ class Outcome(NamedTuple):
     room: str = ""  # what its Trace calls the room
     failed: bool = False  # the room did not start, filled the memory, or the run did not end by itself
 
-
     @property
     def evidence_of_failure(self) -> str:
         return self.verdicts["no-crash"].evidence

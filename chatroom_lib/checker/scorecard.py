@@ -65,12 +65,12 @@ class Scorecard:
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
-    conditions: Conditions = Conditions()  # under which it was tried
+    conditions: Conditions  # under which it was tried
 
     @classmethod
     def from_outcomes(
         cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome],
-        conditions: Conditions = Conditions(),
+        conditions: Conditions,
     ) -> "Scorecard":  # fmt: skip
         """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
         scores = {guarantee: Score() for guarantee in GUARANTEES}
