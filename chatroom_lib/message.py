@@ -8,8 +8,8 @@ import json
 from dataclasses import dataclass
 
 MAX_SIZE = 64 * 1024  # bytes of a message from a client; the chat page sends 10,000 characters at most
-# What both ends pass to `websockets`: no compression and no keepalive. (The article's library does neither unless
-# asked, and each is a topic of its own.)
+# What both ends pass to `websockets` unless they are told otherwise: no compression and no keepalive. (The article's
+# library does neither unless asked, and each is a topic of its own.)
 WIRE = {"compression": None, "ping_interval": None, "max_size": MAX_SIZE}
 to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode  # json.dumps makes an encoder each time
 

@@ -1,7 +1,8 @@
 """`broadcast()` of the `websockets` library (its documentation: "Broadcasting messages").
 
 One call writes the message to all connections and waits for none of them. What a client does not read stays in its
-connection's buffer, and the library relies on its keepalive to close such a connection in time.
+connection's buffer, and the library relies on its keepalive to close such a connection in time. That works for a client
+that has gone silent while its buffer was not full; in a full one, the ping waits behind the messages.
 """
 
 from websockets.asyncio.server import broadcast
