@@ -198,9 +198,19 @@ def run_bench(options) -> None:
 
 def show(options, document: dict, table) -> None:
     """Print `document` if JSON was asked for, else what `table()` makes."""
-    if options.json:
-        print(json.dumps(document))
-    else:
-        from rich.console import Console
+    if not sys.stdout:  # closed, so nobody wants to see it
+        return
+    try:
+        if options.json:
+            print(json.dumps(document))
+        else:
+            from rich.console import Console
 
-        Console().print(table())
+            Console().print(table())
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:  # what Python would still print when it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # as in `chatroom check v1 | head`
+            sys.exit(1)
+        raise UsageError(f"cannot print the result: {error.strerror}") from None

@@ -605,6 +605,21 @@ def test_check_prints_one_json_document_whatever_it_finds(own_rooms):
     assert "not today" in document["guarantees"]["no-crash"]["evidence"]
 
 
+@pytest.mark.parametrize(
+    "redirected, code, says",
+    [
+        (">&-", 0, ""),
+        ("| true", 1, ""),
+        ("> /dev/full", 2, "chatroom: cannot print the result: No space left on device\n"),
+    ],
+)
+@pytest.mark.parametrize("form", ["", "--json"])
+def test_a_result_that_cannot_be_printed_is_no_traceback(redirected, code, says, form):
+    command = f"{sys.executable} -m chatroom_lib check v1 --seeds 1 {form} {redirected}; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (code, says)
+
+
 def test_what_a_room_prints_is_not_in_the_document(tmp_path):
     (tmp_path / "loud.py").write_text(OWN_ROOM + "\nprint('hello')\n")
     result = outcome(["check", f"{tmp_path}/loud.py:Loud", "--seeds", "1", "--json"])

@@ -257,6 +257,20 @@ def test_processes_that_a_room_starts_end_with_the_check_wherever_they_hide(tmp_
     assert "exit code 3" in card.scores["no-crash"].evidence and not left_of(tmp_path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere an orphan's ancestors are not known")
+def test_orphans_that_have_cast_off_session_and_environment_end_with_the_check_too(tmp_path):
+    class Hides(v1.Room):
+        async def handle(self, connection):
+            if not os.fork():
+                child = subprocess.Popen(["sleep", "600"], start_new_session=True, env={})
+                (tmp_path / str(child.pid)).touch()
+                os._exit(0)
+            await super().handle(connection)
+
+    quiet(Hides)
+    assert os.listdir(tmp_path) and not left_of(tmp_path)
+
+
 def test_the_processs_group_is_ended_before_its_number_can_be_anybody_elses(monkeypatch):
     class Ends(v1.Room):
         async def handle(self, connection):

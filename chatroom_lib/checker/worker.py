@@ -226,6 +226,7 @@ class Worker:
         """End the process, and all that the room has started in it; returns how it ended."""
         if not self.process:
             return "it never ran"
+        started = descendants(self.process.pid)  # of which some may have lost our environment
         self.requests.close()
         self.replies.close()
         latest = time.monotonic() + 1
@@ -234,6 +235,7 @@ class Worker:
         with self.lock:
             process, self.process = self.process, None
             kill_group(process.pid)
+        kill_each(started)
         kill_marked(self.mark)
         code = process.wait()
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
@@ -244,16 +246,26 @@ def kill_group(number: int) -> None:
         os.killpg(number, signal.SIGKILL)
 
 
+def descendants(number: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(number).children(recursive=True)
+    return []
+
+
+def kill_each(processes: list[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
 def kill_marked(mark: str) -> None:
     """End all processes that a worker's room has started: also those that have left its session, or lost their parent.
     They have its environment."""
     for _ in range(5):  # they may be starting others
         found = [process for process in psutil.process_iter() if is_marked(process, mark)]
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
         if not found:
             return
+        kill_each(found)
         psutil.wait_procs(found, timeout=0.2)
 
 

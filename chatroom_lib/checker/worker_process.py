@@ -32,11 +32,12 @@ MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its pr
 MEMORY = 1 << 30  # bytes that a worker may take
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
 real_clock = time.monotonic  # also while it is replaced by a virtual one
-PR_SET_PDEATHSIG = 1  # in Linux's <sys/prctl.h>
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # in Linux's <sys/prctl.h>
 
 
 def main() -> None:
     end_with_parent()
+    stay_the_ancestor()
     requests, replies = Connection(out_of_reach(0), writable=False), Replies(out_of_reach(1))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):  # what a room prints goes nowhere
@@ -55,8 +56,18 @@ def main() -> None:
 
 def end_with_parent() -> None:
     """Even if the room spins and has turned our alarm off. (On Linux; the thread that has started us must go on.)"""
+    set_in_kernel(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def stay_the_ancestor() -> None:
+    """Of all processes that a room starts, also when their own parent ends: so they can be found."""
+    set_in_kernel(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def set_in_kernel(option: int, value: int) -> None:
+    """On Linux; elsewhere nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(option, value)
 
 
 def out_of_reach(number: int) -> int:
