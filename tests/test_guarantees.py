@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import NegotiationError
 
 from chatroom_lib import (
     Scenario,
@@ -72,12 +73,12 @@ class Duplicates(Good):
 
 
 class Reorders(Good):
-    """The first in the list hears Ann a little later than the others do."""
+    """Cy hears Ann a little later than the others do."""
 
     def broadcast(self, message):
         loop = asyncio.get_running_loop()
         for client in self.clients:
-            delay = 1.6 if client is self.clients[0] and message.token == "Ann" else 0
+            delay = 1.6 if client.connection.name == "Cy" and message.token == "Ann" else 0
             loop.call_later(delay, self.deliver, client, message)
 
 
@@ -122,6 +123,26 @@ class LetsWait(Good):
         if self.clients:
             await asyncio.sleep(4)
         await super().handle(connection)
+
+
+class TurnsAway(Good):
+    async def handle(self, connection):
+        if len(self.clients) < 2:
+            await super().handle(connection)
+        else:
+            await connection.close(1013, "full")
+
+
+class Refuses(Good):
+    """In the handshake, all but the first two."""
+
+    def __init__(self):
+        super().__init__()
+        self.server_options = {"subprotocols": ["two"], "select_subprotocol": self.choose}
+
+    def choose(self, connection, offered):
+        if len(self.clients) >= 2:
+            raise NegotiationError("full")
 
 
 class WaitsForTheSlow(Awaiting):
@@ -234,6 +255,10 @@ MUTANTS = [
     (Disconnects, "no-false-eviction", "healthy"),
     (Deafens, "no-false-eviction", "healthy"),
     (LetsWait, "prompt-join", "late joiner"),
+    (LetsWait, "admission", "healthy"),
+    (TurnsAway, "admission", "healthy"),
+    (TurnsAway, "no-false-eviction", "healthy"),
+    (Refuses, "admission", "healthy"),
     (WaitsForTheSlow, "no-head-of-line-blocking", "slow reader"),
     (WaitsForTheSlow, "no-head-of-line-blocking", "frozen reader"),
     (DiesWithTheDead, "recovery", "frozen then dies"),
@@ -281,7 +306,7 @@ def test_a_room_that_does_nothing_is_not_praised_for_it(scenario):
 
 def test_an_empty_day_tests_nothing():
     found = judge(simulate("v1", Scenario([listener("Ann")])))
-    assert {name for name, verdict in found.items() if verdict.kept} == {"no-false-eviction", "no-crash"}
+    assert {name for name, verdict in found.items() if verdict.kept} == {"admission", "no-false-eviction", "no-crash"}
     assert all(verdict.evidence for verdict in found.values() if verdict.kept is None)
 
 
@@ -408,7 +433,7 @@ def test_an_error_is_told_without_what_differs_from_run_to_run_or_cannot_be_show
 
 
 def test_every_guarantee_says_what_it_promises():
-    assert len(GUARANTEES) == 11 and all(function.__doc__ for function in GUARANTEES.values())
+    assert len(GUARANTEES) == 12 and all(function.__doc__ for function in GUARANTEES.values())
 
 
 def test_judging_walks_through_the_events_at_most_once_however_many_people_there_are():
@@ -422,3 +447,59 @@ def test_judging_walks_through_the_events_at_most_once_however_many_people_there
     trace = simulate("v3", Scenario([talker(f"c{number}", says=1) for number in range(10)]), 1)
     trace.events = Counted(trace.events)
     assert judge(trace)["delivery"].kept and Counted.walks <= 1
+
+
+# ---------------------------------------------------------------- whom a verdict is about
+
+
+class OthersOnly(Good):
+    """To all but the speaker."""
+
+    def broadcast(self, message):
+        for client in self.clients:
+            if client.connection.name != message.token:
+                self.deliver(client, message)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_what_people_do_not_hear_of_themselves_counts_in_delivery_alone(scenario):
+    found = verdicts(OthersOnly, SCENARIOS[scenario])
+    broken = {name for seed in SEEDS for name, verdict in found[seed].items() if verdict.kept is False}
+    assert broken == ({"delivery"} if scenario != "mass leave" else set())  # there nobody stays
+
+
+class PutsDiOut(Good):
+    """After a minute, for whatever reason."""
+
+    async def read(self, client):
+        if client.connection.name == "Di":
+            asyncio.get_running_loop().call_later(60, client.connection.transport.abort)
+        await super().read(client)
+
+
+def test_a_death_is_not_blamed_for_what_has_happened_before_it():
+    found = verdicts(PutsDiOut, SCENARIOS["frozen then dies"])
+    assert all(found[seed]["recovery"].kept and found[seed]["no-false-eviction"].kept is False for seed in SEEDS)
+
+
+@pytest.mark.parametrize(
+    "events, kept",
+    [
+        ([(1, "entered", "Di")], True),
+        ([(1.9, "entered", "Di")], True),
+        ([(2.1, "entered", "Di")], False),
+        ([], False),
+        ([(1.5, "lost", "Di")], False),
+        ([(1.5, "left", "Di")], True),  # nobody can tell
+        ([(1.2, "entered", "Di"), (1.5, "lost", "Di")], True),  # that is another guarantee's
+    ],
+)
+def test_whoever_comes_is_in_within_a_second(events, kept):
+    trace = trace_of((1, "joined", "Di"), *events)
+    trace.clients += (late_joiner("Di", 1),)
+    assert judge(trace)["admission"].kept is kept
+
+
+def test_whoever_cannot_connect_was_not_admitted():
+    trace = trace_of((1, "shut out", "Ann"))
+    assert judge(trace)["admission"].evidence == "Ann could not connect at 1.000 s"

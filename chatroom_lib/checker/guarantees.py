@@ -3,7 +3,8 @@
     judge(simulate("v1", scenario))["delivery"]     # Verdict(kept=False, evidence="Cy never heard Ann 5 ...")
 
 A run that cannot tell, because nobody in it froze, died or flooded, gets the verdict "not tested", never "kept".
-A *healthy* client reads promptly and sends at human pace.
+A *healthy* client reads promptly and sends at human pace. Whether people hear what they have said themselves counts in
+`delivery`, and nowhere else.
 """
 
 import re
@@ -83,20 +84,21 @@ def delivery(trace: Trace) -> Verdict:
 
 @guarantee
 def at_most_once(trace: Trace) -> Verdict:
-    """Nobody hears a message twice."""
+    """Nobody hears a message of somebody else's twice."""
     said = {event.message for event in trace.of("said")}
     for name in trace.names:
         for message, times in Counter(trace.heard(name)).items():
-            if message in said and times > 1:
+            if times > 1 and message in said and speaker(message) != name:
                 return broken(f"{name} heard {message} {times} times")
     return KEPT if trace.orders() else untested("nobody heard anything")
 
 
 @guarantee
 def total_order(trace: Trace) -> Verdict:
-    """Clients that hear the same messages hear them in the same order."""
+    """Clients that hear the same messages of others hear them in the same order."""
     for one, other, a, b in trace.disagreements():
-        return broken(f"{one} heard {a} before {b}, and {other} the other way round")
+        if not {one, other} & {speaker(a), speaker(b)}:
+            return broken(f"{one} heard {a} before {b}, and {other} the other way round")
     times = Counter(message for order in trace.orders().values() for message in order)
     if sum(count > 1 for count in times.values()) > 1:
         return KEPT
@@ -106,7 +108,7 @@ def total_order(trace: Trace) -> Verdict:
 @guarantee
 def no_false_eviction(trace: Trace) -> Verdict:
     """No healthy client is evicted, disconnected, or left deaf while others hear."""
-    people = [client.name for client in trace.clients if is_healthy(client) and client.name in trace.first("entered")]
+    people = [client.name for client in trace.clients if is_healthy(client) and client.name in trace.first("joined")]
     evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
     for name in people:
         if name in evicted or name in lost:
@@ -118,23 +120,44 @@ def no_false_eviction(trace: Trace) -> Verdict:
         for name in people:
             if name in missed and name not in gone:
                 return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(missed[name])}")
-    return KEPT if people else untested("no healthy client has entered the pool")
+    let_in = set(people) & set(trace.first("entered"))
+    return KEPT if let_in else untested("no healthy client has entered the pool")
+
+
+@guarantee
+def admission(trace: Trace) -> Verdict:
+    """Every healthy client that comes is in the room within 1 s, whether anybody talks or not."""
+    end = end_of_run(trace)
+    joined, entered, lost = trace.first("joined"), trace.first("entered"), trace.first("lost")
+    people = [client.name for client in trace.clients if is_healthy(client)]
+    for event in trace.of("shut out"):
+        if event.who in people:
+            return broken(f"{event.who} could not connect at {event.time:.3f} s")
+    tested = False
+    for name in [name for name in people if name in joined]:
+        came, stayed = joined[name], min(departure_time(name, trace), end)
+        if entered.get(name, NEVER) <= came + PROMPT:
+            tested = True
+        elif lost.get(name, NEVER) < entered.get(name, NEVER):
+            return broken(f"{name} joined at {came:.3f} s, and was disconnected at {lost[name]:.3f} s, never let in")
+        elif came + PROMPT <= stayed:
+            when = f"let in at {entered[name]:.3f} s" if name in entered else "never let in"
+            return broken(f"{name} joined at {came:.3f} s, and was {when}{while_blocked(trace, came)}")
+    return KEPT if tested else untested("no healthy client came, and stayed for a second")
 
 
 @guarantee
 def prompt_join(trace: Trace) -> Verdict:
-    """A client that joins while others talk hears the next message within 1 s."""
+    """A client that joins while others talk hears their next message within 1 s."""
     said, end = trace.to_pass_on(), end_of_run(trace)
     joined = trace.first("joined")
     newcomers = [client.name for client in trace.clients if is_healthy(client) and client.joins is not None]
-    for event in trace.of("shut out"):
-        if event.who in newcomers:
-            return broken(f"{event.who} could not connect at {event.time:.3f} s")
     tested = False
     for name in newcomers:
         since = joined.get(name, NEVER) + GRACE
         until = min(departure_time(name, trace), end)
-        if not said or said[0].time > since or not (after := [event for event in said if event.time >= since]):
+        others = [event for event in said if event.who != name]
+        if not others or others[0].time > since or not (after := [event for event in others if event.time >= since]):
             continue
         if after[0].time + PROMPT > until:
             continue
@@ -154,7 +177,7 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
     for name in [client.name for client in trace.clients if is_healthy(client)]:
         since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
         heard = times_heard(trace, name)
-        for event in said:
+        for event in [event for event in said if event.who != name]:
             if since < event.time < until and (who := [who for who, *of in late if of[0] < event.time < of[1]]):
                 tested = True
                 if slow := how_late(event, heard):
@@ -165,15 +188,16 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
 
 @guarantee
 def recovery(trace: Trace) -> Verdict:
-    """After the death of a client that did not read, all others can speak, and hear."""
+    """After the death of a client that did not read, all who were in the room and heard others can speak, and hear."""
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
         return untested("no client died that did not read")
     since, missed = dead[0].time + SETTLED, trace.missed()
-    alive = [client for client in trace.clients if is_healthy(client) and departure_time(client.name, trace) == NEVER]
+    alive = [client for client in trace.clients if is_healthy(client) and was_well(client.name, dead[0].time, trace)]
     next_said = {event.message for event in trace.to_pass_on() if event.time >= since}
     for client in alive:
-        if lost := [message for message in missed.get(client.name, []) if message in next_said]:
+        lost = [message for message in missed.get(client.name, []) if message in next_said]
+        if lost := [message for message in lost if speaker(message) != client.name]:
             return broken(
                 f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} never heard {summarise(lost)}"
             )
@@ -308,6 +332,16 @@ def is_healthy(client: Client) -> bool:
     return client.prompt and not is_flooder(client)
 
 
+def was_well(name: str, when: float, trace: Trace) -> bool:
+    """Was this client in the room by then, had it heard somebody else if anybody had spoken, and did it stay?"""
+    if departure_time(name, trace) < NEVER or trace.first("lost").get(name, NEVER) < when:
+        return False
+    entered, evicted = trace.first("entered").get(name, NEVER), trace.evicted().get(name, NEVER)
+    heard = [event for event in trace.of("heard", who=name) if event.time < when and speaker(event.message) != name]
+    spoken = [event for event in trace.to_pass_on() if entered < event.time < when and event.who != name]
+    return entered < when <= evicted and bool(heard or not spoken)
+
+
 def late_readers(trace: Trace) -> list[str]:
     return [client.name for client in trace.clients if not client.prompt]
 
@@ -335,7 +369,8 @@ def while_blocked(trace: Trace, since: float) -> str:
 
 
 def deaf(trace: Trace) -> dict[str, list[str]]:
-    """Who is in the room and hears nothing -> the last messages that others heard meanwhile, if there are enough."""
+    """Who is in the room and hears nothing of the others -> their last messages that somebody else heard meanwhile, if
+    there are enough."""
     entered, said = trace.first("entered"), trace.to_pass_on()
     heard_by: dict[str, set[str]] = {}  # message -> who heard it
     for event in trace.of("heard"):
@@ -343,7 +378,8 @@ def deaf(trace: Trace) -> dict[str, list[str]]:
     found = {}
     for name, joined in trace.first("joined").items():
         since = entered.get(name, joined)
-        others_heard = (e.message for e in reversed(said) if e.time > since and heard_by.get(e.message, set()) - {name})
+        theirs = (event for event in reversed(said) if event.time > since and event.who != name)
+        others_heard = (event.message for event in theirs if heard_by.get(event.message, set()) - {name})
         last = list(islice(others_heard, DEAF_AFTER))[::-1]
         if len(last) == DEAF_AFTER and not any(name in heard_by[message] for message in last):
             found[name] = last

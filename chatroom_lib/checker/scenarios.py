@@ -71,9 +71,10 @@ def visitor(name: str, rng: Random) -> Client:
 
 @scenario
 def frozen_reader(rng: Random) -> Scenario:
-    """Bob never reads, while two send 450 long messages; Eve joins late."""
+    """Bob never reads, while two send 450 long messages; Eve joins when a few wait for him, and Fay when many do."""
     talk = [speaks(name, 225, size=4000) for name in ("Ann", "Cy")]
-    return in_random_order(rng, 500, *talk, frozen("Bob"), late_joiner("Eve", rng.uniform(110, 140)))
+    late = late_joiner("Eve", rng.uniform(15, 30)), late_joiner("Fay", rng.uniform(110, 140))
+    return in_random_order(rng, 500, *talk, frozen("Bob"), *late)
 
 
 @scenario
@@ -115,8 +116,10 @@ def stillborn(rng: Random) -> Scenario:
 
 @scenario
 def mass_leave(rng: Random) -> Scenario:
-    """Everybody leaves in the same moment, half of them without a word."""
+    """Everybody leaves in the same moment, half of them without a word. Two stay until nothing moves any more, and then
+    leave as well."""
     ends = [12 + rng.uniform(0, 0.01) for _ in range(6)]
     politely = [leaving(name, end, says=7, every=PACE) for name, end in zip(("Ann", "Bob", "Cy"), ends)]
     silently = [vanishing(name, end) for name, end in zip(("Di", "Eve", "Fay"), ends[3:])]
-    return in_random_order(rng, 100, *politely, *silently)
+    last = leaving("Gus", 80 + rng.uniform(0, 5)), vanishing("Hal", 80 + rng.uniform(0, 5))
+    return in_random_order(rng, 100, *politely, *silently, *last)
