@@ -1,13 +1,15 @@
 """What a room holds is found wherever it keeps it."""
 
 import asyncio
+import functools
 from collections import deque
 from functools import partial
 
 import pytest
 
-from chatroom_lib import Message, Scenario, frozen, listener, simulate, talker
+from chatroom_lib import Message, Scenario, frozen, listener, simulate, slow_reader, talker
 from chatroom_lib.instrumentation.memory import LONG, count_texts, reachable
+from chatroom_lib.rooms import v3_1
 
 
 def texts_in(roots) -> int:
@@ -72,6 +74,72 @@ def test_a_circle_has_an_end():
 
 def test_what_is_loaded_is_not_held():
     assert texts_in([asyncio, Message, reachable, asyncio.Queue.put]) == 0
+
+
+BOOKS, OF_CLASS = [], []
+
+
+def archive(text):
+    note_down(text)
+
+
+def note_down(text):
+    (lambda: BOOKS.append(text))()
+
+
+def traced(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        return function(*arguments)
+
+    return wrapper
+
+
+@traced
+def archive_traced(text):
+    BOOKS.append(text)
+
+
+class Archive:
+    kept = OF_CLASS
+
+    def note_down(self, text):
+        self.kept.append(text)
+
+
+class ByHelpers(v3_1.Room):
+    keep = staticmethod(archive)
+
+    def broadcast(self, message):
+        super().broadcast(message)
+        self.keep(message.content)
+
+
+class ByDecorated(ByHelpers):
+    keep = staticmethod(archive_traced)
+
+
+class ByAnObject(ByHelpers):
+    def __init__(self):
+        super().__init__()
+        self.archive = Archive()
+
+    def keep(self, text):
+        self.archive.note_down(text)
+
+
+class ByNobody(ByHelpers):
+    def keep(self, text):
+        pass
+
+
+@pytest.mark.parametrize("room, found", [(ByHelpers, True), (ByDecorated, True), (ByAnObject, True), (ByNobody, False)])
+def test_what_helper_functions_and_objects_keep_in_globals_and_class_attributes_is_found(room, found):
+    BOOKS.clear()
+    OF_CLASS.clear()
+    people = [talker("Ann", says=60, every=0.1, size=2000), listener("Cy"), slow_reader("Bob")]
+    messages = simulate(room, Scenario(people, duration=60)).memory[-1].messages
+    assert (messages >= 60) is found
 
 
 def test_a_run_in_which_somebody_does_not_read_is_weighed():

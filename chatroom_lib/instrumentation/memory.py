@@ -1,7 +1,8 @@
 """How much memory a room retains: queued messages, pending tasks, buffered bytes.
 
-It does not matter how a room keeps them, in a queue, a list or a thousand suspended tasks. We follow every reference
-from the room, its class, its tasks and its timers, as the garbage collector does.
+It does not matter how a room keeps them, in a queue, a list, a global of its module or a thousand suspended tasks. We
+follow every reference from the room, its code (see room_globals.py), its tasks and its timers, as the garbage collector
+does.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from websockets.asyncio.server import ServerConnection
 from chatroom_lib.instrumentation.asyncio_internals import timers
 from chatroom_lib.instrumentation.primitives import Usage, is_a
 from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.room_globals import RoomGlobals
 from chatroom_lib.instrumentation.waits import suspended, where
 from chatroom_lib.trace import LeakReport, MemorySample, Trace
 
@@ -46,30 +48,14 @@ class MemorySampler:
 
     def sample(self) -> None:
         room, tasks = self.server.room, list(self.server.tasks.visitors)
-        roots = [*roots_of(room), *(task.get_coro() for task in tasks), *timers_of(room, self.server.loop)]
+        roots = [room, *(task.get_coro() for task in tasks), *timers_of(room, self.server.loop)]
         joined = [connection for connection in self.server.connections if hasattr(connection, "transport")]
         roots += [kept for connection in joined for kept in attributes_set_by_the_room(connection, self.server)]
-        reached = reachable(roots)
+        reached = reachable_with_globals(room, roots)
         size = sum(map(sys.getsizeof, reached))
         buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)
         counts = len(self.trace.of("accepted")), count_texts(reached), len(tasks), size, buffered
         self.trace.memory.append(MemorySample(self.trace.clock(), *counts))
-
-
-def roots_of(room) -> list:
-    """The room, the attributes of its classes, and the globals that its methods use."""
-    roots = [room]
-    for kind in [kind for kind in type(room).__mro__ if kind is not object]:
-        for value in vars(kind).values():
-            roots.append(value)
-            if isinstance(value, FunctionType):
-                used = set(value.__code__.co_names) & set(value.__globals__)
-                roots += [value.__globals__[name] for name in sorted(used) if holds(value.__globals__[name])]
-    return roots
-
-
-def holds(thing) -> bool:
-    return not is_a(thing, (FunctionType, *NOT_RETAINED))
 
 
 def timers_of(room, loop) -> list:
@@ -86,6 +72,17 @@ def is_of(callback, room) -> bool:
 def attributes_set_by_the_room(connection, server) -> list:
     """What the room has stored on a connection."""
     return [value for name, value in vars(connection).items() if name not in server.attributes]
+
+
+def reachable_with_globals(room, roots: Iterable, ends: tuple[type, ...] = NOT_RETAINED) -> list:
+    """What can be reached from `roots`, and from what the code of the room, and of all objects found, keeps."""
+    roots, kinds = [*roots], {type(room)}
+    code = RoomGlobals()
+    while kinds:
+        roots += code.kept_by(kinds)
+        reached = reachable(roots, ends)
+        kinds = code.new_among(set(map(type, reached)))
+    return reached
 
 
 def reachable(roots: Iterable, ends: tuple[type, ...] = NOT_RETAINED) -> list:
@@ -121,7 +118,8 @@ def count_texts(things: list) -> int:
 def leak_report(server, trace: Trace) -> LeakReport:
     """What the server's room still retains of departed clients."""
     gone, room = trace.gone(), server.room
-    reached = reachable(roots_of(room), (*NOT_RETAINED, asyncio.Task, CoroutineType))  # what tasks refer to is not kept
+    ends = *NOT_RETAINED, asyncio.Task, CoroutineType  # what tasks refer to is not kept
+    reached = reachable_with_globals(room, [room], ends)
     held = {thing.name for thing in reached if is_a(thing, ServerConnection)}
     orphaned_tasks = [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
     visits = {name: line_of(task) for task, name in orphaned_tasks if name in connections_in(task, room)}
