@@ -182,6 +182,25 @@ class LeavesTasksBehind(Good):
         await asyncio.get_running_loop().create_future()
 
 
+class KeepsSeats(Good):
+    """For five minutes after somebody has left."""
+
+    seconds = 300
+
+    async def handle(self, connection):
+        await super().handle(connection)
+        self.later = [*getattr(self, "later", ()), asyncio.create_task(self.expire())]
+
+    async def expire(self):
+        await asyncio.sleep(self.seconds)
+
+
+class KeepsSeatsForEver(KeepsSeats):
+    async def expire(self):
+        while True:
+            await asyncio.sleep(60)
+
+
 class WithoutBound(Good):
     def __init__(self):
         super().__init__(outbox_size=0)
@@ -266,6 +285,8 @@ MUTANTS = [
     (NeverForgets, "no-leak", "mass leave"),
     (NeverForgets, "no-leak", "stillborn"),
     (LeavesTasksBehind, "no-leak", "churn"),
+    (KeepsSeatsForEver, "no-leak", "churn"),
+    (KeepsSeatsForEver, "no-leak", "mass leave"),
     (WithoutBound, "bounded-memory", "frozen reader"),
     (KeepsHistory, "bounded-memory", "frozen reader"),
     (PilesUpTasks, "bounded-memory", "frozen reader"),
@@ -466,6 +487,15 @@ def test_what_people_do_not_hear_of_themselves_counts_in_delivery_alone(scenario
     found = verdicts(OthersOnly, SCENARIOS[scenario])
     broken = {name for seed in SEEDS for name, verdict in found[seed].items() if verdict.kept is False}
     assert broken == ({"delivery"} if scenario != "mass leave" else set())  # there nobody stays
+
+
+@pytest.mark.parametrize("scenario", ["churn", "mass leave"])
+def test_a_seat_that_is_kept_for_a_while_is_no_leak_and_one_kept_for_ever_is_told_where(scenario):
+    found = verdicts(KeepsSeats, SCENARIOS[scenario])
+    assert all(found[seed]["no-leak"].kept for seed in SEEDS)
+    evidence = verdicts(KeepsSeatsForEver, SCENARIOS[scenario])[0]["no-leak"].evidence
+    assert "tasks are left that were made in visits of clients that have left, such as " in evidence
+    assert "await asyncio.sleep(60)" in evidence
 
 
 class PutsDiOut(Good):

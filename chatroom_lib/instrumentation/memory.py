@@ -121,10 +121,17 @@ def leak_report(server, trace: Trace) -> LeakReport:
     ends = *NOT_RETAINED, asyncio.Task, CoroutineType  # what tasks refer to is not kept
     reached = reachable_with_globals(room, [room], ends)
     held = {thing.name for thing in reached if is_a(thing, ServerConnection)}
-    orphaned_tasks = [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
+    orphaned_tasks = tasks_of(gone, server)
     visits = {name: line_of(task) for task, name in orphaned_tasks if name in connections_in(task, room)}
-    tasks = len(server.tasks.visitors) - len(server.hub_tasks)
-    return LeakReport([name for name in gone if name in held], visits, len(orphaned_tasks), tasks)
+    tasks = [line_of(task) for task in server.tasks.visitors if task not in server.hub_tasks]
+    return LeakReport(
+        [name for name in gone if name in held], visits, [line_of(task) for task, _ in orphaned_tasks], tasks
+    )
+
+
+def tasks_of(gone: Iterable[str], server) -> list[tuple[asyncio.Task, str]]:
+    """The pending tasks that were made in visits of these clients, and whose visit."""
+    return [(task, name) for task, name in server.tasks.visitors.items() if name in gone]
 
 
 def connections_in(task: asyncio.Task, room) -> set[str]:

@@ -41,6 +41,10 @@ class Run:
         )
         self.trace.keepalive = self.server.options["ping_interval"]
 
+    @property
+    def can_be_stopped(self) -> bool:
+        return self.is_ours and self.trace.ending in ("quiescent", "time is up")
+
     def begin(self, loop: asyncio.AbstractEventLoop, dial: Dial) -> None:
         """The room has started: from now on time counts, and the clients play their parts."""
         self.trace.start_clock(loop)
@@ -65,7 +69,7 @@ def stop_simulated(loop, run: Run) -> Trace:
     Notes in the Trace whether its `__aexit__` fails, and which of the room's tasks go on. One that never becomes
     quiescent is not stopped, nor is one that was given as an object.
     """
-    if run.is_ours and run.trace.ending in ("quiescent", "time is up"):
+    if run.can_be_stopped:
         loop.after_iteration = lambda: None
         complete(loop, run.server.disconnect())
         leaving = complete(loop, leave(run.server))

@@ -25,6 +25,7 @@ If nothing is ready and no timer is set, nothing will ever happen again: the run
 import asyncio
 import contextlib
 import gc
+import itertools
 import random
 import threading
 from collections.abc import Callable
@@ -34,7 +35,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
-from chatroom_lib.instrumentation.memory import MemorySampler, leak_report
+from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, tasks_of
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.rooms import Room, RoomError, RoomSpec
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
@@ -45,6 +46,8 @@ from chatroom_lib.runtime.interrupts import interrupt, interruptible
 from chatroom_lib.trace import Trace
 
 COLLECTION_INTERVAL = 2.0  # virtual seconds from one collection of garbage to the next
+TIME_TO_END = 600.0  # virtual seconds after the run that tasks of departed clients have to end
+MAX_JUMPS = 20_000  # of the clock, in that time
 
 
 def simulate(
@@ -133,11 +136,36 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     run.pool.update()
     if not scenario.all_prompt:
         sampler.sample()
-    if trace.gone():
-        trace.leak = leak_report(server, trace)
     trace.threads = loop.threads.started
     run.finish(ending)
+    if gone := trace.gone():
+        if run.can_be_stopped:
+            let_tasks_end(loop, [task for task, _ in tasks_of(gone, server)])
+        trace.leak = leak_report(server, trace)
     return stop_simulated(loop, run)
+
+
+def let_tasks_end(loop: SimulationLoop, tasks: list[asyncio.Task]) -> None:
+    """Go on after the run until these tasks have ended, for ten minutes at most: a room may keep something for somebody
+    who has left for a while. Nothing of it is recorded."""
+    left, jumps = set(tasks), itertools.count()
+
+    def done(task: asyncio.Task) -> None:
+        left.discard(task)
+        if not left:
+            loop.end("done")
+
+    def jumped() -> None:
+        if next(jumps) >= MAX_JUMPS:
+            loop.end("enough")
+
+    for task in tasks:
+        task.add_done_callback(done)
+    if tasks and loop.next_timer() is not None:
+        loop.after_iteration, loop.after_jump = lambda: None, jumped
+        loop.run_until_quiescent(TIME_TO_END)
+    for task in tasks:
+        task.remove_done_callback(done)
 
 
 @contextlib.contextmanager

@@ -140,5 +140,5 @@ class LeakReport(NamedTuple):
 
     connections: list[str]  # departed clients whose connections it retains
     visits: dict[str, str]  # departed client -> line at which a task still holding its connection is suspended
-    orphaned_tasks: int  # pending tasks that were made in visits of departed clients
-    tasks: int  # pending tasks beyond those there were when the room had started
+    orphaned_tasks: list[str]  # pending tasks that were made in visits of departed clients: where each is suspended
+    tasks: list[str]  # pending tasks beyond those there were when the room had started: where each is suspended
