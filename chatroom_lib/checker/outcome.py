@@ -98,16 +98,16 @@ class Inbox:
     def __init__(self, number: int):
         self.number, self.unread = number, bytearray()
 
-    def next(self, is_alive: Callable[[], bool], seconds: float) -> list:
-        """The next reply. Raises BadReply if there is something else, EOFError if the worker has ended, and
-        TimeoutError."""
-        latest = time.monotonic() + seconds
+    def next(self, is_alive: Callable[[], bool], seconds: float, clock: Callable[[], float] = time.monotonic) -> list:
+        """The next reply, within so many seconds on `clock`. Raises BadReply if there is something else, EOFError if
+        the worker has ended, and TimeoutError."""
+        latest = clock() + seconds
         searched = 0
         while (end := self.unread.find(b"\n", searched)) < 0:
             searched = len(self.unread)
             if searched > LONGEST_REPLY:
                 raise BadReply("more than any answer")
-            if time.monotonic() > latest:
+            if clock() > latest:
                 raise TimeoutError
             self.read_more(is_alive())
         line = self.unread[:end]

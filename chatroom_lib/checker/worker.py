@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import uuid
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runtime.console import one_line
+from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
 
 CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
@@ -187,7 +189,8 @@ class Worker:
         try:
             self.requests.send(request)
             while True:
-                kind, *details = self.replies.next(self.is_alive, self.patience())
+                clock = partial(own_time, self.process.pid)
+                kind, *details = self.replies.next(self.is_alive, self.patience(), clock)
                 if kind != "stage":
                     break
                 self.stage = details[0]

@@ -9,7 +9,6 @@ import pickle
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from random import Random
@@ -23,15 +22,15 @@ from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import require_methods, require_no_arguments
 from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.plain import to_plain
 
-MAX_CHECKS = 3  # consecutive checks that find no progress before the run, or the import, is interrupted
+PATIENCE = 3  # intervals without progress after which the run, or the import, is interrupted
 CUT_SHORT = "cut short"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
 MEMORY = 1 << 30  # bytes that a worker may take
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
-real_clock = time.monotonic  # also while it is replaced by a virtual one
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # in Linux's <sys/prctl.h>
 
 
@@ -171,7 +170,7 @@ class Trials:
 
     def tell_of_import(self, frame: FrameType) -> None:
         place = importing(frame)
-        seconds = MAX_CHECKS * self.watch.loading_interval
+        seconds = PATIENCE * self.watch.loading_interval
         what = f"{place or 'the import'} has not returned for {seconds:.0f} s, so the room cannot be imported"
         self.tell("RoomError", f"{what}: put what runs for long below `{GUARD}`")
 
@@ -206,7 +205,7 @@ class BlocksTheEventLoop(BaseException):
 
 
 class Watchdog:
-    """Looks at intervals whether there is progress, and interrupts what makes none."""
+    """Looks at intervals whether there is progress, and interrupts what makes none, by its own time (own_time.py)."""
 
     def __init__(self, replies: Replies, run_interval: float, loading_interval: float, longest: float):  # seconds
         self.replies, self.run_interval, self.loading_interval = replies, run_interval, loading_interval
@@ -219,8 +218,9 @@ class Watchdog:
     def over(self, progress: Callable[[], object], stuck: Callable[[FrameType], None], interval: float):
         """Call `stuck` if `progress` returns the same thing again and again."""
         self.progress, self.stuck = progress, stuck
-        self.last, self.checks = None, 0
-        self.latest = real_clock() + self.longest
+        self.interval = interval
+        self.last, self.since = progress(), own_time()
+        self.latest = self.since + self.longest
         signal.setitimer(signal.ITIMER_REAL, interval, interval)
         try:
             yield
@@ -238,18 +238,18 @@ class Watchdog:
     def inspect(self, _, frame: FrameType) -> None:
         if os.getppid() != self.parent:  # the parent has gone
             os._exit(1)
-        now = self.progress()
-        self.checks = self.checks + 1 if now == self.last else 1
-        self.last = now
-        if real_clock() > self.latest and (loop := running_loop()):
+        now, time = self.progress(), own_time()
+        if now != self.last:
+            self.last, self.since = now, time
+        if time > self.latest and (loop := running_loop()):
             loop.end(CUT_SHORT)
-        if self.checks == MAX_CHECKS:
-            self.checks = 0
+        if time - self.since > PATIENCE * self.interval:
+            self.since = time
             self.stuck(frame)
 
     def interrupt_run(self, frame: FrameType) -> None:
         self.interrupts += 1
-        seconds = MAX_CHECKS * self.run_interval
+        seconds = PATIENCE * self.run_interval
         place = f": {place}" if (place := place_in_room(frame)) else ""
         error = BlocksTheEventLoop(f"the room blocks the event loop{place}, has not returned for {seconds:g} s")
         if self.interrupts > MAX_IGNORED:
