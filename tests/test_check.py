@@ -505,14 +505,12 @@ def test_tasks_that_go_on_when_the_room_has_been_stopped_are_a_leak():
 
 
 @pytest.mark.slow
-def test_a_run_that_hears_no_signal_is_ended_with_its_process(monkeypatch):
-    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)
-
+def test_a_run_that_hears_no_signal_is_ended_with_its_process():
     class Deep(Simple):
         async def pass_on(self, frame):
             sum(itertools.repeat(0))  # no Python code runs in there
 
-    assert "the run did not end in 3 s" in quiet(Deep, seeds=1, scenarios=two).scores["no-crash"].evidence
+    assert "the run did not end in 3 s" in quiet(Deep, seeds=1, scenarios=two, time_limit=3).scores["no-crash"].evidence
 
 
 def test_a_room_that_waits_for_ever_delivers_nothing():
@@ -714,15 +712,29 @@ def test_an_adversary_runs_tasks_in_any_order_and_the_card_says_so():
     assert not quiet("v1.1", seeds=3, scenarios={"slow": SCENARIOS["slow reader"]}).scores["total-order"].broken
 
 
+def test_the_limit_of_memory_can_be_set():
+    class Heavy(Simple):
+        def __init__(self):
+            super().__init__()
+            self.weight = bytearray(100 << 20)
+
+    light, heavy = (quiet(Heavy, seeds=1, scenarios=two, memory_limit=size << 20) for size in (50, 500))
+    assert "MemoryError" in light.scores["no-crash"].evidence and heavy.broken == {}
+
+
+@pytest.mark.parametrize("limits", [{"time_limit": 0}, {"time_limit": float("nan")}, {"memory_limit": 0}])
+def test_a_limit_that_is_none_is_an_error(limits):
+    with pytest.raises(ValueError, match="must be above 0"):
+        quiet("v1", seeds=1, **limits)
+
+
 def test_a_schedule_that_there_is_not_is_an_error():
     with pytest.raises(ValueError, match="schedule must be"):
         quiet("v1", seeds=1, schedule="lifo")
 
 
 def test_a_run_in_which_very_much_happens_is_cut_short_and_not_judged(monkeypatch):
-    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_RUN", 3.0)
     monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.2)
-    monkeypatch.setattr("chatroom_lib.checker.worker.LONGEST_BUSY_RUN", 1.0)
 
     class Polls(Simple):
         async def handle(self, connection):
@@ -737,7 +749,7 @@ def test_a_run_in_which_very_much_happens_is_cut_short_and_not_judged(monkeypatc
                 await asyncio.sleep(1e-5)
 
     hour = {"an hour": Scenario([talker("Ann", says=3), listener("Bob")], duration=3600)}
-    card = quiet(Polls, seeds=2, scenarios=hour)
+    card = quiet(Polls, seeds=2, scenarios=hour, time_limit=1)
     assert card.broken == {} and card.kept == [] and card.failed == {"an hour": 0}
 
 

@@ -9,7 +9,11 @@ import pytest
 
 from chatroom_lib.runtime.own_time import own_time, seconds_in_line
 
-SPIN = "import time\nwhile time.process_time() < {}: pass"
+CROWD = """
+import os, time
+os.sched_setaffinity(0, {core})
+while time.process_time() < 20: pass
+"""
 MEASURED = """
 import os, time
 from chatroom_lib.runtime.own_time import own_time
@@ -23,13 +27,11 @@ only_on_linux = pytest.mark.skipif(sys.platform != "linux", reason="other system
 
 @only_on_linux
 def test_on_a_crowded_core_less_of_it_passes():
-    core = min(os.sched_getaffinity(0))
-    crowd = [subprocess.Popen([sys.executable, "-c", f"import os; os.sched_setaffinity(0, [{core}])\n{SPIN.format(20)}"])
-             for _ in range(3)]  # fmt: skip
+    core = [min(os.sched_getaffinity(0))]
+    crowd = [subprocess.Popen([sys.executable, "-c", CROWD.format(core=core)]) for _ in range(3)]
+    command = [sys.executable, "-c", MEASURED.format(core=core)]
     try:
-        measured = subprocess.run(
-            [sys.executable, "-c", MEASURED.format(core=[core])], capture_output=True, text=True, check=True, timeout=60
-        )
+        measured = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     finally:
         for process in crowd:
             process.kill()

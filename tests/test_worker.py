@@ -207,7 +207,7 @@ def test_a_copy_of_the_process_gives_no_answers():
 
 
 def test_a_limit_that_passes_before_the_process_has_started_says_nothing_about_the_room(monkeypatch):
-    monkeypatch.setattr(worker, "LONGEST_RUN", 0.0)
+    monkeypatch.setattr(worker, "LONGEST_START", 0.0)
     with pytest.raises(rooms.RoomError, match="would try v1 has not started within 0 s: the machine has"):
         quiet("v1")
 

@@ -14,6 +14,7 @@ of their own has another order in every process.
 """
 
 import inspect
+import math
 import os
 import signal
 import threading
@@ -38,7 +39,8 @@ from chatroom_lib.server.options import require_keepalive
 @interruptible()
 def check(
     room: RoomSpec, seeds: int = 200, *, scenarios: Scenarios | None = None,
-    schedule: Schedule = "fifo", keepalive: float | None = None, processes: int | None = None, progress: bool = True,
+    schedule: Schedule = "fifo", keepalive: float | None = None, time_limit: float = 30.0, memory_limit: int = 1 << 30,
+    processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
     room, or "path/to/file.py:Name" of such a class or function. With 200 seeds that takes about a minute on two cores.
@@ -46,7 +48,8 @@ def check(
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
     random.Random. `schedule`, `keepalive`: as for `simulate`. `processes`: as many as there are cores. `progress`: show
     how far it is.
-    A run may take 30 s and 1 GiB of memory; whatever goes on for longer or takes more has failed.
+    A run that takes more than `time_limit` seconds of its process's time has failed, and one in which there still is
+    progress is not judged. One that takes more than `memory_limit` bytes has failed.
     Raises RoomError if there is no such room or none can be tried here, TypeError or ValueError for scenarios that
     cannot be made, and ValueError if there is nothing to do.
     """
@@ -55,7 +58,11 @@ def check(
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     require_candidate(room)
     chosen = SCENARIOS if scenarios is None else require_scenarios(scenarios)
-    conditions = Conditions(require_schedule(schedule), require_keepalive(keepalive))
+    if not 0 < time_limit < math.inf or not memory_limit > 0:
+        raise ValueError(
+            f"time_limit={time_limit!r} (seconds) and memory_limit={memory_limit!r} (bytes) must be above 0"
+        )
+    conditions = Conditions(require_schedule(schedule), require_keepalive(keepalive), time_limit, memory_limit)
     trials = Check(pack(room, chosen), seeds, list(chosen), conditions)
     outcomes = trials.run(processes or usable_cores(), display_name(room) if progress else None)
     return Scorecard.from_outcomes(room, chosen, seeds, outcomes, conditions)

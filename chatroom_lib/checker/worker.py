@@ -43,9 +43,9 @@ from chatroom_lib.trace import Trace
 
 CHECK_INTERVAL = 1.0  # seconds from one check of a run to the next
 LOADING_INTERVAL = 1.0  # seconds from one check of a file that is being imported to the next
-LONGEST_RUN = 30.0  # seconds; the process of a run that takes longer is killed
-LONGEST_BUSY_RUN = 25.0  # seconds of real time after which a run that does make progress is cut short
+LONGEST_START = 30.0  # seconds that the process may take to start, and to import the room
 LONGEST_JUDGING = 120.0  # seconds that the verdicts on a run may take
+BUSY_SHARE = 5 / 6  # of the time limit, after which a run that makes progress is cut short; else it would be killed
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.checker.worker_process import main"
 ERRORS = {"TypeError": TypeError, "ValueError": ValueError}
 
@@ -92,10 +92,12 @@ def importable(name: str) -> bool:
 
 
 class Conditions(NamedTuple):
-    """How each run takes place: what `simulate` is to be told besides room, scenario and seed."""
+    """How each run takes place."""
 
-    schedule: Schedule = "fifo"
+    schedule: Schedule = "fifo"  # this and the next as for `simulate`
     keepalive: float | None = None
+    time_limit: float = 30.0  # seconds of the process's own time (own_time.py) that a run may take
+    memory_limit: int = 1 << 30  # bytes that the room, and what is noted about it, may take
 
 
 class Worker:
@@ -140,11 +142,12 @@ class Worker:
     def try_room(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
         self.stage = "preparing"
         try:
-            kind, *details = self.request((wanted, scenario, seed, self.conditions._asdict()))
+            how = {"schedule": self.conditions.schedule, "keepalive": self.conditions.keepalive}
+            kind, *details = self.request((wanted, scenario, seed, how))
             return as_trace(*details, scenario.clients) if kind == "trace" else as_outcome(details)
         except TimeoutError:
             if self.stage == "running":
-                return failure(f"the run did not end in {LONGEST_RUN:.0f} s")
+                return failure(f"the run did not end in {self.conditions.time_limit:g} s")
             return not_judged(f"{self.stage} the run took longer than {self.patience():.0f} s")
         except (EOFError, OSError):
             return failure(f"the room ended its process ({self.end()})")
@@ -153,8 +156,9 @@ class Worker:
 
     def start(self) -> None:
         self.mark = uuid.uuid4().hex
-        times = self.check_interval, LOADING_INTERVAL, LONGEST_BUSY_RUN
-        command = [sys.executable, "-c", f"{START}; main()", json.dumps(sys.path), *map(str, times)]
+        limits = self.conditions.memory_limit, BUSY_SHARE * self.conditions.time_limit
+        numbers = map(str, (*limits, self.check_interval, LOADING_INTERVAL))
+        command = [sys.executable, "-c", f"{START}; main()", json.dumps(sys.path), *numbers]
         environment = {**os.environ, "PYTHONHASHSEED": "0", WORKER: self.mark}  # the former for sets of texts
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -174,7 +178,7 @@ class Worker:
             raise rooms.RoomError(f"{self.package.name} disturbs the process that loads it: it sent {error}") from None
 
     def too_long(self) -> str:
-        name, limit = self.package.name, f"within {LONGEST_RUN:.0f} s"
+        name, limit = self.package.name, f"within {LONGEST_START:.0f} s"
         if self.stage == "starting":
             return f"the process that would try {name} has not started {limit}: the machine has too much to do"
         return f"{name} does not come back from its import {limit}: put what it runs below `{GUARD}`"
@@ -210,7 +214,8 @@ class Worker:
         return ERRORS.get(error, rooms.RoomError)(one_line(text, 300))
 
     def patience(self) -> float:
-        return LONGEST_JUDGING if self.stage == "judging" else LONGEST_RUN
+        limits = {"judging": LONGEST_JUDGING, "running": self.conditions.time_limit}
+        return limits.get(self.stage, LONGEST_START)
 
     def is_alive(self) -> bool:
         """Asks without reaping it."""

@@ -14,6 +14,8 @@ from multiprocessing.connection import Connection
 from random import Random
 from types import FrameType
 
+import psutil
+
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import describe_error, judge
 from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_judged
@@ -29,7 +31,6 @@ from chatroom_lib.trace.plain import to_plain
 PATIENCE = 3  # intervals without progress after which the run, or the import, is interrupted
 CUT_SHORT = "cut short"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
-MEMORY = 1 << 30  # bytes that a worker may take
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # in Linux's <sys/prctl.h>
 
@@ -41,12 +42,13 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for number in range(3):  # what a room prints goes nowhere
         os.dup2(nowhere, number)
-    limit_memory()
+    memory_limit, longest, *intervals = map(float, sys.argv[2:])
+    limit_memory(int(memory_limit))
     gc.freeze()  # what is loaded by now stays
     gc.set_threshold(20_000)  # each run leaves much, and all of it at once
-    watch = Watchdog(replies, *map(float, sys.argv[2:]))
+    watch = Watchdog(replies, longest, *intervals)
     try:
-        Trials(requests, replies, watch).serve()
+        Trials(requests, replies, watch, int(memory_limit)).serve()
     except (EOFError, OSError):
         pass  # the end of the requests, or the parent has gone
     finally:
@@ -77,9 +79,11 @@ def out_of_reach(number: int) -> int:
         return os.dup(number)
 
 
-def limit_memory() -> None:
+def limit_memory(size: int) -> None:
+    """Let this process take so many bytes more than it has taken by now."""
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
+        highest = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + size, highest))
 
 
 class Problem(Exception):
@@ -89,8 +93,8 @@ class Problem(Exception):
 class Trials:
     """Answers the parent's requests: first for the room, and then for one run after the other."""
 
-    def __init__(self, requests: Connection, replies: Replies, watch: "Watchdog"):
-        self.requests, self.replies, self.watch = requests, replies, watch
+    def __init__(self, requests: Connection, replies: Replies, watch: "Watchdog", memory_limit: int):
+        self.requests, self.replies, self.watch, self.memory_limit = requests, replies, watch, memory_limit
 
     def serve(self) -> None:
         try:
@@ -113,12 +117,12 @@ class Trials:
 
     def load(self) -> None:
         """Raises Problem unless there is such a room, and each scenario can be made."""
-        with self.watch.over_loading(self.tell_of_import), room_problems():
+        with self.watch.over_loading(self.tell_of_import), self.room_problems():
             room, scenarios = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
             require_no_arguments(factory, name)
         if not isinstance(factory, type):
-            with room_problems():
+            with self.room_problems():
                 self.try_function(factory, name)
         for scenario in scenarios:
             self.make(scenarios, scenario, 0)
@@ -157,7 +161,7 @@ class Trials:
 
     def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
         """One run, or the Outcome of one that leaves no Trace."""
-        with room_problems():
+        with self.room_problems():
             room, scenarios = self.unpack()
         if not isinstance(scenario, Scenario):
             scenario = self.make(scenarios, scenario, seed)
@@ -174,18 +178,17 @@ class Trials:
         what = f"{place or 'the import'} has not returned for {seconds:.0f} s, so the room cannot be imported"
         self.tell("RoomError", f"{what}: put what runs for long below `{GUARD}`")
 
+    @contextlib.contextmanager
+    def room_problems(self) -> Iterator[None]:
+        try:
+            yield
+        except rooms.RoomError as error:
+            limit = f"; a room may take {self.memory_limit / (1 << 30):g} GiB here"
+            raise Problem("RoomError", f"{error}{limit * isinstance(error.__cause__, MemoryError)}") from None
+
     def tell(self, kind: str, text: str) -> None:
         self.replies.send("wrong", kind, text)
         os._exit(1)
-
-
-@contextlib.contextmanager
-def room_problems() -> Iterator[None]:
-    try:
-        yield
-    except rooms.RoomError as error:
-        limit = f"; a room may take {MEMORY >> 30} GiB here" if isinstance(error.__cause__, MemoryError) else ""
-        raise Problem("RoomError", f"{error}{limit}") from None
 
 
 def verdicts_on(trace: Trace) -> Outcome:
@@ -207,9 +210,9 @@ class BlocksTheEventLoop(BaseException):
 class Watchdog:
     """Looks at intervals whether there is progress, and interrupts what makes none, by its own time (own_time.py)."""
 
-    def __init__(self, replies: Replies, run_interval: float, loading_interval: float, longest: float):  # seconds
-        self.replies, self.run_interval, self.loading_interval = replies, run_interval, loading_interval
-        self.longest = longest
+    def __init__(self, replies: Replies, longest: float, run_interval: float, loading_interval: float):  # seconds
+        self.replies, self.longest = replies, longest
+        self.run_interval, self.loading_interval = run_interval, loading_interval
         self.parent = os.getppid()
         signal.signal(signal.SIGALRM, self.inspect)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
