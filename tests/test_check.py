@@ -515,7 +515,7 @@ def test_a_run_that_hears_no_signal_is_ended_with_its_process():
 
 def test_a_room_that_waits_for_ever_delivers_nothing():
     card = quiet(Hangs, seeds=2, scenarios=two)
-    assert card.scores["delivery"].broken == 2 and card.kept == ["no-false-eviction", "admission", "no-crash"]
+    assert card.scores["delivery"].broken == 2 and card.kept == ["no-false-eviction", "no-crash", "admission"]
 
 
 def test_a_scenario_is_tried_no_further_once_a_run_has_failed_and_the_others_are():
@@ -534,7 +534,9 @@ def test_a_scenario_is_tried_no_further_once_a_run_has_failed_and_the_others_are
     assert card.failed == {"hazard": first}
     assert card.cells["delivery", "hazard"].kept == first and card.cells["delivery", "two"].kept == first + 20
     assert card.cells["no-crash", "hazard"].first_seed == first
-    with pytest.raises(ValueError, match=r"nothing to show: the room ended its process \(exit code 7\)"):
+    with pytest.raises(
+        ValueError, match=r"nothing to show: the run failed: the room ended its process \(exit code 7\)"
+    ):
         card.replay("no-crash")
 
 

@@ -131,7 +131,9 @@ def test_of_a_run_that_ended_its_process_there_is_nothing_to_show():
 
     card = quiet(Exits, seeds=1, scenarios=two)
     for show in (card.replay, card.shortest):
-        with pytest.raises(ValueError, match=r"nothing to show: the room ended its process \(exit code 3\)"):
+        with pytest.raises(
+            ValueError, match=r"nothing to show: the run failed: the room ended its process \(exit code 3\)"
+        ):
             show("no-crash")
 
 

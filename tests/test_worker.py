@@ -11,9 +11,9 @@ from functools import partial
 import psutil
 import pytest
 
-from chatroom_lib import Scenario, check, listener, rooms, talker
+from chatroom_lib import Scenario, check, listener, rooms, simulate, talker
 from chatroom_lib.checker import worker
-from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.guarantees import GUARANTEES, judge
 from chatroom_lib.checker.outcome import BadReply, Outcome, as_outcome, as_reply, failure
 from chatroom_lib.rooms import v1
 from tests.helpers import AT_MOST, is_alive, wait_until
@@ -174,23 +174,18 @@ def test_what_a_room_writes_to_the_descriptors_of_its_process_is_no_answer(forge
 
 
 def test_an_outcome_is_the_same_on_the_other_side_and_nothing_else_is_one():
-    outcome = failure("it fails")
-    kind, *details = as_reply(json.dumps(["outcome", *outcome]).encode())
-    assert as_outcome(details) == outcome and isinstance(as_outcome(details), Outcome)
+    outcome = Outcome(judge(simulate("v1", two["two"])), "v1")
+    for sent in (outcome, failure("it fails")):
+        kind, *details = as_reply(json.dumps(["outcome", *sent]).encode())
+        assert as_outcome(details, GUARANTEES) == sent and isinstance(as_outcome(details, GUARANTEES), Outcome)
     verdicts = {name: list(verdict) for name, verdict in outcome.verdicts.items()}
     one = next(iter(verdicts))
     for wrong in ({}, {**verdicts, one: [1, ""]}, {**verdicts, one: [True, None]}, {**verdicts, "more": [True, ""]}, 7):
         with pytest.raises(BadReply):
-            as_outcome([wrong, "v1", False])
+            as_outcome([wrong, "v1", False, ""], GUARANTEES)
     for line in (b"", b"7", b'"stage"', b'["stage"]', b'["dance"]', b"[[]]", b"{}", b"\xff"):
         with pytest.raises(BadReply):
             as_reply(line)
-
-
-def test_a_guarantee_that_only_the_parent_knows_is_not_tested(monkeypatch):
-    monkeypatch.setitem(GUARANTEES, "my-own", lambda trace: None)
-    card = quiet("v1")
-    assert card.untested[-1] == "my-own" and card.scores["delivery"].kept == 1
 
 
 def test_a_copy_of_the_process_gives_no_answers():

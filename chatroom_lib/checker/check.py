@@ -21,6 +21,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
+from chatroom_lib.checker.guarantees import GUARANTEES, Guarantees
 from chatroom_lib.checker.outcome import GUARD, WORKER, Outcome
 from chatroom_lib.checker.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.checker.scorecard import Scorecard
@@ -38,7 +39,7 @@ from chatroom_lib.server.options import require_keepalive
 
 @interruptible()
 def check(
-    room: RoomSpec, seeds: int = 200, *, scenarios: Scenarios | None = None,
+    room: RoomSpec, seeds: int = 200, *, scenarios: Scenarios | None = None, guarantees: Guarantees | None = None,
     schedule: Schedule = "fifo", keepalive: float | None = None, time_limit: float = 30.0, memory_limit: int = 1 << 30,
     processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
@@ -46,26 +47,28 @@ def check(
     room, or "path/to/file.py:Name" of such a class or function. With 200 seeds that takes about a minute on two cores.
 
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
-    random.Random. `schedule`, `keepalive`: as for `simulate`. `processes`: as many as there are cores. `progress`: show
-    how far it is.
+    random.Random. `guarantees` are those of guarantees.GUARANTEES, unless given: each a function that takes a Trace and
+    returns a Verdict. `schedule`, `keepalive`: as for `simulate`. `processes`: as many as there are cores. `progress`:
+    show how far it is.
     A run that takes more than `time_limit` seconds of its process's time has failed, and one in which there still is
     progress is not judged. One that takes more than `memory_limit` bytes has failed.
     Raises RoomError if there is no such room or none can be tried here, TypeError or ValueError for scenarios that
-    cannot be made, and ValueError if there is nothing to do.
+    cannot be made and guarantees that cannot judge, and ValueError if there is nothing to do.
     """
     require_able()
     if not isinstance(seeds, int) or seeds < 1:
         raise ValueError(f"seeds must be 1 or more, not {seeds!r}")
     require_candidate(room)
     chosen = SCENARIOS if scenarios is None else require_scenarios(scenarios)
+    promises = GUARANTEES if guarantees is None else require_guarantees(guarantees)
     if not 0 < time_limit < math.inf or not memory_limit > 0:
         raise ValueError(
             f"time_limit={time_limit!r} (seconds) and memory_limit={memory_limit!r} (bytes) must be above 0"
         )
     conditions = Conditions(require_schedule(schedule), require_keepalive(keepalive), time_limit, memory_limit)
-    trials = Check(pack(room, chosen), seeds, list(chosen), conditions)
+    trials = Check(pack(room, chosen, promises), seeds, list(chosen), conditions)
     outcomes = trials.run(processes or usable_cores(), display_name(room) if progress else None)
-    return Scorecard.from_outcomes(room, chosen, seeds, outcomes, conditions)
+    return Scorecard.from_outcomes(room, chosen, promises, seeds, outcomes, conditions)
 
 
 def require_able() -> None:
@@ -100,6 +103,14 @@ def require_scenarios(scenarios: Scenarios) -> dict:
         except TypeError as error:
             raise TypeError(f"{name!r}: {error}") from None
     return dict(scenarios)
+
+
+def require_guarantees(guarantees: Guarantees) -> dict:
+    if not isinstance(guarantees, Mapping) or not all(map(callable, guarantees.values())):
+        raise TypeError(f"guarantees must be a dictionary, {{name: function of a Trace}}, not {guarantees!r:.80}")
+    if not guarantees:
+        raise ValueError("there is no guarantee to judge")
+    return dict(guarantees)
 
 
 class Check:

@@ -9,7 +9,7 @@ A *healthy* client reads promptly and sends at human pace. Whether people hear w
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -35,32 +35,42 @@ class Verdict(NamedTuple):
 
 
 Guarantee = Callable[[Trace], Verdict]
+Guarantees = Mapping[str, Guarantee]  # by their names
 GUARANTEES: dict[str, Guarantee] = {}
+GROUPS: dict[str, str] = {}  # name -> what it is about
 KEPT = Verdict(True)
 
 
-def guarantee(function: Guarantee) -> Guarantee:
-    GUARANTEES[function.__name__.replace("_", "-")] = function
-    return function
+def guarantee(group: str) -> Callable[[Guarantee], Guarantee]:
+    """Adds a function to GUARANTEES."""
+
+    def add(function: Guarantee) -> Guarantee:
+        name = function.__name__.replace("_", "-")
+        GUARANTEES[name], GROUPS[name] = function, group
+        return function
+
+    return add
 
 
-def judge(trace: Trace) -> dict[str, Verdict]:
+def judge(trace: Trace, guarantees: Guarantees = GUARANTEES) -> dict[str, Verdict]:
     """The verdict on each guarantee."""
-    return {name: function(trace) for name, function in GUARANTEES.items()}
+    return {name: function(trace) for name, function in guarantees.items()}
 
 
 def broken(evidence: str) -> Verdict:
+    """For a guarantee of your own: it is broken, by whom, how and when."""
     return Verdict(False, evidence)
 
 
 def untested(why: str) -> Verdict:
+    """For a guarantee of your own: this run cannot tell, and why."""
     return Verdict(None, why)
 
 
 # ---------------------------------------------------------------- the guarantees
 
 
-@guarantee
+@guarantee("safety")
 def delivery(trace: Trace) -> Verdict:
     """Every message reaches all clients that are in the room by then, stay and read.
 
@@ -82,7 +92,7 @@ def delivery(trace: Trace) -> Verdict:
     return untested("no client stayed to which anything was said")
 
 
-@guarantee
+@guarantee("safety")
 def at_most_once(trace: Trace) -> Verdict:
     """Nobody hears a message of somebody else's twice."""
     said = {event.message for event in trace.of("said")}
@@ -93,7 +103,7 @@ def at_most_once(trace: Trace) -> Verdict:
     return KEPT if trace.orders() else untested("nobody heard anything")
 
 
-@guarantee
+@guarantee("safety")
 def total_order(trace: Trace) -> Verdict:
     """Clients that hear the same messages of others hear them in the same order."""
     for one, other, a, b in trace.disagreements():
@@ -105,7 +115,7 @@ def total_order(trace: Trace) -> Verdict:
     return untested("no two people heard the same two messages")
 
 
-@guarantee
+@guarantee("safety")
 def no_false_eviction(trace: Trace) -> Verdict:
     """No healthy client is evicted, disconnected, or left deaf while others hear."""
     people = [client.name for client in trace.clients if is_healthy(client) and client.name in trace.first("joined")]
@@ -124,7 +134,25 @@ def no_false_eviction(trace: Trace) -> Verdict:
     return KEPT if let_in else untested("no healthy client has entered the pool")
 
 
-@guarantee
+@guarantee("safety")
+def no_crash(trace: Trace) -> Verdict:
+    """No exception goes unhandled in any task, and the room lets time pass.
+
+    When the run is over and everybody is disconnected, its `__aexit__` raises nothing and returns.
+    """
+    if trace.errors:
+        events = trace.of("error")
+        when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
+        return broken(describe_error(trace.errors[0]) + when)
+    if trace.ending in ("livelocked", "blocks the event loop"):
+        why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
+        return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
+    if trace.exit_error:
+        return broken(f"when the room is stopped, its __aexit__ fails: {describe_error(trace.exit_error)}")
+    return KEPT
+
+
+@guarantee("waiting")
 def admission(trace: Trace) -> Verdict:
     """Every healthy client that comes is in the room within 1 s, whether anybody talks or not."""
     end = end_of_run(trace)
@@ -146,7 +174,7 @@ def admission(trace: Trace) -> Verdict:
     return KEPT if tested else untested("no healthy client came, and stayed for a second")
 
 
-@guarantee
+@guarantee("waiting")
 def prompt_join(trace: Trace) -> Verdict:
     """A client that joins while others talk hears their next message within 1 s."""
     said, end = trace.to_pass_on(), end_of_run(trace)
@@ -167,7 +195,7 @@ def prompt_join(trace: Trace) -> Verdict:
     return KEPT if tested else untested("no client joined while others talked, and stayed")
 
 
-@guarantee
+@guarantee("waiting")
 def no_head_of_line_blocking(trace: Trace) -> Verdict:
     """While a client reads late or not at all, the others hear within 1 s."""
     gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
@@ -186,7 +214,7 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
     return KEPT if tested else untested("no client read late or not at all while others talked")
 
 
-@guarantee
+@guarantee("waiting")
 def recovery(trace: Trace) -> Verdict:
     """After the death of a client that did not read, all who were in the room and heard others can speak, and hear."""
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
@@ -208,7 +236,7 @@ def recovery(trace: Trace) -> Verdict:
     return KEPT if alive and next_said else untested("nothing was said after the death")
 
 
-@guarantee
+@guarantee("resources")
 def no_leak(trace: Trace) -> Verdict:
     """A client that has left, with or without a word, is out of the pool; no task is left.
 
@@ -239,7 +267,7 @@ def no_leak(trace: Trace) -> Verdict:
     return KEPT if gone else untested("nobody has left")
 
 
-@guarantee
+@guarantee("resources")
 def bounded_memory(trace: Trace) -> Verdict:
     """What a room retains for a client that does not read stops growing.
 
@@ -274,25 +302,7 @@ def bounded_memory(trace: Trace) -> Verdict:
     return KEPT
 
 
-@guarantee
-def no_crash(trace: Trace) -> Verdict:
-    """No exception goes unhandled in any task, and the room lets time pass.
-
-    When the run is over and everybody is disconnected, its `__aexit__` raises nothing and returns.
-    """
-    if trace.errors:
-        events = trace.of("error")
-        when = f" at {events[0].time:.3f} s" if len(events) == len(trace.errors) else ""
-        return broken(describe_error(trace.errors[0]) + when)
-    if trace.ending in ("livelocked", "blocks the event loop"):
-        why = "never becomes quiescent" if trace.ending == "livelocked" else trace.ending
-        return broken(f"the room {why}: it is still busy at {trace.duration:.3f} s")
-    if trace.exit_error:
-        return broken(f"when the room is stopped, its __aexit__ fails: {describe_error(trace.exit_error)}")
-    return KEPT
-
-
-@guarantee
+@guarantee("resources")
 def rate_limit(trace: Trace) -> Verdict:
     """No client can flood the others, and none that types is refused.
 

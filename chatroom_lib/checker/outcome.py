@@ -8,11 +8,11 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import wait
 from typing import NamedTuple
 
-from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, broken, untested
+from chatroom_lib.checker.guarantees import Verdict, broken, untested
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.plain import from_plain
 
@@ -34,32 +34,32 @@ class Outcome(NamedTuple):
     room: str = ""  # what its Trace calls the room
     failed: bool = False  # the room did not start, filled the memory, or the run did not end by itself
 
-    @property
-    def evidence_of_failure(self) -> str:
-        return self.verdicts["no-crash"].evidence
+    why: str = ""  # it failed, or could not be judged
+
+    def on(self, names: Iterable[str]) -> "Outcome":
+        """With a verdict on each of these guarantees, and on no other."""
+        return self._replace(verdicts={name: self.verdicts.get(name, untested(self.why)) for name in names})
 
 
 def failure(why: str) -> Outcome:
     """The outcome of a run that left no trace."""
-    verdicts = dict.fromkeys(GUARANTEES, untested(f"the run failed: {why}"))
-    return Outcome({**verdicts, "no-crash": broken(why)}, failed=True)
+    return Outcome({"no-crash": broken(why)}, failed=True, why=f"the run failed: {why}")
 
 
 def not_judged(why: str) -> Outcome:
     """The outcome of a run about which nothing can be said, for no fault of the room."""
-    return Outcome(dict.fromkeys(GUARANTEES, untested(why)), failed=True)
+    return Outcome({}, failed=True, why=why)
 
 
-def as_outcome(answer: object) -> Outcome:
-    """The Outcome in what a worker has sent. Raises BadReply if it is none."""
+def as_outcome(answer: object, names: Iterable[str]) -> Outcome:
+    """The Outcome in what a worker has sent, with verdicts on these guarantees. Raises BadReply if it is none."""
     try:
-        verdicts, room, failed = answer
+        verdicts, room, failed, why = answer
         verdicts = {name: Verdict(*verdict) for name, verdict in verdicts.items()}
         shapes = (type(kept) in (bool, type(None)) and isinstance(text, str) for kept, text in verdicts.values())
-        names = verdicts and set(verdicts) <= set(GUARANTEES)
-        if names and all(shapes) and isinstance(room, str) and isinstance(failed, bool):
-            unknown = untested("the process that tries the room does not know this guarantee")
-            return Outcome({name: verdicts.get(name, unknown) for name in GUARANTEES}, room, failed)
+        if all(shapes) and isinstance(room, str) and isinstance(failed, bool) and isinstance(why, str):
+            if set(verdicts) == set(names) or (failed and set(verdicts) <= {"no-crash"}):
+                return Outcome(verdicts, room, failed, why)
     except (TypeError, ValueError, AttributeError):
         pass
     raise BadReply("an answer that is no outcome of a run")

@@ -1,7 +1,7 @@
 """The result of a check: how often each guarantee was kept and broken, as a table, and the runs behind it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from html import escape
 from io import StringIO
@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.guarantees import GROUPS, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
 from chatroom_lib.checker.scenarios import Maker, Scenarios
 from chatroom_lib.checker.shrink import replay, shrink
@@ -22,7 +22,9 @@ from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.trace import Trace
 
+WORST_FIRST = [False, True, None]
 NOT_TESTED_MARK, KEPT_MARK = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
+GROUP_STYLE = "text-align: left; font-weight: normal; font-style: italic"
 KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.3)", "rgba(214, 0, 110, 0.3)"  # on light pages and on dark ones
 
 
@@ -36,22 +38,37 @@ class Score:
     first_seed: int | None = None  # the first with which it was broken
     scenario: str | None = None  # in which one
     evidence: str | None = None  # who, what and when
+    untested: str | None = None  # why it could not be judged, with the first seed with which it could not
 
     @property
     def mark(self) -> str:
         return (str(self.broken) if self.broken else KEPT_MARK) if self.tested else NOT_TESTED_MARK
 
     @property
+    def problem(self) -> str:
+        """The evidence against it, or why it is not tested; "" if it was kept."""
+        if self.broken:
+            return f"{self.evidence} (seed {self.first_seed}, {self.scenario})"
+        return "" if self.tested else f"not tested: {self.untested}"
+
+    @property
     def style(self) -> str:
         return ("bold red" if self.broken else "green") if self.tested else "dim"
 
-    def add(self, kept: bool, seed: int, scenario: str | None, evidence: str | None) -> None:
+    def add(self, verdict: Verdict, scenario: str, seed: int) -> None:
         """One more seed; they come in order."""
+        if verdict.kept is None:
+            self.untested = self.untested or verdict.evidence
+            return
         self.tested += 1
-        self.kept += kept
-        self.broken += not kept
-        if not kept and self.first_seed is None:
-            self.first_seed, self.scenario, self.evidence = seed, scenario, evidence
+        self.kept += verdict.kept
+        self.broken += not verdict.kept
+        if not verdict.kept and self.first_seed is None:
+            self.first_seed, self.scenario, self.evidence = seed, scenario, verdict.evidence
+
+
+class GuaranteeError(AssertionError):
+    """A room breaks what it should keep, or that could not be tested."""
 
 
 @dataclass
@@ -65,30 +82,29 @@ class Scorecard:
     failed: dict[str, int]  # scenario -> the seed with which a run failed outright, so that it was tried no further
     made_by: RoomSpec = field(repr=False, compare=False)  # what makes the room
     scenarios: Scenarios = field(repr=False, compare=False)
+    guarantees: Guarantees = field(repr=False, compare=False)
     conditions: Conditions  # under which it was tried
 
     @classmethod
     def from_outcomes(
-        cls, room: RoomSpec, scenarios: Scenarios, seeds: int, outcomes: dict[tuple[str, int], Outcome],
-        conditions: Conditions,
+        cls, room: RoomSpec, scenarios: Scenarios, guarantees: Guarantees, seeds: int,
+        outcomes: dict[tuple[str, int], Outcome], conditions: Conditions,
     ) -> "Scorecard":  # fmt: skip
-        """From the outcome of each (scenario, seed); `room` and `scenarios` as they were given to `check`."""
-        scores = {guarantee: Score() for guarantee in GUARANTEES}
-        cells = {(guarantee, scenario): Score() for guarantee in GUARANTEES for scenario in scenarios}
+        """From the outcome of each (scenario, seed); the others as they were given to `check`."""
+        scores = {guarantee: Score() for guarantee in guarantees}
+        cells = {(guarantee, scenario): Score() for guarantee in guarantees for scenario in scenarios}
         for seed in range(seeds):
             tried = {name: outcomes[name, seed].verdicts for name in scenarios if (name, seed) in outcomes}
             for guarantee, score in scores.items():
                 verdicts = [(verdicts[guarantee], name) for name, verdicts in tried.items()]
-                verdicts = [(verdict, name) for verdict, name in verdicts if verdict.kept is not None]
                 for verdict, name in verdicts:
-                    cells[guarantee, name].add(verdict.kept, seed, name, verdict.evidence)
+                    cells[guarantee, name].add(verdict, name, seed)
                 if verdicts:
-                    worst, name = min(verdicts, key=lambda verdict: verdict[0].kept)
-                    score.add(worst.kept, seed, name, worst.evidence)
+                    score.add(*min(verdicts, key=lambda verdict: WORST_FIRST.index(verdict[0].kept)), seed)
         failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
         names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
         name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
-        return cls(name, seeds, scores, cells, failed, room, scenarios, conditions)
+        return cls(name, seeds, scores, cells, failed, room, scenarios, guarantees, conditions)
 
     @property
     def broken(self) -> dict[str, Score]:
@@ -110,8 +126,27 @@ class Scorecard:
             "seeds": self.seeds,
             **self.conditions._asdict(),
             "guarantees": {name: asdict(score) for name, score in self.scores.items()},
+            "cells": {
+                name: {scenario: asdict(self.cells[name, scenario]) for scenario in self.scenarios}
+                for name in self.scores
+            },
             "failed": self.failed,
         }
+
+    def require(self, *names: str, but: Iterable[str] = ()) -> None:
+        """Raise GuaranteeError, with the evidence, unless the guarantees of these names, or else all `but` those, were
+        tested and never broken. For your own tests. Raises ValueError for a name that there is not."""
+        for name in (*names, *but):
+            self.score_of(name)
+        wanted = [name for name in names or self.scores if name not in but]
+        problems = [f"{name}: {self.scores[name].problem}" for name in wanted if self.scores[name].problem]
+        if problems:
+            raise GuaranteeError("\n".join([f"{self.room} does not keep what it should:", *problems]))
+
+    def score_of(self, guarantee: str) -> Score:
+        if guarantee not in self.scores:
+            raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
+        return self.scores[guarantee]
 
     # ------------------------------------------------------------ the runs behind it
 
@@ -122,7 +157,7 @@ class Scorecard:
         run leaves no trace, or if it cannot be repeated.
         """
         trace = replay(self.made_by, *self.first_broken(guarantee, scenario), self.conditions)
-        if GUARANTEES[guarantee](trace).kept is not False:
+        if self.guarantees[guarantee](trace).kept is not False:
             raise ValueError(
                 f"with seed {trace.seed} {self.room} does not do the same again: it has another source of randomness, "
                 "such as the order of a set of objects or another clock"
@@ -133,18 +168,20 @@ class Scorecard:
         """The smallest run found that breaks a guarantee: with the fewest people, and then the fewest messages. It is
         made by leaving out people and messages of a run that broke it.
         """
-        return shrink(self.made_by, *self.first_broken(guarantee, scenario), guarantee, self.conditions)
+        run = self.first_broken(guarantee, scenario)
+        return shrink(self.made_by, *run, self.guarantees[guarantee], self.conditions)
 
     def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
         """The scenario and the seed of the first run that broke it."""
-        if guarantee not in self.scores:
-            raise ValueError(f"no guarantee {guarantee!r}: there are {', '.join(self.scores)}")
+        in_any = self.score_of(guarantee)
         if scenario is not None and scenario not in self.scenarios:
             raise ValueError(f"no scenario {scenario!r}: there are {', '.join(self.scenarios)}")
-        score = self.scores[guarantee] if scenario is None else self.cells[guarantee, scenario]
+        score = in_any if scenario is None else self.cells[guarantee, scenario]
         if score.first_seed is None:
             where = f" in {scenario!r}" if scenario else ""
-            why = f"was kept with all {score.tested} seeds" if score.tested else "could not be tested"
+            why = (
+                f"was kept with all {score.tested} seeds" if score.tested else f"could not be tested: {score.untested}"
+            )
             raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
         return self.scenarios[score.scenario], score.first_seed
 
@@ -155,7 +192,7 @@ class Scorecard:
             guarantee: [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)]
             for guarantee, score in self.scores.items()
         }
-        remarks = [(name, f"{s.evidence} (seed {s.first_seed}, {s.scenario})") for name, s in self.broken.items()]
+        remarks = [(name, score.problem) for name, score in self.scores.items() if score.problem]
         remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
         title = self.room + ", tasks in any order" * (self.conditions.schedule == "any")
         if self.conditions.keepalive is not None:
@@ -187,7 +224,8 @@ def compare(*cards: Scorecard) -> "Grid":
     if len({card.seeds for card in cards}) != 1:
         seeds = ", ".join(str(card.seeds) for card in cards) or "no card"
         raise ValueError(f"cards can be compared that have the same number of seeds, and these have {seeds}")
-    rows = {guarantee: [card.scores[guarantee] for card in cards] for guarantee in GUARANTEES}
+    names = dict.fromkeys(name for card in cards for name in card.scores)
+    rows = {name: [card.scores.get(name, Score()) for card in cards] for name in names}
     return Grid(f"{len(cards)} rooms", cards[0].seeds, [card.room for card in cards], rows)
 
 
@@ -201,6 +239,14 @@ class Grid:
     rows: dict[str, list[Score]]
     remarks: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
 
+    def groups(self) -> list[tuple[str, list[tuple[str, list[Score]]]]]:
+        """What each group of guarantees is about, and its rows."""
+        about = {name: GROUPS.get(name, "your own") for name in self.rows}
+        return [
+            (group, [(name, scores) for name, scores in self.rows.items() if about[name] == group])
+            for group in dict.fromkeys(about.values())
+        ]
+
     @property
     def legend(self) -> str:
         marks = f"{KEPT_MARK} kept, {NOT_TESTED_MARK} not tested"
@@ -212,8 +258,11 @@ class Grid:
         headers = [Column(words(name), justify="center") for name in self.columns]
         look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if narrow else (0, 1, 0, 0))
         table = Table("", *headers, **look)
-        for name, scores in self.rows.items():
-            table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
+        for group, rows in self.groups():
+            table.add_row(Text(group, "italic dim"))
+            for name, scores in rows:
+                table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
+            table.add_section()
         yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
         yield table
         yield Text(f"\n{self.legend}\n", "dim")
@@ -228,14 +277,17 @@ class Grid:
     def _repr_html_(self):
         def cell(score: Score) -> str:
             colour = BROKEN_COLOUR if score.broken else KEPT_COLOUR if score.tested else "transparent"
-            return f'<td style="text-align: center; background: {colour}">{score.mark}</td>'
+            why = escape(score.problem, quote=True)
+            return f'<td title="{why}" style="text-align: center; background: {colour}">{score.mark}</td>'
 
         style = "text-align: center; white-space: pre"
         headers = "".join(f'<th style="{style}">{escape(words(name))}</th>' for name in ["", *self.columns])
-        rows = "".join(
-            f'<tr><th style="text-align: left">{name}</th>{"".join(map(cell, scores))}</tr>'
-            for name, scores in self.rows.items()
-        )
+        rows = ""
+        for group, members in self.groups():
+            rows += f'<tr><th colspan="{len(self.columns) + 1}" style="{GROUP_STYLE}">{group}</th></tr>'
+            for name, scores in members:
+                cells = "".join(map(cell, scores))
+                rows += f'<tr><th style="text-align: left">{escape(name)}</th>{cells}</tr>'
         remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
         return (
             f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'

@@ -6,53 +6,55 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
+from chatroom_lib.checker.guarantees import Guarantee, Guarantees
 from chatroom_lib.checker.scenarios import Maker
 from chatroom_lib.checker.worker import Conditions, Worker, pack
 from chatroom_lib.clients.scenario import Client, Scenario, make_scenario
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.trace import Trace
 
+GUARANTEE = "the one to break"
 TRIES = 10  # seeds with which a smaller scenario is tried before it counts as one that keeps the guarantee
 
 
 @interruptible()
 def replay(room, scenario: Scenario | Maker, seed: int, conditions: Conditions) -> Trace:
     """This run. Raises ValueError if it leaves no trace."""
-    with one_worker(room, conditions) as worker:
+    with one_worker(room, {}, conditions) as worker:
         return worker.trace(make_scenario(scenario, Random(seed)), seed)
 
 
 @interruptible()
-def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: str, conditions: Conditions) -> Trace:
+def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: Guarantee, conditions: Conditions) -> Trace:
     """The smallest run found, beginning with this one, in which `room` breaks `guarantee`. Raises ValueError if it
     leaves no trace."""
     scenario = make_scenario(scenario, Random(seed))
-    with one_worker(room, conditions) as worker:
+    with one_worker(room, {GUARANTEE: guarantee}, conditions) as worker:
         shrinking = True
         while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
             shrinking = False
             for smaller_ones in (with_fewer_people, with_fewer_messages):
-                while found := first_failing(worker, smaller_ones(scenario), guarantee):
+                while found := first_failing(worker, smaller_ones(scenario)):
                     scenario, seed = found
                     shrinking = True
         return worker.trace(scenario, seed)
 
 
 @contextlib.contextmanager
-def one_worker(room, conditions: Conditions) -> Iterator[Worker]:
-    worker = Worker(pack(room, {}), conditions)
+def one_worker(room, guarantees: Guarantees, conditions: Conditions) -> Iterator[Worker]:
+    worker = Worker(pack(room, {}, guarantees), conditions)
     try:
         yield worker
     finally:
         worker.end()
 
 
-def first_failing(worker: Worker, scenarios: Iterable[Scenario], guarantee: str) -> tuple[Scenario, int] | None:
+def first_failing(worker: Worker, scenarios: Iterable[Scenario]) -> tuple[Scenario, int] | None:
     """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that seed."""
     for scenario in scenarios:
         for seed in range(TRIES):
             outcome = worker.run(scenario, seed)
-            kept = outcome.verdicts[guarantee].kept
+            kept = outcome.verdicts[GUARANTEE].kept
             if kept is False and not outcome.failed:
                 return scenario, seed
             if kept is None or outcome.failed:  # nothing to break it is left, and no other seed brings it back

@@ -22,7 +22,7 @@ import cloudpickle
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import describe_error
+from chatroom_lib.checker.guarantees import Guarantees, describe_error
 from chatroom_lib.checker.outcome import (
     GUARD,
     WORKER,
@@ -51,20 +51,21 @@ ERRORS = {"TypeError": TypeError, "ValueError": ValueError}
 
 
 class Package(NamedTuple):
-    """A room and scenarios, ready for another process."""
+    """A room, scenarios and guarantees, ready for another process."""
 
     name: str  # what to call the room
     data: bytes
+    guarantees: tuple[str, ...]  # their names
 
 
-def pack(room, scenarios: Scenarios) -> Package:
+def pack(room, scenarios: Scenarios, guarantees: Guarantees) -> Package:
     """`room`: a name, a class, or a function that makes one. Raises RoomError if they cannot go to another process."""
     name = rooms.display_name(room)
     try:
         if isinstance(room, str) and room not in rooms.VERSIONS:
             room = os.path.abspath(room)  # a room may change its folder
-        with everything_by_value(room, *scenarios.values()):
-            return Package(name, cloudpickle.dumps((room, scenarios)))
+        with everything_by_value(room, *scenarios.values(), *guarantees.values()):
+            return Package(name, cloudpickle.dumps((room, scenarios, guarantees)), tuple(guarantees))
     except Exception as error:  # whatever the objects that the room refers to may raise
         raise rooms.RoomError(
             f"{name} cannot be sent to another process to be tried: {describe_error(error)}. "
@@ -124,7 +125,7 @@ class Worker:
         """The same run again, to look at. Raises ValueError if it leaves no trace, and what `run` raises."""
         answer = self.answer_to("trace", scenario, seed)
         if isinstance(answer, Outcome):
-            raise ValueError(f"of this run there is nothing to show: {answer.evidence_of_failure}")
+            raise ValueError(f"there is nothing to show: {answer.why}")
         return answer
 
     def answer_to(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
@@ -135,16 +136,20 @@ class Worker:
         except BaseException:
             self.end()
             raise
-        if isinstance(answer, Outcome) and answer.failed:
+        if isinstance(answer, Trace):
+            return answer
+        if answer.failed:
             self.end()  # it may have done anything else there
-        return answer
+        return answer.on(self.package.guarantees)
 
     def try_room(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
         self.stage = "preparing"
         try:
             how = {"schedule": self.conditions.schedule, "keepalive": self.conditions.keepalive}
             kind, *details = self.request((wanted, scenario, seed, how))
-            return as_trace(*details, scenario.clients) if kind == "trace" else as_outcome(details)
+            if kind == "trace":
+                return as_trace(*details, scenario.clients)
+            return as_outcome(details, self.package.guarantees)
         except TimeoutError:
             if self.stage == "running":
                 return failure(f"the run did not end in {self.conditions.time_limit:g} s")

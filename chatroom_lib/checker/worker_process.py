@@ -17,7 +17,7 @@ from types import FrameType
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import describe_error, judge
+from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, describe_error
 from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
@@ -107,7 +107,7 @@ class Trials:
                 answer = self.simulate(*run)
                 if isinstance(answer, Trace) and wanted == "outcome":
                     self.replies.send("stage", "judging")
-                    answer = verdicts_on(answer)
+                    answer = self.verdicts_on(answer)
                 if isinstance(answer, Trace):
                     self.replies.send("trace", to_plain(answer))
                 else:
@@ -118,7 +118,7 @@ class Trials:
     def load(self) -> None:
         """Raises Problem unless there is such a room, and each scenario can be made."""
         with self.watch.over_loading(self.tell_of_import), self.room_problems():
-            room, scenarios = self.unpack()
+            room, scenarios, _ = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
             require_no_arguments(factory, name)
         if not isinstance(factory, type):
@@ -128,7 +128,7 @@ class Trials:
             self.make(scenarios, scenario, 0)
 
     def unpack(self):
-        """The room and the scenarios, anew: no run leaves anything to the next one in its class."""
+        """The room, scenarios and guarantees, anew: no run leaves anything to the next one in its class."""
         try:
             return pickle.loads(self.packed)
         except rooms.RoomError:
@@ -162,7 +162,7 @@ class Trials:
     def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
         """One run, or the Outcome of one that leaves no Trace."""
         with self.room_problems():
-            room, scenarios = self.unpack()
+            room, scenarios, self.guarantees = self.unpack()
         if not isinstance(scenario, Scenario):
             scenario = self.make(scenarios, scenario, seed)
         self.replies.send("stage", "running")
@@ -171,6 +171,25 @@ class Trials:
                 return simulate(room, scenario, seed, **conditions)
         except BaseException as error:  # that of a room which does not start, or whatever it throws at us
             return failure(describe_error(error))
+
+    def verdicts_on(self, trace: Trace) -> Outcome:
+        """Raises Problem if a guarantee of somebody's own cannot judge it: that is no fault of the room either."""
+        if trace.ending == CUT_SHORT:
+            return not_judged("so much happens in the run that it was cut short: it takes too much real time")
+        out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
+        endless = trace.ending in ("livelocked", "blocks the event loop")
+        failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
+        verdicts = {}
+        for name, guarantee in self.guarantees.items():
+            try:
+                verdicts[name] = require_verdict(guarantee(trace))
+            except Exception as error:
+                if GUARANTEES.get(name) is guarantee:
+                    return not_judged(f"the run cannot be judged: {describe_error(error)}")
+                kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
+                why = f"guarantee {name!r} cannot judge a run with seed {trace.seed}: {describe_error(error)}"
+                raise Problem(kind, why) from None
+        return Outcome(verdicts, trace.room, failed, trace.ending)
 
     def tell_of_import(self, frame: FrameType) -> None:
         place = importing(frame)
@@ -191,16 +210,10 @@ class Trials:
         os._exit(1)
 
 
-def verdicts_on(trace: Trace) -> Outcome:
-    out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
-    if trace.ending == CUT_SHORT:
-        return not_judged("so much happens in the run that it was cut short: it takes too much real time")
-    endless = trace.ending in ("livelocked", "blocks the event loop")
-    failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
-    try:
-        return Outcome(judge(trace), trace.room, failed)
-    except Exception as error:
-        return failure(f"the run cannot be judged: {describe_error(error)}")
+def require_verdict(verdict: object) -> Verdict:
+    if not isinstance(verdict, Verdict):
+        raise TypeError(f"it returns {verdict!r:.80}, and not KEPT, broken(evidence) or untested(why)")
+    return verdict
 
 
 class BlocksTheEventLoop(BaseException):
