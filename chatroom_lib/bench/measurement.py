@@ -23,6 +23,7 @@ import psutil
 from chatroom_lib.bench.load_generator import Job, Measurement
 from chatroom_lib.bench.targets import Target, find, node_environment
 from chatroom_lib.rooms import RoomSpec
+from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.measurement_lock import measured_window
 
@@ -78,7 +79,7 @@ def generate_load(job: Job) -> Measurement:
     try:
         output, errors = process.communicate(json.dumps(asdict(job)), timeout=60 + job.warm_up + job.seconds)
     except subprocess.TimeoutExpired:
-        raise BenchError("the load generator did not end") from None
+        raise BenchError("the server answered so slowly that the load generator did not end") from None
     finally:
         process.kill()
         process.wait()
@@ -107,7 +108,7 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             try:
                 yield f"{address(process)}{target.path}", process.pid, target.protocol
             except BenchError as error:
-                raise BenchError(f"{error} ({line})" if (line := last_line(errors)) else str(error)) from None
+                raise BenchError(" ".join([str(error), *last_words(process, errors)])) from None
             finally:
                 stop(process)
 
@@ -130,17 +131,21 @@ def address(process: subprocess.Popen) -> str:
             if not (data := os.read(process.stdout.fileno(), 4096)):
                 break
             line += data
-    _, found, url = line.decode().strip().rpartition(" at ws://")
+    _, found, url = line.decode(errors="replace").strip().rpartition(" at ws://")
     if not found:
         raise BenchError("the server did not start")
     return f"ws://{url}"
 
 
-def last_line(file) -> str:
-    """The last line that a process has written to `file`; "" if there is none."""
-    file.seek(0)
-    lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+def last_words(process: subprocess.Popen, errors) -> list[str]:
+    """Whether a server has ended, and the last line that it has written to the file `errors`, in brackets."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(0.2)  # connections break a moment before a process ends
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    code = [] if process.returncode is None else [f"exit code {process.returncode}"]
+    words = ": ".join([*code, *map(one_line, lines[-1:])])
+    return [f"({words})"] if words else []
 
 
 def stop(process: subprocess.Popen) -> None:
