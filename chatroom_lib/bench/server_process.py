@@ -53,14 +53,10 @@ def unpickled(path: str) -> Callable:
 
 
 def serve_factory(factory: Callable) -> None:
-    """Serve a room that `factory` makes, until the process ends."""
-    from chatroom_lib.rooms import create
-    from chatroom_lib.runtime.background import run
-    from chatroom_lib.runtime.console import complain
-    from chatroom_lib.server.serving import serve
+    """Serve a room that `factory` makes, until the process ends. On the main thread, as the command line does."""
+    from chatroom_lib.runtime.background import run_here
 
-    print(f"serving at {run(serve(create(factory, unlimited=True), on_error=complain)).url}", flush=True)
-    threading.Event().wait()
+    run_here(serve_until(factory, asyncio.Event().wait))
 
 
 def serve_profiled(path: str, output: str) -> None:
@@ -70,16 +66,12 @@ def serve_profiled(path: str, output: str) -> None:
 
     samples = Counter()
     signal.signal(signal.SIGPROF, lambda _, frame: samples.update([part_of(frame)]))
-    asyncio.run(serve_until_input_ends(unpickled(path)))
+    asyncio.run(serve_until(unpickled(path), sample_until_input_ends))
     with open(output, "w") as file:
         json.dump(samples, file)
 
 
-async def serve_until_input_ends(factory: Callable) -> None:
-    from chatroom_lib.rooms import create
-    from chatroom_lib.server.server import Server
-
-    server = await Server(create(factory, unlimited=True)).start()
+async def sample_until_input_ends() -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wait_for_end():
@@ -87,10 +79,20 @@ async def serve_until_input_ends(factory: Callable) -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    print(f"serving at {server.url}", flush=True)
     signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL, SAMPLE_INTERVAL)
     await ended.wait()
     signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+async def serve_until(factory: Callable, ended: Callable) -> None:
+    """Serve a room that `factory` makes, for as long as `ended()` waits."""
+    from chatroom_lib.rooms import create
+    from chatroom_lib.runtime.console import complain
+    from chatroom_lib.server.server import Server
+
+    server = await Server(create(factory, unlimited=True), on_error=complain).start()
+    print(f"serving at {server.url}", flush=True)
+    await ended()
     await server.stop()
 
 
