@@ -21,12 +21,14 @@ from dataclasses import asdict, replace
 import psutil
 
 from chatroom_lib.bench.load_generator import Job, Measurement
-from chatroom_lib.bench.targets import Target, find, node_environment
+from chatroom_lib.bench.packages import go_environment, node_environment
+from chatroom_lib.bench.targets import Target, find
 from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.measurement_lock import measured_window
 
+TIME_TO_COMPILE = 60.0  # seconds
 TIME_TO_START = 20.0  # seconds
 TIME_TO_STOP = 2.0  # seconds
 
@@ -99,6 +101,8 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             target = find(target)
         if not isinstance(target, Target):
             target = pickled(target, f"{folder}/room")
+        if target.command[0].endswith(".go"):
+            target = compiled(target, folder)
         with open(f"{folder}/errors", "w+b") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
@@ -120,6 +124,21 @@ def pickled(room: Callable, path: str) -> Target:
     with open(path, "wb") as file:
         cloudpickle.dump(room, file)
     return Target(getattr(room, "__name__", "a room"), ("pickle", path))
+
+
+def compiled(target: Target, folder: str) -> Target:
+    """The target for which a program in Go is compiled, in `folder`. Raises BenchError if it cannot be."""
+    program, source = f"{folder}/program", target.command[0]
+    command = ["go", "build", "-o", program, source]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIME_TO_COMPILE, env=go_environment(folder)
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{os.path.basename(source)} was not compiled: {one_line(str(error))}") from None
+    if answer.returncode:
+        raise BenchError(f"{os.path.basename(source)} does not compile: {one_line(answer.stderr)}")
+    return replace(target, command=("program", program))
 
 
 def address(process: subprocess.Popen) -> str:

@@ -4,6 +4,7 @@
     python -m chatroom_lib.bench.server_process CORE pickle FILE              a room class, from `cloudpickle.dump`
     python -m chatroom_lib.bench.server_process CORE profile FILE OUTPUT      the same, profiled: see profiler.py
     python -m chatroom_lib.bench.server_process CORE path/to/server.py        a program in Python, or for Node (.js)
+    python -m chatroom_lib.bench.server_process CORE program FILE             any other program
 
 It prints one line with its URL, "serving ... at ws://...". CORE may be -1: any. A room's rate limit is off.
 """
@@ -27,7 +28,9 @@ SAMPLE_INTERVAL = 0.001  # seconds of CPU time
 def main(core: str, command: str, *arguments: str) -> None:
     prepare(int(core))
     if command.endswith(".js"):
-        os.execvp("node", ["node", command])  # which watches its standard input itself
+        os.execvp("node", ["node", command])  # which watches its standard input itself, like the next
+    if command == "program":
+        os.execv(arguments[0], arguments)
     if command == "profile":
         return serve_profiled(*arguments)
     threading.Thread(target=end_with_input, daemon=True).start()
