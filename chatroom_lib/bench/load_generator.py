@@ -25,7 +25,7 @@ import sys
 import time
 from array import array
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
@@ -143,7 +143,8 @@ class Connection:
     unread: bytes = b""  # received before the run, and not yet looked at
     messages: Messages = field(default_factory=lambda: Messages(MARK))
     heard: int = 0  # messages of the load
-    numbers: set | None = None  # of those, at a listener
+    listens: bool = False
+    arrivals: list[tuple[float, bytes]] = field(default_factory=list)  # at a listener: when, and which numbers
     outstanding: list = field(default_factory=list)  # under a closed load: the marks of its messages in flight
 
     def read_text(self, start: bytes) -> None:
@@ -168,13 +169,16 @@ class Connection:
             raise GeneratorError(f"{CLOSED} before the run")
         self.unread += data
 
-    def missing(self, sent: int) -> int:
-        """How many of the `sent` messages have not come."""
-        return sent - min(sent, self.heard) if self.numbers is None else sent - len(self.numbers)
+    def distinct(self, sent: int) -> int:
+        """How many of the `sent` messages have come: at a listener, else as far as their number says."""
+        if not self.listens:
+            return min(sent, self.heard)
+        return len({number for _, numbers in self.arrivals for number in split(numbers)})
 
-    def doubled(self, sent: int) -> int:
-        """How many messages came too often."""
-        return max(0, self.heard - (sent if self.numbers is None else len(self.numbers)))
+
+def split(numbers: bytes) -> Iterator[bytes]:
+    """Of eight digits each."""
+    return (numbers[at : at + 8] for at in range(0, len(numbers), 8))
 
 
 def dial(url: str, greet: Callable[[Connection], None], timeout: float) -> Connection:
@@ -242,7 +246,6 @@ class LoadGenerator:
         self.view = memoryview(self.buffer)
         self.sent_at = array("d")  # when message k was sent, or was due; on `clock`, in seconds
         self.heard = 0  # messages of the load, at all clients
-        self.latencies = array("d")  # seconds
         self.begin = self.end = float("inf")  # of the window
         self.server = psutil.Process(job.pid) if job.pid else None
 
@@ -308,7 +311,8 @@ class LoadGenerator:
             self.poller.add(connection)
         step = max(1, (len(self.connections) - 1) // (LISTENERS - 1))
         for connection in self.connections[::step]:
-            connection.numbers = {0}
+            connection.listens = True
+            connection.arrivals.append((clock(), numbered(0)[len(MARK) :]))
 
     def wait_for_message(self, connection: Connection, so_far: bytes) -> None:
         try:
@@ -330,27 +334,20 @@ class LoadGenerator:
             raise GeneratorError(f"nothing was delivered in the {self.job.seconds:g} s that were measured")
         self.drain()
         sent = len(self.sent_at)
-        lost, doubled = (
-            [what(connection, sent) for connection in self.connections]
-            for what in (Connection.missing, Connection.doubled)
-        )
-        unheard = sum(count for count, connection in zip(lost, self.connections) if connection.numbers is not None)
-        self.latencies.extend([self.job.timeout] * unheard)  # at least so long
-        if not self.latencies:
-            raise GeneratorError("of what was sent in the window, nothing arrived")
-        ordered = sorted(self.latencies)
-        p50, p99 = (1000 * percentile(ordered, percent) for percent in (50, 99))
+        distinct = [connection.distinct(sent) for connection in self.connections]
+        lost = len(distinct) * sent - sum(distinct)
+        p50, p99 = (1000 * percentile(self.latencies(), percent) for percent in (50, 99))
         return Measurement(
             clients=len(self.connections),
             seconds=seconds,
             messages=messages,
             deliveries=deliveries,
-            lost=sum(lost),
+            lost=lost,
             p50_ms=p50,
             p99_ms=p99,
             server_cpu=server / seconds,
             generator_cpu=generator / seconds,
-            doubled=sum(doubled),
+            doubled=self.heard - sum(distinct),
         )
 
     def counts(self) -> tuple[float, ...]:
@@ -427,7 +424,7 @@ class LoadGenerator:
         sent = len(self.sent_at)
         if self.heard < sent * len(self.connections):
             return True
-        return any(connection.missing(sent) for connection in self.connections)
+        return any(connection.distinct(sent) < sent for connection in self.connections)
 
     def receive(self, connection: Connection) -> None:
         start, view = len(connection.messages.unread), self.view
@@ -456,26 +453,39 @@ class LoadGenerator:
             raise GeneratorError(f"{CLOSED} {when}")
         if messages.pings:
             self.answer_pings(connection)
-        if connection.numbers is not None and count:
-            self.note_latencies(connection.numbers, NUMBER.findall(text, 0, length), count)
-        for mark in [mark for mark in connection.outstanding if text.find(mark, 0, length) >= 0]:
-            connection.outstanding.remove(mark)
-            self.send_outstanding(connection)
+        if connection.listens and count:
+            connection.arrivals.append((clock(), b"".join(NUMBER.findall(text, 0, length))))
+        if connection.outstanding:
+            for mark in [mark for mark in connection.outstanding if text.find(mark, 0, length) >= 0]:
+                connection.outstanding.remove(mark)
+                self.send_outstanding(connection)
 
     def answer_pings(self, connection: Connection) -> None:
         pings, connection.messages.pings = connection.messages.pings, []
         with suppress(OSError):
             connection.socket.send(b"".join(frame(payload, PONG) for payload in pings))
 
-    def note_latencies(self, heard: set, found: list[bytes], count: int) -> None:
-        """Of messages that were sent before the end of the window and arrive after its beginning."""
-        now, sent_at, end = clock(), self.sent_at, self.end
-        numbers = list(map(int, found))
-        if len(numbers) < count or max(numbers) >= len(sent_at):
-            raise GeneratorError("a message came back with another content, or a number that was never sent")
-        heard.update(numbers)
-        if now >= self.begin:
-            self.latencies.extend([now - sent for sent in map(sent_at.__getitem__, numbers) if sent < end])
+    # ------------------------------------------------------------ after the run
+
+    def latencies(self) -> list[float]:
+        """At the listeners, in seconds, in order: of messages that were sent before the end of the window and arrived
+        after its beginning. Of those that did not arrive, the time for which they were waited for."""
+        latencies, listeners = [], [connection for connection in self.connections if connection.listens]
+        sent = len(self.sent_at)
+        for connection in listeners:
+            for arrived, numbers in connection.arrivals:
+                if arrived >= self.begin:
+                    latencies += [arrived - time for time in map(self.sent_time, split(numbers)) if time < self.end]
+            latencies += [self.job.timeout] * (sent - connection.distinct(sent))  # at least
+        if not latencies:
+            raise GeneratorError("of what was sent in the window, nothing arrived")
+        return sorted(latencies)
+
+    def sent_time(self, number: bytes) -> float:
+        try:
+            return self.sent_at[int(number)]
+        except IndexError:
+            raise GeneratorError(f"a message came with the number {number.decode()}, which was never sent") from None
 
 
 def main() -> None:

@@ -43,7 +43,7 @@ def lengths(data: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
 def run_length(data: bytearray, at: int, end: int, header: int, size: int) -> int:
     """How many frames with the same header follow one another from `at` on, each of `size` bytes."""
     number = (end - at) // size
-    if number < 2 or data[at + size : at + size + header] != data[at : at + header]:
+    if number < 2 or data[at + size + header - 1] != data[at + header - 1]:
         return 1
     last = at + number * size
     for index in range(header):
@@ -62,6 +62,11 @@ class Messages:
     def __init__(self, mark: bytes):
         self.mark = mark
         self.unread = b""  # received; the beginning of a frame
+        self.size = 0  # of the last frames that were alike, and had the mark in one place; 0: none so far
+        self.head = b""  # of the last of these, up to the mark
+        self.columns: list[
+            tuple[int, bytes]
+        ] = []  # of these: where the bytes of the header and the mark are, and which
         self.parts: list[bytes] | None = None  # of a message in several frames that has begun
         self.pings: list[bytes] = []  # that are to be answered
         self.closed = False  # by the server, with a frame that says so
@@ -71,31 +76,49 @@ class Messages:
 
         Returns the number of messages with the mark, and where to read them: a text, and its length.
         """
-        at = count = 0
+        if self.size and self.parts is None:
+            number, rest = divmod(end, self.size)
+            if number and self.are_as_before(buffer, end - rest, number):
+                if not rest:
+                    self.unread = b""
+                    return number, buffer, end
+                return self.take_runs(buffer, end, end - rest, number)
+        return self.take_runs(buffer, end)
+
+    def are_as_before(self, buffer: bytearray, last: int, number: int) -> bool:
+        """Are these `number` frames that have the header and the place of the mark in common with those before?"""
+        if number == 1 and buffer.startswith(self.head):
+            return True
+        size = self.size
+        for index, byte in self.columns:
+            if buffer[index:last:size] != byte * number:
+                return False
+        return True
+
+    def take_runs(self, buffer: bytearray, end: int, at: int = 0, count: int = 0) -> tuple[int, bytearray | bytes, int]:
+        """The same as `take`, for text frames of any length; `count` were before `at`."""
         while self.parts is None and at < end and buffer[at] == WHOLE_TEXT:
             header, size = lengths(buffer, at, end)
             if not size or size > end - at:
                 break
             number = run_length(buffer, at, end, header, size)
-            count += self.count_marked(buffer, at, size, number)
-            at += number * size
+            if number > 1 or size == end:
+                self.remember(buffer, at, header, size)
+            for _ in range(number):
+                count += buffer.find(self.mark, at, at + size) >= 0
+                at += size
         else:
             if at < end:
                 return self.take_one_by_one(buffer, end)
         self.unread = bytes(buffer[at:end])
         return count, buffer, at
 
-    def count_marked(self, buffer: bytearray, at: int, size: int, number: int) -> int:
-        """How many of the `number` frames of `size` bytes from `at` on have the mark."""
-        mark, last = self.mark, at + number * size
-        first = buffer.find(mark, at, at + size)
-        if number == 1:
-            return first >= 0
-        if first >= 0:
-            columns = buffer[first:last:size], buffer[first + len(mark) - 1 : last : size]
-            if columns[0].count(mark[:1]) == columns[1].count(mark[-1:]) == number:  # in the same place in each
-                return number
-        return sum(buffer.find(mark, start, start + size) >= 0 for start in range(at, last, size))
+    def remember(self, buffer: bytearray, at: int, header: int, size: int) -> None:
+        """Note what the frame at `at` looks like, as others will."""
+        if (found := buffer.find(self.mark, at, at + size)) >= 0:
+            self.size, self.head = size, bytes(buffer[at : found + len(self.mark)])
+            indices = [*range(header), found - at + len(self.mark) - 1]
+            self.columns = [(index, bytes([buffer[at + index]])) for index in indices]
 
     def take_one_by_one(self, buffer: bytearray, end: int) -> tuple[int, bytes, int]:
         """The same, for whatever may come: messages in several frames, pings, messages of another kind."""
