@@ -193,6 +193,7 @@ def dial(url: str, greet: Callable[[Connection], None], timeout: float) -> Conne
     except BaseException:
         connection.socket.close()
         raise
+    connection.messages.unread, connection.unread = connection.unread, b""
     return connection
 
 
@@ -275,7 +276,10 @@ class LoadGenerator:
         time.sleep(0.3)
         size = (self.server_memory() - before) / self.job.clients
         for connection in self.connections:
-            self.check_open(connection)
+            connection.socket.setblocking(False)
+            self.poller.add(connection)
+        for connection in self.poller.ready(0):
+            self.receive(connection)  # it may be the end
         return Measurement(self.job.clients, 0, 0, 0, 0, None, None, 0, 0, size)
 
     def server_memory(self) -> int:
@@ -283,17 +287,6 @@ class LoadGenerator:
         if memory := self.server.memory_info().rss:
             return memory
         raise GeneratorError(ENDED)  # and nobody has asked for its exit code so far
-
-    def check_open(self, connection: Connection) -> None:
-        connection.socket.setblocking(False)
-        try:
-            while connection.socket.recv_into(self.buffer):
-                pass
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            pass
-        raise GeneratorError(f"{CLOSED} that was idle")
 
     def calibrate(self) -> None:
         """Send one message, and wait until every client has it."""

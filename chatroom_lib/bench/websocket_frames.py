@@ -5,6 +5,7 @@ run is counted at once: if every `size` bytes stands the header of a frame of `s
 """
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+OPCODES = (TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG)
 NO_FRAME = "the server sent what is no WebSocket frame"
 WHOLE_TEXT = 0x81  # the first byte of a text message in one frame
 
@@ -25,6 +26,8 @@ def lengths(data: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
 
     Raises NotAFrame if no server may send a frame that begins so.
     """
+    if end > at and (data[at] & 0x70 or data[at] & 0x0F not in OPCODES):  # no extension was agreed on
+        raise NotAFrame(f"{NO_FRAME}: {bytes(data[at : min(end, at + 20)])!r}")
     if end - at < 2:
         return 0, 0
     size = data[at + 1]
@@ -137,8 +140,6 @@ class Messages:
     def take_frame(self, first: int, payload: bytes) -> list[bytes]:
         """The message that ends with this frame, if one does."""
         opcode, final = first & 0x0F, first & 0x80
-        if first & 0x70 or opcode not in (TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG):
-            raise NotAFrame(f"{NO_FRAME}: one that begins with {first:#x}, and has {payload[:20]!r} in it")
         if opcode >= CLOSE:
             self.closed |= opcode == CLOSE
             self.pings += [payload] if opcode == PING else []
