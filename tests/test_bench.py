@@ -401,6 +401,15 @@ def test_a_benchmark_that_is_cut_short_tells_what_it_has(measuring, error):
     assert report.ratio(Load(3, 1), "v4", "deliveries_per_second") == (2 / 1 + 4 / 3) / 2
 
 
+def test_what_is_not_installed_is_missing_from_curves_as_well(measuring, monkeypatch):
+    measuring(lambda call, name: made_up(call))
+    monkeypatch.setitem(TARGETS, "uWebSockets", Target("uWebSockets", ("x.py",), package="no-such-package"))
+    report = bench.bench(["v1"], [Load(3, 1)], rounds=1, progress=False)
+    assert list(report.missing) == ["uWebSockets"] and "v1" in report.completed(Load(3, 1))
+    for load in bench.CURVES["clients"] + bench.CURVES["in flight"]:
+        assert report.completed(load) == [BASELINE, "v3.1", "v4"]
+
+
 @pytest.mark.parametrize("arguments", [["--json"], []])
 def test_an_interrupted_command_prints_what_it_has_measured(measuring, capsys, arguments):
     measuring(lambda call, name: raising(KeyboardInterrupt) if call == 6 else made_up(call, bytes_per_connection=9.0))

@@ -314,6 +314,19 @@ def test_a_server_that_stalls_while_it_is_measured_has_lost_what_it_did_not_deli
     assert result.lost == 3 * (result.messages - 18) > 0 and result.p99_ms >= 1000
 
 
+class Talkative(Plain):
+    """It prints a kilobyte for every message, and does not mind who reads that."""
+
+    async def say(self, message):
+        print("." * 1000, flush=True)
+        await super().say(message)
+
+
+def test_a_room_that_prints_is_measured_like_any_other():
+    result = load(Talkative, clients=3, in_flight=3, seconds=0.5)
+    assert result.messages > 100 and result.lost == 0
+
+
 class NotForMany(Plain):
     """It fails when the 130th client joins."""
 

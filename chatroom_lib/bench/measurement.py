@@ -9,7 +9,7 @@ The server runs for as long as its standard input is open, so it ends with this 
 
 import json
 import os
-import select
+import re
 import subprocess
 import sys
 import tempfile
@@ -103,14 +103,15 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             target = pickled(target, f"{folder}/room")
         if target.command[0].endswith(".go"):
             target = compiled(target, folder)
-        with open(f"{folder}/errors", "w+b") as errors:
+        # Files and no pipes, so that no server waits because nobody reads what it says.
+        with open(f"{folder}/output", "w+b") as output, open(f"{folder}/errors", "w+b") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                stdin=subprocess.PIPE, stdout=output, stderr=errors,
                 env=node_environment(), start_new_session=True,
             )  # fmt: skip
             try:
-                yield f"{address(process)}{target.path}", process.pid, target.protocol
+                yield f"{address(process, output)}{target.path}", process.pid, target.protocol
             except BenchError as error:
                 raise BenchError(" ".join([str(error), *last_words(process, errors)])) from None
             finally:
@@ -141,19 +142,17 @@ def compiled(target: Target, folder: str) -> Target:
     return replace(target, command=("program", program))
 
 
-def address(process: subprocess.Popen) -> str:
-    """Wait for the line in which the server prints its URL. Raises BenchError if there is none."""
+def address(process: subprocess.Popen, output) -> str:
+    """Wait for the line in the file `output` in which the server prints its URL. Raises BenchError if there is none."""
     latest = time.monotonic() + TIME_TO_START
-    line = b""
-    while not line.endswith(b"\n") and (left := latest - time.monotonic()) > 0:
-        if select.select([process.stdout], [], [], left)[0]:
-            if not (data := os.read(process.stdout.fileno(), 4096)):
-                break
-            line += data
-    _, found, url = line.decode(errors="replace").strip().rpartition(" at ws://")
-    if not found:
-        raise BenchError("the server did not start")
-    return f"ws://{url}"
+    running = True
+    while running and time.monotonic() < latest:
+        running = process.poll() is None
+        output.seek(0)
+        if line := re.search(rb" at (ws://\S+)\n", output.read()):
+            return line[1].decode(errors="replace")
+        time.sleep(0.01)
+    raise BenchError("the server did not start")
 
 
 def last_words(process: subprocess.Popen, errors) -> list[str]:
@@ -175,4 +174,3 @@ def stop(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    process.stdout.close()

@@ -42,10 +42,9 @@ def version_for_node(package: str) -> str:
     if not shutil.which("node"):
         raise LookupError("node is not installed")
     command = ["node", "-p", f"require({package + '/package.json'!r}).version"]
-    answer = subprocess.run(command, capture_output=True, text=True, env=node_environment(), timeout=30)
-    if answer.returncode:
+    if not (found := output_of(command, node_environment())):
         raise LookupError(f"node finds no package {package}: npm install {package}")
-    return answer.stdout.strip()
+    return found
 
 
 # ---------------------------------------------------------------- Go
@@ -66,17 +65,17 @@ def version_for_go() -> str:
     """Of gorilla/websocket and of Go, as "1.5.0, go 1.19.8"."""
     if not shutil.which("go"):
         raise LookupError(f"go is not installed: apt install golang-go {GORILLA_PACKAGE}")
-    command = ["go", "list", "-f", "{{.Dir}}", GORILLA]
-    if subprocess.run(command, capture_output=True, env=go_environment(), timeout=60).returncode:
+    if not output_of(["go", "list", "-f", "{{.Dir}}", GORILLA], go_environment()):
         raise LookupError(f"go finds no package {GORILLA}: apt install {GORILLA_PACKAGE}")
-    answer = subprocess.run(["go", "version"], capture_output=True, text=True, env=go_environment(), timeout=30)
-    return f"{debian_version(GORILLA_PACKAGE)}, go {answer.stdout.split()[2].removeprefix('go')}"
+    go = output_of(["go", "env", "GOVERSION"], go_environment()).removeprefix("go")
+    revised = output_of(["dpkg-query", "-W", "-f", "${Version}", GORILLA_PACKAGE], dict(os.environ))
+    return f"{revised.partition('-')[0] or 'of unknown version'}, go {go}"
 
 
-def debian_version(package: str) -> str:
-    """Without Debian's revision; "of unknown version" if it did not come with Debian's package."""
-    if not shutil.which("dpkg-query"):
-        return "of unknown version"
-    command = ["dpkg-query", "-W", "-f", "${Version}", package]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    return answer.stdout.rpartition("-")[0] or answer.stdout or "of unknown version"
+def output_of(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints; "" if it fails, does not end, or does not exist."""
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return "" if answer.returncode else answer.stdout.strip()
