@@ -301,6 +301,17 @@ def test_an_error_says_how_a_server_failed(how, when, problem):
     assert "\n" not in str(error.value)
 
 
+class Alters:
+    async def fail(self):
+        for connection in self.connections:
+            await connection.send('{"token": "load", "content": "load#one"}')
+
+
+def test_another_content_is_an_error():
+    with pytest.raises(BenchError, match="came back with another content"):
+        load(type("Failing", (Alters, Later), {}), rate=100, warm_up=0, seconds=0.4)
+
+
 def test_a_number_that_was_never_sent_is_an_error():
     with pytest.raises(BenchError, match="99999999, which was never sent"):
         load(type("Failing", (Rewrites, Later), {}), rate=100, warm_up=0, seconds=0.4)

@@ -466,9 +466,12 @@ class LoadGenerator:
         latencies, listeners = [], [connection for connection in self.connections if connection.listens]
         sent = len(self.sent_at)
         for connection in listeners:
+            if sum(len(numbers) for _, numbers in connection.arrivals) < 8 * connection.heard:
+                raise GeneratorError("a message came back with another content")
             for arrived, numbers in connection.arrivals:
+                times = list(map(self.sent_time, split(numbers)))
                 if arrived >= self.begin:
-                    latencies += [arrived - time for time in map(self.sent_time, split(numbers)) if time < self.end]
+                    latencies += [arrived - time for time in times if time < self.end]
             latencies += [self.job.timeout] * (sent - connection.distinct(sent))  # at least
         if not latencies:
             raise GeneratorError("of what was sent in the window, nothing arrived")

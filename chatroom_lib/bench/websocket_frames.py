@@ -67,9 +67,7 @@ class Messages:
         self.unread = b""  # received; the beginning of a frame
         self.size = 0  # of the last frames that were alike, and had the mark in one place; 0: none so far
         self.head = b""  # of the last of these, up to the mark
-        self.columns: list[
-            tuple[int, bytes]
-        ] = []  # of these: where the bytes of the header and the mark are, and which
+        self.columns: tuple[tuple[int, bytes], ...] = ()  # of each of these: see `remember`
         self.parts: list[bytes] | None = None  # of a message in several frames that has begun
         self.pings: list[bytes] = []  # that are to be answered
         self.closed = False  # by the server, with a frame that says so
@@ -117,11 +115,11 @@ class Messages:
         return count, buffer, at
 
     def remember(self, buffer: bytearray, at: int, header: int, size: int) -> None:
-        """Note what the frame at `at` looks like, as others will."""
+        """Note what the frame at `at` looks like, as others will: its header, and the mark's first and last byte."""
         if (found := buffer.find(self.mark, at, at + size)) >= 0:
             self.size, self.head = size, bytes(buffer[at : found + len(self.mark)])
-            indices = [*range(header), found - at + len(self.mark) - 1]
-            self.columns = [(index, bytes([buffer[at + index]])) for index in indices]
+            indices = *range(header), found - at, found - at + len(self.mark) - 1
+            self.columns = tuple((index, bytes([buffer[at + index]])) for index in indices)
 
     def take_one_by_one(self, buffer: bytearray, end: int) -> tuple[int, bytes, int]:
         """The same, for whatever may come: messages in several frames, pings, messages of another kind."""
