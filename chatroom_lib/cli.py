@@ -192,8 +192,12 @@ def run_bench(options) -> None:
     from chatroom_lib.bench.suite import bench
 
     chosen = {"targets": options.targets} if options.targets else {}
-    report = bench(**{**(QUICK if options.quick else {}), **chosen}, progress=not options.json)
-    show(options, report.as_dict(), report.tables)
+    so_far = []
+    try:
+        bench(**{**(QUICK if options.quick else {}), **chosen}, progress=not options.json, on_round=so_far.append)
+    finally:  # an interrupt or an error loses nothing that was measured before
+        for report in so_far[-1:]:
+            show(options, report.as_dict(), report.tables)
 
 
 def show(options, document: dict, table) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import importlib.util
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,14 +16,28 @@ import cloudpickle
 import matplotlib
 import psutil
 import pytest
+from rich.console import Console
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import bench, encode, plots, rooms
-from chatroom_lib.bench import BASELINE, TARGETS, BenchError, Load, Measurement, Report, breakdown, measure, suite
-from chatroom_lib.bench.load_generator import Job, plain_message
-from chatroom_lib.bench.measurement import generate_load, running_server, two_cores
+from chatroom_lib.bench import (
+    BASELINE,
+    TARGETS,
+    BenchError,
+    Load,
+    Measurement,
+    Report,
+    breakdown,
+    measure,
+    packages,
+    suite,
+)
+from chatroom_lib.bench.load_generator import plain_message
+from chatroom_lib.bench.measurement import running_server, two_cores
+from chatroom_lib.bench.report import Failure
 from chatroom_lib.bench.targets import Target
 from chatroom_lib.bench.websocket_frames import frame
+from chatroom_lib.cli import main
 from chatroom_lib.message import decode
 from tests.helpers import is_alive, wait_until
 
@@ -107,59 +123,14 @@ def test_only_an_open_load_shows_how_long_people_wait_for_a_server_that_stalls()
     assert opened.p99_ms > 200 and opened.p99_ms > 3 * closed.p99_ms
 
 
-class Forgetful(Plain):
-    """It forgets the second client after the first message."""
-
-    said = 0
-
-    async def say(self, message):
-        self.said += 1
-        for index, connection in enumerate(list(self.connections)):
-            if index != 1 or self.said == 1:
-                await connection.send(encode(message))
-
-
-@pytest.mark.slow
-@exclusive
-def test_what_does_not_arrive_is_counted():
-    with running_server(Forgetful, two_cores()[0]) as (url, pid, _):
-        result = generate_load(Job(url, clients=3, rate=300, pid=pid, core=two_cores()[1], timeout=1.5, **SHORT))
-    assert result.lost >= result.messages > 20
-    assert result.p99_ms >= 1500  # as long as the generator waited for it
-
-
-class Rambling(Plain):
-    """Its messages are not of one length."""
-
-    said = 0
-
-    async def say(self, message):
-        self.said += 1
-        await super().say(replace(message, content=message.content + "." * (self.said % 3)))
-
-
-class Silent(Plain):
-    async def say(self, message):
-        raise ZeroDivisionError("too quiet")
-
-
 class Unmade(Plain):
     def __init__(self):
         raise OSError("nothing doing")
 
 
-@exclusive
-@pytest.mark.parametrize(
-    "room, problem",
-    [
-        (Rambling, "not all frames are alike"),
-        (Silent, "not a text frame .*ZeroDivisionError: too quiet"),
-        (Unmade, "the server did not start .*nothing doing"),
-    ],
-)
-def test_an_error_says_why_nothing_could_be_measured(room, problem):
-    with pytest.raises(BenchError, match=problem):
-        measure(room, clients=3, in_flight=1, **SHORT)
+def test_an_error_says_why_a_server_did_not_start():
+    with pytest.raises(BenchError, match="the server did not start .*nothing doing"):
+        measure(Unmade, clients=3, in_flight=1, **SHORT)
 
 
 class Hoarder(Plain):
@@ -259,9 +230,23 @@ with running_server("v4", -1) as (_, pid, _):
 def test_an_error_names_what_is_not_installed_and_says_what_to_do(monkeypatch):
     with pytest.raises(LookupError, match=r"no-such-package is not installed: pip install 'chatroom-lib\[bench\]'"):
         assert Target("x", ("x.py",), package="no-such-package").version
+    with pytest.raises(LookupError, match="pytest needs libnothing, which is not installed: apt install libnothing1"):
+        assert Target("x", ("x.py",), package="pytest", library="libnothing").version
+    packages.version_for_go.cache_clear()
     monkeypatch.setenv("PATH", "")
     with pytest.raises(LookupError, match="node is not installed"):
         assert Target("x", ("x.js",), package="no-such-package").version
+    with pytest.raises(LookupError, match="go is not installed: apt install golang-go golang-github-gorilla"):
+        assert Target("x", ("x.go",), package="gorilla/websocket").version
+
+
+def test_a_program_in_go_that_does_not_compile_is_one_clear_line(tmp_path):
+    if not shutil.which("go"):
+        pytest.skip("go is not installed")
+    (tmp_path / "hub.go").write_text("package main\n\nfunc main() { nothing() }\n")
+    with pytest.raises(BenchError, match="hub.go does not compile: .*undefined: nothing") as error:
+        measure(Target("x", (str(tmp_path / "hub.go"),)), clients=1, in_flight=1)
+    assert "\n" not in str(error.value)
 
 
 # ---------------------------------------------------------------- reports
@@ -279,12 +264,16 @@ def report():
         closed: {
             BASELINE: [made_up(100), made_up(200), made_up(1000)],
             "v4": [made_up(600, 1.0), made_up(800, 1.0), made_up(2000, 1.0)],  # 6, 4 and 2 times as many
-            "aiohttp": "failed: the server did not start",
+            "aiohttp": [],
+            "Tornado": [made_up(50, doubled=7)],
         },
         idle: {name: [made_up(0, bytes_per_connection=size)] for name, size in ((BASELINE, 1024.0), ("v4", 2048.0))},
     }
+    failures = {closed: {"aiohttp": Failure(1, "the server did not start"), "Tornado": Failure(2, "it [was] killed")}}
     machine = {"cores": 2, "pinned": True, "processor": "P", "system": "S", "python": "3"}
-    return Report("2000-01-01", machine, {BASELINE: "w 1", "v4": "w 1"}, {"ws (Node)": "no node"}, 3, 2.0, measured)
+    return Report(
+        "2000-01-01", machine, {BASELINE: "w 1", "v4": "w 1"}, {"ws (Node)": "no node"}, 3, 2.0, measured, failures
+    )
 
 
 def test_a_ratio_compares_within_a_round(report):
@@ -301,37 +290,187 @@ def test_a_report_survives_json_and_shows_everything(report):
     again = Report.from_dict(json.loads(json.dumps(report.as_dict())))
     assert again == report
     text = report.markdown()
-    for piece in ("4.00×", "2.0 |", "failed: the server did not start", "ws (Node): no node", "2000-01-01", "2 cores"):
+    for piece in (
+        "4.00×",
+        "2.0 |",
+        "ws (Node): no node",
+        "2000-01-01",
+        "2 cores",
+        "aiohttp failed in round 1: the server",
+    ):
         assert piece in text
+    assert "Cut short" not in text and printed(report).count("it [was] killed") == 1
 
 
-def test_a_target_that_has_failed_once_is_not_measured_again(monkeypatch):
+def printed(report: Report) -> str:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(report.tables())
+    return console.export_text()
+
+
+def test_a_row_that_failed_in_a_later_round_keeps_what_was_measured_before(report):
+    row = report.as_dict()["loads"][0]["entrants"]["Tornado"]
+    assert row["error"] == "failed in round 2: it [was] killed" and row["failed_in_round"] == 2
+    assert row["deliveries_per_second"] == 25 and [result["deliveries"] for result in row["rounds"]] == [50]
+    assert row["ratios"]["deliveries_per_second"] == 0.5  # in the one round that both have
+    assert "| Tornado | 25 | 0.50×" in report.markdown()
+    assert "Tornado failed in round 2: it [was] killed." in report.markdown()
+    assert "Tornado delivered 7 messages more than once." in report.markdown()
+
+
+def test_if_the_baseline_fails_ratios_are_of_the_rounds_before_or_there_are_none(report):
+    load = Load(3, 1)
+    report.failures[load][BASELINE] = Failure(2, "no")
+    del report.measured[load][BASELINE][1:]
+    assert report.ratio(load, "v4", "deliveries_per_second") == 6 and report.completed(load) == ["v4"]
+    report.measured[load][BASELINE].clear()
+    assert report.ratio(load, "v4", "deliveries_per_second") is None
+    rows = report.as_dict()["loads"][0]["entrants"]
+    assert "ratios" not in rows["v4"] and rows["v4"]["deliveries_per_second"] == 400 and rows[BASELINE]["rounds"] == []
+    assert "| v4 | 400 |  |" in report.markdown() and "| broadcast() | failed |" in report.markdown()
+    assert Report.from_dict(json.loads(json.dumps(report.as_dict()))) == report and printed(report)
+
+
+@pytest.mark.parametrize("name", [BASELINE, "v4"])
+def test_a_server_that_delivered_nothing_divides_nothing_by_zero(report, name):
+    load = Load(3, 1)
+    report.measured[load][name] = [made_up(0, None, p50_ms=None, lost=27, server_cpu=0.0)] * 3
+    assert report.measured[load][name][0].cpu_us is None
+    assert report.ratio(load, "v4", "deliveries_per_second") == (None if name == BASELINE else 0)
+    assert report.ratio(load, "v4", "p99_ms") is report.ratio(load, "v4", "cpu_us") is None
+    assert json.loads(json.dumps(report.as_dict(), allow_nan=False)) and printed(report)
+    assert f"| {name} | 0 |" in report.markdown()
+
+
+def test_a_report_of_before_failures_had_rounds_can_be_read(report):
+    data = report.as_dict()
+    del data["rounds_done"], data["cut_short"]
+    data["loads"][0]["entrants"]["aiohttp"] = {"error": "failed: the server did not start"}
+    assert Report.from_dict(data) == report
+
+
+@pytest.fixture
+def measuring(monkeypatch):
+    """Nothing is measured: a function that is given the number of the call decides what `measure` answers."""
     calls = []
 
-    def failing(name, **options):
-        calls.append(name)
-        if name == "v1":
-            raise BenchError("no")
-        return made_up(10)
+    def install(answer) -> list[str]:
+        def fake(name, **options):
+            calls.append(name)
+            return answer(len(calls), name)
 
-    monkeypatch.setattr(suite, "measure", failing)
+        monkeypatch.setattr(suite, "measure", fake)
+        return calls
+
+    return install
+
+
+def raising(error):
+    raise error
+
+
+def test_a_target_that_has_failed_once_is_not_measured_again(measuring):
+    calls = measuring(lambda call, name: raising(BenchError("no")) if name == "v1" and call > 3 else made_up(10))
     report = bench.bench(["v1", "v4"], [Load(3, 1)], rounds=3, curves=False, progress=False)
-    assert calls.count("v1") == 1 and calls.count("v4") == calls.count(BASELINE) == 3
-    assert report.measured[Load(3, 1)]["v1"] == "failed: no"
+    assert calls.count("v1") == 2 and calls.count("v4") == calls.count(BASELINE) == 3
+    assert report.failures == {Load(3, 1): {"v1": Failure(2, "no")}} and report.completed(Load(3, 1)) == [
+        BASELINE,
+        "v4",
+    ]
+
+
+def test_a_benchmark_tells_what_it_has_after_every_round(measuring):
+    measuring(lambda call, name: made_up(call))
+    told = []
+    bench.bench(["v4"], [Load(3, 1)], rounds=3, curves=False, progress=False,
+                on_round=lambda report: told.append(json.loads(json.dumps(report.as_dict()))))  # fmt: skip
+    assert [data["rounds_done"] for data in told] == [1, 2, 3]
+    assert [data["cut_short"] for data in told] == [True, True, False]
+    assert [len(data["loads"][0]["entrants"]["v4"]["rounds"]) for data in told] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_benchmark_that_is_cut_short_tells_what_it_has(measuring, error):
+    measuring(lambda call, name: raising(error) if call == 6 else made_up(call))
+    told = []
+    with pytest.raises(error):
+        bench.bench(["v4"], [Load(3, 1)], rounds=3, curves=False, progress=False, on_round=told.append)
+    report = Report.from_dict(told[-1].as_dict())
+    assert report.cut_short and report.rounds_done == 2 and "2 of 3 rounds are complete" in report.markdown()
+    assert [len(report.results(Load(3, 1), name)) for name in (BASELINE, "v4")] == [3, 2]
+    assert report.ratio(Load(3, 1), "v4", "deliveries_per_second") == (2 / 1 + 4 / 3) / 2
+
+
+def test_what_is_not_installed_is_missing_from_curves_as_well(measuring, monkeypatch):
+    measuring(lambda call, name: made_up(call))
+    monkeypatch.setitem(TARGETS, "uWebSockets", Target("uWebSockets", ("x.py",), package="no-such-package"))
+    report = bench.bench(["v1"], [Load(3, 1)], rounds=1, progress=False)
+    assert list(report.missing) == ["uWebSockets"] and "v1" in report.completed(Load(3, 1))
+    for load in bench.CURVES["clients"] + bench.CURVES["in flight"]:
+        assert report.completed(load) == [BASELINE, "v3.1", "v4"]
+
+
+@pytest.mark.parametrize("arguments", [["--json"], []])
+def test_an_interrupted_command_prints_what_it_has_measured(measuring, capsys, arguments):
+    measuring(lambda call, name: raising(KeyboardInterrupt) if call == 6 else made_up(call, bytes_per_connection=9.0))
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "--quick", "v4", *arguments])
+    output = capsys.readouterr()
+    assert end.value.code == 130 and output.err == ""
+    if arguments:
+        data = json.loads(output.out)
+        assert data["cut_short"] and data["rounds_done"] == 1 and data["loads"][0]["entrants"]["v4"]["rounds"]
+    else:
+        assert "Cut short: 1 of 3 rounds are complete." in output.out
+
+
+def make_bench():
+    """tools/run_benchmarks.py, as a module."""
+    spec = importlib.util.spec_from_file_location("run_benchmarks", ROOT / "tools" / "run_benchmarks.py")
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    return run
+
+
+def test_make_bench_keeps_every_round_and_replaces_the_results_only_by_whole_ones(
+    measuring, monkeypatch, tmp_path, report
+):
+    run = make_bench()
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    (tmp_path / "results.json").write_text("of the last time")
+    measuring(lambda call, name: made_up(call, bytes_per_connection=9.0))
+    run.write(replace(report, rounds_done=2))
+    assert Report.from_dict(json.loads((tmp_path / "unfinished.json").read_text())).rounds_done == 2
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["results.json", "unfinished.json"]
+    assert (tmp_path / "results.json").read_text() == "of the last time"
+    run.write(report)
+    assert Report.from_dict(json.loads((tmp_path / "results.json").read_text())) == report
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["README.md", "results.json"]
 
 
 def test_the_committed_results_are_complete_and_are_what_the_page_shows():
     folder = ROOT / "benchmarks"
     report = Report.from_dict(json.loads((folder / "results.json").read_text()))
-    spec = importlib.util.spec_from_file_location("run_benchmarks", ROOT / "tools" / "run_benchmarks.py")
-    run = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(run)
-    assert (folder / "README.md").read_text() == run.INTRODUCTION + report.markdown()
+    assert (folder / "README.md").read_text() == make_bench().INTRODUCTION + report.markdown()
     assert set(report.measured) == {*bench.LOADS, *(load for curve in bench.CURVES.values() for load in curve)}
     for load in bench.LOADS:
-        assert report.completed(load) == list(TARGETS)
+        assert report.completed(load) == [name for name in TARGETS if name in report.versions]
     for load in bench.CURVES["clients"] + bench.CURVES["in flight"]:
-        assert set(bench.ON_CURVES) <= set(report.completed(load))
+        assert set(bench.ON_CURVES) & report.versions.keys() <= set(report.completed(load))
+
+
+def test_a_figure_leaves_out_what_was_not_measured(report):
+    load = bench.CURVES["in flight"][0]
+    report.measured[load] = {BASELINE: [made_up(100)], "v4": [made_up(0, None)], "v3.1": []}
+    left, right = plots.scaling(report, "in flight")
+    assert [text.get_text().strip() for text in left.texts] == [BASELINE]
+    left, right = plots.scaling(replace(report, measured={}), "clients")
+    assert not left.texts and not right.texts
+
+
+def test_servers_of_other_projects_that_have_a_colour_have_one_of_their_own():
+    colours = [plots.colour_of(name) for name in ("uWebSockets", "picows", "gorilla (Go)")]
+    assert len({*colours, *plots.COLOURS.values(), plots.OTHER, plots.MUTED, plots.ALARM}) == len(plots.COLOURS) + 6
 
 
 def test_the_committed_figures_can_be_drawn():
@@ -340,13 +479,16 @@ def test_the_committed_figures_can_be_drawn():
         left, right = plots.scaling(report, curve)
         for ax in (left, right):
             colours = {text.get_text().strip(): text.get_color() for text in ax.texts}
-            assert colours == {name: plots.readable_on_white(plots.colour_of(name)) for name in bench.ON_CURVES}
+            names = [name for name in bench.ON_CURVES if name in report.versions]
+            assert colours == {name: plots.readable_on_white(plots.colour_of(name)) for name in names}
         assert left.get_xscale() == right.get_yscale() == "log"
     ax = plots.ratios({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")
     assert [patch.get_facecolor() for patch in ax.patches] == [
         matplotlib.colors.to_rgba(colour) for colour in (plots.COLOURS["v4"], plots.MUTED, plots.COLOURS["v2"])
     ]
     assert [text.get_text().strip() for text in ax.texts] == ["6.30×", "1.10×", "0.50×"]
+    ax = plots.ratios({"v4": 6.3, "v1": None, "FastAPI": 0}, "times")
+    assert [text.get_text().strip() for text in ax.texts] == ["6.30×", "not measured", "0.00×"]
     first, second = plots.breakdown({"v4": {"a": 1.0, "b": 2.0}, "Mine": {"a": 3.0}})
     assert second.get_title(loc="left") == "Mine: 3.0 µs" and len(second.patches) == 2
 

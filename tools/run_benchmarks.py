@@ -1,6 +1,12 @@
-"""`make bench`: measure everything, and write benchmarks/results.json and benchmarks/README.md."""
+"""`make bench`: measure everything, and write benchmarks/results.json and benchmarks/README.md.
+
+After each round all that has been measured so far is in benchmarks/unfinished.json, in the same form; an interrupt or
+an error leaves it there. results.json stays as it was until all rounds are complete.
+"""
 
 import json
+import os
+import sys
 from pathlib import Path
 
 from chatroom_lib import bench
@@ -20,10 +26,32 @@ message; the other servers pass it on unchanged.
 """
 
 
+UNFINISHED = "unfinished.json"
+
+
 def main() -> None:
-    report = bench.bench()
-    (RESULTS / "results.json").write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
-    (RESULTS / "README.md").write_text(INTRODUCTION + report.markdown(), encoding="utf-8")
+    try:
+        bench.bench(on_round=write)
+    except KeyboardInterrupt:
+        print(f"cut short: what was measured so far is in benchmarks/{UNFINISHED}", file=sys.stderr)
+        sys.exit(130)
+
+
+def write(report: bench.Report) -> None:
+    results = json.dumps(report.as_dict(), indent=1) + "\n"
+    if report.cut_short:
+        replace(UNFINISHED, results)
+    else:
+        replace("results.json", results)
+        replace("README.md", INTRODUCTION + report.markdown())
+        (RESULTS / UNFINISHED).unlink(missing_ok=True)
+
+
+def replace(name: str, text: str) -> None:
+    """Write a file of the results all at once, so that no half of it is left by whatever happens meanwhile."""
+    new = RESULTS / f"{name}.new"
+    new.write_text(text, encoding="utf-8")
+    os.replace(new, RESULTS / name)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     )
     from chatroom_lib.bench.measurement import BenchError as BenchError, measure as measure
     from chatroom_lib.bench.profiler import profile as profile
-    from chatroom_lib.bench.report import Report as Report
+    from chatroom_lib.bench.report import Failure as Failure, Report as Report
     from chatroom_lib.bench.suite import bench as bench
     from chatroom_lib.bench.targets import BASELINE as BASELINE, TARGETS as TARGETS
 
@@ -32,7 +32,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "loads": ("CURVES", "LOADS", "ON_CURVES", "QUICK", "Load"),
         "measurement": ("BenchError", "measure"),
         "profiler": ("profile",),
-        "report": ("Report",),
+        "report": ("Failure", "Report"),
         "suite": ("bench",),
         "targets": ("BASELINE", "TARGETS"),
     },

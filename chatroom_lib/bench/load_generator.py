@@ -3,11 +3,11 @@
     echo '{"url": "ws://127.0.0.1:8081/chatroom", "clients": 200, "in_flight": 8}' |
         python -m chatroom_lib.bench.load_generator
 
-It must need much less CPU time than the server, or it would be the bottleneck. So it counts bytes and does not parse
-frames: all messages have the same length, and the number of deliveries is the number of bytes over the length of a
-frame. This is checked before the run, with one message that must reach every client; in the run, at up to 20 listeners
-(spread over the order of joining) that read the number in every frame; and after it, when the bytes must add up to
-whole frames. Latency is measured at the listeners.
+It must need much less CPU time than the server, or it would be the bottleneck. So it does not parse messages: it counts
+those that have a mark in them, whole runs of frames at once (see websocket_frames.py), whatever else a room adds to
+them. After the run each client must have as many as were sent. Up to 20 listeners (spread over the order of joining)
+also read the number of every message; so latency is measured there, and a message that comes twice makes up for none
+that is lost.
 
 Two kinds of load. Closed: `in_flight` messages are in flight, and a client that hears its own sends the next one.
 Open: `rate` messages a second are due whatever the server does, and latency counts from the time at which a message was
@@ -18,27 +18,33 @@ open load shows how long people wait, and only a closed one how much a server ca
 import gc
 import json
 import os
+import re
 import select
 import socket
 import sys
 import time
 from array import array
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from urllib.parse import urlsplit
 
 import psutil
 
 from chatroom_lib.bench.process import prepare
-from chatroom_lib.bench.websocket_frames import frame, lengths
+from chatroom_lib.bench.websocket_frames import PONG, Messages, NotAFrame, frame, lengths
 from chatroom_lib.trace import percentile
 
 clock = time.perf_counter
 LISTENERS = 20  # clients, at most, that read every frame
 BUFFER_SIZE = 1 << 18  # bytes
-MARK = b"#%08d"  # the number of a message, in its content
+MARK = b"load#"  # in the content of each message, before its number
+NUMBER = re.compile(re.escape(MARK) + rb"(\d{8})")
+LONGEST_HEAD = 1 << 16  # bytes, of the answer to a handshake
 PAYLOAD = 90  # bytes, of each message
+CLOSED = "the server closed a connection"
+ENDED = "the server's process ended"
 
 
 class GeneratorError(RuntimeError):
@@ -83,22 +89,28 @@ class Measurement:
     server_cpu: float  # share of a core that the server's process used in the window
     generator_cpu: float  # the same for this process
     bytes_per_connection: float | None = None  # of an idle one, in the server
+    doubled: int = 0  # messages that came to a client once more, as far as the clients can tell
 
     @property
-    def deliveries_per_second(self) -> float:
-        return self.deliveries / self.seconds
+    def deliveries_per_second(self) -> float | None:
+        """None of idle connections."""
+        return self.deliveries / self.seconds if self.seconds else None
 
     @property
-    def cpu_us(self) -> float:
-        """The server's CPU time for one delivery, in microseconds."""
-        return 1e6 * self.server_cpu * self.seconds / self.deliveries
+    def cpu_us(self) -> float | None:
+        """The server's CPU time for one delivery, in microseconds. None if there was no delivery."""
+        return 1e6 * self.server_cpu * self.seconds / self.deliveries if self.deliveries else None
 
 
 # ---------------------------------------------------------------- the protocol
 
 
+def numbered(number: int) -> bytes:
+    return MARK + b"%08d" % number
+
+
 def plain_message(number: int) -> bytes:
-    start = b'{"token":"load","content":"' + MARK % number
+    start = b'{"token":"load","content":"' + numbered(number)
     return start.ljust(PAYLOAD - 2, b".") + b'"}'
 
 
@@ -128,20 +140,21 @@ class Connection:
     """One client's."""
 
     socket: socket.socket
-    unread: bytes = b""  # received and not yet looked at
-    listens: bool = False  # reads the number in every frame
+    unread: bytes = b""  # received before the run, and not yet looked at
+    messages: Messages = field(default_factory=lambda: Messages(MARK))
+    heard: int = 0  # messages of the load
+    listens: bool = False
+    arrivals: list[tuple[float, bytes]] = field(default_factory=list)  # at a listener: when, and which numbers
     outstanding: list = field(default_factory=list)  # under a closed load: the marks of its messages in flight
-
-    def wait_for_frame(self) -> tuple[int, int]:
-        """Read, before the run, until `unread` begins with a whole frame. Returns what `lengths` does."""
-        while len(self.unread) < 2 or len(self.unread) < sum(lengths(self.unread)):
-            self.read_more()
-        return lengths(self.unread)
 
     def read_text(self, start: bytes) -> None:
         """Read one text frame that begins so, before the run."""
-        header, length = self.wait_for_frame()
-        text, self.unread = self.unread[header : header + length], self.unread[header + length :]
+        while True:
+            header, size = lengths(self.unread, 0, len(self.unread))
+            if size and size <= len(self.unread):
+                break
+            self.read_more()
+        text, self.unread = self.unread[header:size], self.unread[size:]
         if not text.startswith(start):
             raise GeneratorError(f"expected a text that starts with {start!r}, and got {text[:60]!r}")
 
@@ -149,15 +162,43 @@ class Connection:
         try:
             data = self.socket.recv(BUFFER_SIZE)
         except TimeoutError:
-            raise GeneratorError(f"no answer, or no message, within {self.socket.gettimeout():g} s") from None
+            raise GeneratorError(f"no answer within {self.socket.gettimeout():g} s") from None
+        except ConnectionError as error:
+            raise GeneratorError(f"{CLOSED} before the run ({error.strerror})") from None
         if not data:
-            raise GeneratorError("the server closed a connection before the run")
+            raise GeneratorError(f"{CLOSED} before the run")
         self.unread += data
+
+    def distinct(self, sent: int) -> int:
+        """How many of the `sent` messages have come: at a listener, else as far as their number says."""
+        if not self.listens:
+            return min(sent, self.heard)
+        return len({number for _, numbers in self.arrivals for number in split(numbers)})
+
+
+def split(numbers: bytes) -> Iterator[bytes]:
+    """Of eight digits each."""
+    return (numbers[at : at + 8] for at in range(0, len(numbers), 8))
 
 
 def dial(url: str, greet: Callable[[Connection], None], timeout: float) -> Connection:
     parts = urlsplit(url)
-    connection = Connection(socket.create_connection((parts.hostname, parts.port), timeout=timeout))
+    try:
+        connection = Connection(socket.create_connection((parts.hostname, parts.port), timeout=timeout))
+    except OSError as error:
+        raise GeneratorError(f"no connection to {url}: {error.strerror or error}") from None
+    try:
+        shake_hands(connection, url)
+        greet(connection)
+    except BaseException:
+        connection.socket.close()
+        raise
+    connection.messages.unread, connection.unread = connection.unread, b""
+    return connection
+
+
+def shake_hands(connection: Connection, url: str) -> None:
+    parts = urlsplit(url)
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     key = b64encode(os.urandom(16)).decode()
@@ -165,13 +206,11 @@ def dial(url: str, greet: Callable[[Connection], None], timeout: float) -> Conne
         f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
     )
-    while b"\r\n\r\n" not in connection.unread:
+    while b"\r\n\r\n" not in connection.unread and len(connection.unread) < LONGEST_HEAD:
         connection.read_more()
     answer, _, connection.unread = connection.unread.partition(b"\r\n\r\n")
     if not answer.startswith(b"HTTP/1.1 101 "):
-        raise GeneratorError(f"no WebSocket at {url}: {answer.splitlines()[0].decode(errors='replace')}")
-    greet(connection)
-    return connection
+        raise GeneratorError(f"no WebSocket at {url}: {answer.partition(bytes([13]))[0][:60]!r}")
 
 
 # ---------------------------------------------------------------- the load
@@ -207,8 +246,7 @@ class LoadGenerator:
         self.buffer = bytearray(BUFFER_SIZE)
         self.view = memoryview(self.buffer)
         self.sent_at = array("d")  # when message k was sent, or was due; on `clock`, in seconds
-        self.received = 0  # bytes, in all
-        self.latencies = array("d")  # seconds
+        self.heard = 0  # messages of the load, at all clients
         self.begin = self.end = float("inf")  # of the window
         self.server = psutil.Process(job.pid) if job.pid else None
 
@@ -233,27 +271,47 @@ class LoadGenerator:
         """How much memory the server takes for each idle connection."""
         self.connect(100)  # for what it allocates only once
         time.sleep(0.2)
-        before = self.server.memory_info().rss
+        before = self.server_memory()
         self.connect(self.job.clients)
         time.sleep(0.3)
-        size = (self.server.memory_info().rss - before) / self.job.clients
-        return Measurement(self.job.clients, 0, 0, 0, 0, None, None, 0, 0, size)
-
-    def calibrate(self) -> None:
-        """Send one message, wait until every client has it, and note the length of its frame."""
-        self.connections[0].socket.sendall(frame(self.message(0)))
+        size = (self.server_memory() - before) / self.job.clients
         for connection in self.connections:
-            connection.wait_for_frame()
-            if MARK % 0 not in connection.unread:
-                raise GeneratorError(f"a message came back as {connection.unread[:120]!r}")
-            connection.unread, first = b"", connection.unread
             connection.socket.setblocking(False)
             self.poller.add(connection)
-        self.frame_size = len(first)
-        self.number_at = first.index(MARK % 0) + 1
+        for connection in self.poller.ready(0):
+            self.receive(connection)  # it may be the end
+        return Measurement(self.job.clients, 0, 0, 0, 0, None, None, 0, 0, size)
+
+    def server_memory(self) -> int:
+        """Of the server's process, in bytes."""
+        if memory := self.server.memory_info().rss:
+            return memory
+        raise GeneratorError(ENDED)  # and nobody has asked for its exit code so far
+
+    def calibrate(self) -> None:
+        """Send one message, and wait until every client has it."""
+        self.sent_at.append(clock())
+        self.connections[0].socket.sendall(frame(self.message(0)))
+        for connection in self.connections:
+            while True:
+                data = connection.messages.unread + connection.unread
+                connection.unread = b""
+                self.count(connection, bytearray(data), len(data), "before the run")
+                if connection.heard:
+                    break
+                self.wait_for_message(connection, data)
+            connection.socket.setblocking(False)
+            self.poller.add(connection)
         step = max(1, (len(self.connections) - 1) // (LISTENERS - 1))
         for connection in self.connections[::step]:
             connection.listens = True
+            connection.arrivals.append((clock(), numbered(0)[len(MARK) :]))
+
+    def wait_for_message(self, connection: Connection, so_far: bytes) -> None:
+        try:
+            connection.read_more()
+        except GeneratorError as error:
+            raise GeneratorError(f"{error}; what came last is {so_far[-120:]!r}" if so_far else str(error)) from None
 
     def measure(self) -> Measurement:
         start = clock()
@@ -264,29 +322,30 @@ class LoadGenerator:
         before = self.counts()
         self.run_until(self.end, send_due)
         counted = (now - then for now, then in zip(self.counts(), before, strict=True))
-        messages, received, server, generator, seconds = counted
-        lost = self.drain()
-        listening = sum(connection.listens for connection in self.connections)
-        self.latencies.extend([self.job.timeout] * (lost * listening // len(self.connections)))  # at least so long
-        if not self.latencies:
-            raise GeneratorError("of what was sent in the window, nothing arrived")
-        ordered = sorted(self.latencies)
-        p50, p99 = (1000 * percentile(ordered, percent) for percent in (50, 99))
+        messages, deliveries, server, generator, seconds = counted
+        if not deliveries:
+            raise GeneratorError(f"nothing was delivered in the {self.job.seconds:g} s that were measured")
+        self.drain()
+        sent = len(self.sent_at)
+        distinct = [connection.distinct(sent) for connection in self.connections]
+        lost = len(distinct) * sent - sum(distinct)
+        p50, p99 = (1000 * percentile(self.latencies(), percent) for percent in (50, 99))
         return Measurement(
             clients=len(self.connections),
             seconds=seconds,
             messages=messages,
-            deliveries=received // self.frame_size,
+            deliveries=deliveries,
             lost=lost,
             p50_ms=p50,
             p99_ms=p99,
             server_cpu=server / seconds,
             generator_cpu=generator / seconds,
+            doubled=self.heard - sum(distinct),
         )
 
     def counts(self) -> tuple[float, ...]:
-        """So far: messages sent, bytes received, CPU time of the server and of this process; and the time."""
-        return len(self.sent_at), self.received, *self.cpu_times(), clock()
+        """So far: messages sent, and heard by all; CPU time of the server and of this process; and the time."""
+        return len(self.sent_at), self.heard, *self.cpu_times(), clock()
 
     def cpu_times(self) -> tuple[float, float]:
         """Of the server and of this process, in seconds."""
@@ -302,11 +361,16 @@ class LoadGenerator:
         """Send the next message, due now if nothing else is said. Returns its mark."""
         number = len(self.sent_at)
         self.sent_at.append(clock() if due is None else due)
+        data = frame(self.message(number))
         try:
-            connection.socket.send(frame(self.message(number)))
-        except (BlockingIOError, ConnectionError) as error:
-            raise GeneratorError(f"the server takes no more messages ({error})") from None
-        return MARK % number
+            taken = connection.socket.send(data)
+        except BlockingIOError:
+            taken = 0
+        except ConnectionError as error:
+            raise GeneratorError(f"{CLOSED} during the run ({error.strerror})") from None
+        if taken < len(data):
+            raise GeneratorError("the server has stopped reading: it takes no more messages")
+        return numbered(number)
 
     def open_load(self, start: float) -> Callable[[float], float]:
         """A function that sends all that is due by now, and returns when the next message is."""
@@ -340,51 +404,84 @@ class LoadGenerator:
                 if clock() >= due:
                     due = send_due(clock())
 
-    def drain(self) -> int:
-        """Receive what is still in flight. Returns the number of frames that did not arrive."""
+    def drain(self) -> None:
+        """Receive what is still in flight, for as long as something is missing."""
         for connection in self.connections:
             connection.outstanding.clear()
-        expected = len(self.sent_at) * len(self.connections) * self.frame_size
         latest = clock() + self.job.timeout
-        while self.received < expected and clock() < latest:
+        while self.is_missing_some() and clock() < latest:
             for connection in self.poller.ready(0.1):
                 self.receive(connection)
-        if self.received % self.frame_size and self.received > expected:
-            raise GeneratorError("not all frames are alike: their lengths do not add up")
-        return (expected - self.received) // self.frame_size
+
+    def is_missing_some(self) -> bool:
+        sent = len(self.sent_at)
+        if self.heard < sent * len(self.connections):
+            return True
+        return any(connection.distinct(sent) < sent for connection in self.connections)
 
     def receive(self, connection: Connection) -> None:
+        start, view = len(connection.messages.unread), self.view
+        if start:
+            self.buffer[:start] = connection.messages.unread
+            view = view[start:]
+        if not view:
+            raise GeneratorError(f"the server sent a frame of more than {BUFFER_SIZE:,} bytes")
         try:
-            size = connection.socket.recv_into(self.buffer)
-        except (BlockingIOError, ConnectionError):
+            size = connection.socket.recv_into(view)
+        except BlockingIOError:
+            return
+        except ConnectionError:
             size = 0
         if not size:
-            raise GeneratorError("the server closed a connection during the run")
-        self.received += size
-        if not (connection.listens or connection.outstanding):
-            return
-        now = clock()
-        data = connection.unread + self.view[:size]
-        frames, rest = divmod(len(data), self.frame_size)
-        connection.unread = data[len(data) - rest :]
-        if connection.listens:
-            self.note_latencies(data, frames, now)
-        for mark in [mark for mark in connection.outstanding if mark in data]:
-            connection.outstanding.remove(mark)
-            self.send_outstanding(connection)
+            raise GeneratorError(f"{CLOSED} during the run")
+        self.count(connection, self.buffer, start + size, "during the run")
 
-    def note_latencies(self, data: bytes, frames: int, now: float) -> None:
-        """Of messages that were sent before the end of the window and arrive after its beginning."""
-        if now < self.begin:
-            return
-        at, size, sent_at = self.number_at, self.frame_size, self.sent_at
-        for start in range(at, at + frames * size, size):
-            try:
-                sent = sent_at[int(data[start : start + 8])]
-            except (ValueError, IndexError):
-                raise GeneratorError("not all frames are alike: one is longer, or has another content") from None
-            if sent < self.end:
-                self.latencies.append(now - sent)
+    def count(self, connection: Connection, buffer: bytearray, end: int, when: str) -> None:
+        """Count what a client has received, and answer it."""
+        messages = connection.messages
+        count, text, length = messages.take(buffer, end)
+        connection.heard += count
+        self.heard += count
+        if messages.closed:
+            raise GeneratorError(f"{CLOSED} {when}")
+        if messages.pings:
+            self.answer_pings(connection)
+        if connection.listens and count:
+            connection.arrivals.append((clock(), b"".join(NUMBER.findall(text, 0, length))))
+        if connection.outstanding:
+            for mark in [mark for mark in connection.outstanding if text.find(mark, 0, length) >= 0]:
+                connection.outstanding.remove(mark)
+                self.send_outstanding(connection)
+
+    def answer_pings(self, connection: Connection) -> None:
+        pings, connection.messages.pings = connection.messages.pings, []
+        with suppress(OSError):
+            connection.socket.send(b"".join(frame(payload, PONG) for payload in pings))
+
+    # ------------------------------------------------------------ after the run
+
+    def latencies(self) -> list[float]:
+        """At the listeners, in seconds, in order: of messages that were sent before the end of the window and arrived
+        after its beginning. Of those that did not arrive, the time for which they were waited for."""
+        latencies, listeners = [], [connection for connection in self.connections if connection.listens]
+        sent = len(self.sent_at)
+        for connection in listeners:
+            if sum(len(numbers) for _, numbers in connection.arrivals) < 8 * connection.heard:
+                raise GeneratorError("a message came back with another content")
+            for arrived, numbers in connection.arrivals:
+                times = list(map(self.sent_time, split(numbers)))
+                if arrived >= self.begin:
+                    latencies += [arrived - time for time in times if time < self.end]
+            latencies += [self.job.timeout] * (sent - connection.distinct(sent))  # at least
+        if not latencies:
+            raise GeneratorError("of what was sent in the window, nothing arrived")
+        return sorted(latencies)
+
+    def sent_time(self, number: bytes) -> float:
+        try:
+            return self.sent_at[int(number)]
+        except IndexError:
+            raise GeneratorError(f"a message came with the number {number.decode()}, which was never sent") from None
 
 
 def main() -> None:
@@ -392,8 +489,12 @@ def main() -> None:
     prepare(job.core)
     try:
         print(json.dumps(asdict(LoadGenerator(job).run())))
-    except (GeneratorError, OSError, ValueError) as error:
+    except psutil.NoSuchProcess:
+        sys.exit(ENDED)
+    except (GeneratorError, NotAFrame) as error:
         sys.exit(str(error))
+    except (OSError, ValueError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ CURVES = {
     "clients": tuple(Load(clients, IN_FLIGHT) for clients in (10, 100, 1000, 4000)),
     "in flight": tuple(Load(CLIENTS, in_flight) for in_flight in (1, 8, 64, 256)),
 }
-ON_CURVES = (BASELINE, "v3.1", "v4")
+ON_CURVES = (BASELINE, "v3.1", "v4", "uWebSockets")
 QUICK = dict(
     targets=(BASELINE, "v1", "v3.1", "v4", "FastAPI", "aiohttp"),
     loads=(Load(200, 8), Load(500)),

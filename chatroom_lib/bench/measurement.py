@@ -9,7 +9,7 @@ The server runs for as long as its standard input is open, so it ends with this 
 
 import json
 import os
-import select
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,11 +21,14 @@ from dataclasses import asdict, replace
 import psutil
 
 from chatroom_lib.bench.load_generator import Job, Measurement
-from chatroom_lib.bench.targets import Target, find, node_environment
+from chatroom_lib.bench.packages import go_environment, node_environment
+from chatroom_lib.bench.targets import Target, find
 from chatroom_lib.rooms import RoomSpec
+from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.measurement_lock import measured_window
 
+TIME_TO_COMPILE = 60.0  # seconds
 TIME_TO_START = 20.0  # seconds
 TIME_TO_STOP = 2.0  # seconds
 
@@ -78,7 +81,7 @@ def generate_load(job: Job) -> Measurement:
     try:
         output, errors = process.communicate(json.dumps(asdict(job)), timeout=60 + job.warm_up + job.seconds)
     except subprocess.TimeoutExpired:
-        raise BenchError("the load generator did not end") from None
+        raise BenchError("the server answered so slowly that the load generator did not end") from None
     finally:
         process.kill()
         process.wait()
@@ -98,16 +101,19 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             target = find(target)
         if not isinstance(target, Target):
             target = pickled(target, f"{folder}/room")
-        with open(f"{folder}/errors", "w+b") as errors:
+        if target.command[0].endswith(".go"):
+            target = compiled(target, folder)
+        # Files and no pipes, so that no server waits because nobody reads what it says.
+        with open(f"{folder}/output", "w+b") as output, open(f"{folder}/errors", "w+b") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                stdin=subprocess.PIPE, stdout=output, stderr=errors,
                 env=node_environment(), start_new_session=True,
             )  # fmt: skip
             try:
-                yield f"{address(process)}{target.path}", process.pid, target.protocol
+                yield f"{address(process, output)}{target.path}", process.pid, target.protocol
             except BenchError as error:
-                raise BenchError(f"{error} ({line})" if (line := last_line(errors)) else str(error)) from None
+                raise BenchError(" ".join([str(error), *last_words(process, errors)])) from None
             finally:
                 stop(process)
 
@@ -121,26 +127,43 @@ def pickled(room: Callable, path: str) -> Target:
     return Target(getattr(room, "__name__", "a room"), ("pickle", path))
 
 
-def address(process: subprocess.Popen) -> str:
-    """Wait for the line in which the server prints its URL. Raises BenchError if there is none."""
+def compiled(target: Target, folder: str) -> Target:
+    """The target for which a program in Go is compiled, in `folder`. Raises BenchError if it cannot be."""
+    program, source = f"{folder}/program", target.command[0]
+    command = ["go", "build", "-o", program, source]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=TIME_TO_COMPILE, env=go_environment(folder)
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BenchError(f"{os.path.basename(source)} was not compiled: {one_line(str(error))}") from None
+    if answer.returncode:
+        raise BenchError(f"{os.path.basename(source)} does not compile: {one_line(answer.stderr)}")
+    return replace(target, command=("program", program))
+
+
+def address(process: subprocess.Popen, output) -> str:
+    """Wait for the line in the file `output` in which the server prints its URL. Raises BenchError if there is none."""
     latest = time.monotonic() + TIME_TO_START
-    line = b""
-    while not line.endswith(b"\n") and (left := latest - time.monotonic()) > 0:
-        if select.select([process.stdout], [], [], left)[0]:
-            if not (data := os.read(process.stdout.fileno(), 4096)):
-                break
-            line += data
-    _, found, url = line.decode().strip().rpartition(" at ws://")
-    if not found:
-        raise BenchError("the server did not start")
-    return f"ws://{url}"
+    running = True
+    while running and time.monotonic() < latest:
+        running = process.poll() is None
+        output.seek(0)
+        if line := re.search(rb" at (ws://\S+)\n", output.read()):
+            return line[1].decode(errors="replace")
+        time.sleep(0.01)
+    raise BenchError("the server did not start")
 
 
-def last_line(file) -> str:
-    """The last line that a process has written to `file`; "" if there is none."""
-    file.seek(0)
-    lines = file.read().decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else ""
+def last_words(process: subprocess.Popen, errors) -> list[str]:
+    """Whether a server has ended, and the last line that it has written to the file `errors`, in brackets."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(0.2)  # connections break a moment before a process ends
+    errors.seek(0)
+    lines = errors.read().decode(errors="replace").strip().splitlines()
+    code = [] if process.returncode is None else [f"exit code {process.returncode}"]
+    words = ": ".join([*code, *map(one_line, lines[-1:])])
+    return [f"({words})"] if words else []
 
 
 def stop(process: subprocess.Popen) -> None:
@@ -151,4 +174,3 @@ def stop(process: subprocess.Popen) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    process.stdout.close()

@@ -4,6 +4,7 @@
     python -m chatroom_lib.bench.server_process CORE pickle FILE              a room class, from `cloudpickle.dump`
     python -m chatroom_lib.bench.server_process CORE profile FILE OUTPUT      the same, profiled: see profiler.py
     python -m chatroom_lib.bench.server_process CORE path/to/server.py        a program in Python, or for Node (.js)
+    python -m chatroom_lib.bench.server_process CORE program FILE             any other program
 
 It prints one line with its URL, "serving ... at ws://...". CORE may be -1: any. A room's rate limit is off.
 """
@@ -27,7 +28,9 @@ SAMPLE_INTERVAL = 0.001  # seconds of CPU time
 def main(core: str, command: str, *arguments: str) -> None:
     prepare(int(core))
     if command.endswith(".js"):
-        os.execvp("node", ["node", command])  # which watches its standard input itself
+        os.execvp("node", ["node", command])  # which watches its standard input itself, like the next
+    if command == "program":
+        os.execv(arguments[0], arguments)
     if command == "profile":
         return serve_profiled(*arguments)
     threading.Thread(target=end_with_input, daemon=True).start()
@@ -53,14 +56,10 @@ def unpickled(path: str) -> Callable:
 
 
 def serve_factory(factory: Callable) -> None:
-    """Serve a room that `factory` makes, until the process ends."""
-    from chatroom_lib.rooms import create
-    from chatroom_lib.runtime.background import run
-    from chatroom_lib.runtime.console import complain
-    from chatroom_lib.server.serving import serve
+    """Serve a room that `factory` makes, until the process ends. On the main thread, as the command line does."""
+    from chatroom_lib.runtime.background import run_here
 
-    print(f"serving at {run(serve(create(factory, unlimited=True), on_error=complain)).url}", flush=True)
-    threading.Event().wait()
+    run_here(serve_until(factory, asyncio.Event().wait))
 
 
 def serve_profiled(path: str, output: str) -> None:
@@ -70,16 +69,12 @@ def serve_profiled(path: str, output: str) -> None:
 
     samples = Counter()
     signal.signal(signal.SIGPROF, lambda _, frame: samples.update([part_of(frame)]))
-    asyncio.run(serve_until_input_ends(unpickled(path)))
+    asyncio.run(serve_until(unpickled(path), sample_until_input_ends))
     with open(output, "w") as file:
         json.dump(samples, file)
 
 
-async def serve_until_input_ends(factory: Callable) -> None:
-    from chatroom_lib.rooms import create
-    from chatroom_lib.server.server import Server
-
-    server = await Server(create(factory, unlimited=True)).start()
+async def sample_until_input_ends() -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
     def wait_for_end():
@@ -87,10 +82,20 @@ async def serve_until_input_ends(factory: Callable) -> None:
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    print(f"serving at {server.url}", flush=True)
     signal.setitimer(signal.ITIMER_PROF, SAMPLE_INTERVAL, SAMPLE_INTERVAL)
     await ended.wait()
     signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+async def serve_until(factory: Callable, ended: Callable) -> None:
+    """Serve a room that `factory` makes, for as long as `ended()` waits."""
+    from chatroom_lib.rooms import create
+    from chatroom_lib.runtime.console import complain
+    from chatroom_lib.server.server import Server
+
+    server = await Server(create(factory, unlimited=True), on_error=complain).start()
+    print(f"serving at {server.url}", flush=True)
+    await ended()
     await server.stop()
 
 

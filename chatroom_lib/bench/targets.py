@@ -1,13 +1,10 @@
 """The servers that the benchmark measures, and how each is started."""
 
-import functools
 import json
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from chatroom_lib.bench.packages import version_for_go, version_for_node, version_for_python
 
 SERVERS = Path(__file__).parent / "servers"
 BASELINE = "broadcast()"  # all results are relative to it
@@ -24,13 +21,17 @@ class Target:
     protocol: str = "plain"  # that its clients speak: see load_generator.py
     path: str = ""  # to append to the URL that the server prints
 
+    library: str = ""  # of the system, that the package needs besides
+
     @property
     def version(self) -> str:
         """Of its package, as "websockets 17.4". Raises LookupError, which says what to do, if it is not installed."""
-        try:
-            found = version_for_node(self.package) if self.command[0].endswith(".js") else version(self.package)
-        except PackageNotFoundError:
-            raise LookupError(f"{self.package} is not installed: pip install 'chatroom-lib[bench]'") from None
+        if self.command[0].endswith(".js"):
+            found = version_for_node(self.package)
+        elif self.command[0].endswith(".go"):
+            found = version_for_go()
+        else:
+            found = version_for_python(self.package, self.library)
         return f"{self.package} {found}"
 
 
@@ -57,7 +58,10 @@ TARGETS = {
         server("Tornado", "tornado_loop.py", "tornado"),
         server("Socket.IO", "socketio_emit.py", "python-socketio", protocol="socketio",
                path="socket.io/?EIO=4&transport=websocket"),
+        server("picows", "picows_loop.py", "picows"),
         server("ws (Node)", "ws_loop.js", "ws"),
+        server("gorilla (Go)", "gorilla_hub.go", "gorilla/websocket"),
+        server("uWebSockets", "uwebsockets_publish.py", "socketify", library="libuv"),
     )
 }  # fmt: skip
 
@@ -70,20 +74,3 @@ def find(name: str) -> Target:
 
     resolve(name)
     return room(name)
-
-
-def node_environment() -> dict[str, str]:
-    """The environment in which Node finds packages in the current folder, too, and not only beside a script."""
-    folders = [str(Path.cwd() / "node_modules"), os.environ.get("NODE_PATH", "")]
-    return {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))}
-
-
-@functools.cache
-def version_for_node(package: str) -> str:
-    if not shutil.which("node"):
-        raise LookupError("node is not installed")
-    command = ["node", "-p", f"require({package + '/package.json'!r}).version"]
-    answer = subprocess.run(command, capture_output=True, text=True, env=node_environment(), timeout=30)
-    if answer.returncode:
-        raise LookupError(f"node finds no package {package}: npm install {package}")
-    return answer.stdout.strip()

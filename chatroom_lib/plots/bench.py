@@ -30,21 +30,29 @@ def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = No
     return axs
 
 
-def ratios(values: dict[str, float], xlabel: str, ax: Axes | None = None) -> Axes:
-    """A bar for each ratio to the baseline (server -> ratio), on a logarithmic scale on which bars begin at 1."""
+def ratios(values: dict[str, float | None], xlabel: str, ax: Axes | None = None) -> Axes:
+    """A bar for each ratio to the baseline (server -> ratio), on a logarithmic scale on which bars begin at 1.
+
+    What was not measured (None), or has no place on the scale (0), has no bar.
+    """
     ax = axes(ax, height=0.9 + 0.28 * len(values))
-    names = sorted(values, key=values.get, reverse=True)
-    bars = ax.barh(names, [values[name] - 1 for name in names], left=1, color=[colour_of(name) for name in names])
-    ax.bar_label(bars, [f" {values[name]:.{1 if values[name] >= 10 else 2}f}× " for name in names], fontsize=8)
+    names = sorted(values, key=lambda name: values[name] or 0, reverse=True)
+    lengths = [values[name] or 1 for name in names]
+    bars = ax.barh(names, [length - 1 for length in lengths], left=1, color=[colour_of(name) for name in names])
+    ax.bar_label(bars, [f" {times(values[name])} " for name in names], fontsize=8)
     ax.axvline(1, color=MUTED, linewidth=1)
     ax.set(xscale="log", xlabel=xlabel)
-    ax.set_xlim(min(values.values()) / 2, max(values.values()) * 2)
+    ax.set_xlim(min(lengths, default=1) / 2, max(lengths, default=1) * 2)
     ax.minorticks_off()
     ax.set_xticks([], [])
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
     return ax
+
+
+def times(ratio: float | None) -> str:
+    return "not measured" if ratio is None else f"{ratio:.{1 if ratio >= 10 else 2}f}×"
 
 
 def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
@@ -56,12 +64,11 @@ def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
         _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
     titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
     for ax, (what, title) in zip(axs, titles.items()):
-        points = {
-            name: [
-                (load.clients if curve == "clients" else load.in_flight, report.median(load, name, what))
-                for load in CURVES[curve] if name in report.completed(load)
-            ]
-            for name in ON_CURVES
-        }  # fmt: skip
+        points = {}
+        for name in ON_CURVES:
+            loads = [load for load in CURVES[curve] if name in report.completed(load)]
+            values = [(getattr(load, curve.replace(" ", "_")), report.median(load, name, what)) for load in loads]
+            if line := [(x, y) for x, y in values if y]:  # the scale has no place for 0
+                points[name] = line
         curves(points, curve, title, log=True, ax=ax)
     return axs

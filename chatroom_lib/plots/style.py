@@ -1,4 +1,4 @@
-"""What all figures share: one colour for each version, axes, and labels in the line's own colour."""
+"""What all figures share: one colour for each version and server, axes, and labels in the line's own colour."""
 
 import math
 
@@ -19,15 +19,20 @@ COLOURS = {
     "v3.2": "#00441B",
     "v4": "#5020F0",
 }
+SERVERS = {  # of other projects; those that are not here are MUTED
+    "uWebSockets": "#00868B",
+    "picows": "#8A7A00",
+    "gorilla (Go)": "#9C6B4E",
+}
 OTHER = "#762A83"  # a reader's own room
 MUTED = "#949494"  # context
 ALARM = "#A3004F"  # failures: lost, evicted, blocked, overtaken
 
 
 def colour_of(name: str) -> str:
-    """A version's colour, `MUTED` for other projects' servers, `OTHER` for a reader's own room."""
+    """A version's colour, a server's own or `MUTED` for other projects' servers, `OTHER` for a reader's own room."""
     if target := TARGETS.get(name):
-        return COLOURS.get(target.room, MUTED)
+        return COLOURS.get(target.room) or SERVERS.get(name, MUTED)
     return COLOURS.get(name, OTHER)
 
 
