@@ -32,6 +32,12 @@ def carried(trace):
 # ---------------------------------------------------------------- there and back
 
 
+def test_a_trace_is_a_table_of_events_and_a_json_document():
+    trace = simulate("v1", a_bad_day)
+    assert json.loads(json.dumps(trace.as_dict()))["events"][0] == list(trace.events[0])
+    assert trace.events[0]._fields == ("time", "kind", "who", "message")
+
+
 @pytest.mark.parametrize("room", VERSIONS)
 def test_a_trace_of_any_version_arrives_as_it_was(room):
     trace = simulate(room, a_bad_day, seed=1)

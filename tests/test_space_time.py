@@ -51,6 +51,16 @@ def test_what_does_not_arrive_has_no_end():
     assert diagram.withheld == [MessagePath("Ann", "Ann 1", 1)]  # in the pool, and never sent to
 
 
+def test_a_message_that_is_heard_twice_has_two_paths():
+    diagram = diagram_of(
+        (1, "said", "Ann", "Ann 1"), (2, "accepted", "Ann", "Ann 1"), (3, "sending", "Bob", "Ann 1"),
+        (4, "heard", "Bob", "Ann 1"), (5, "sending", "Bob", "Ann 1"), (6, "heard", "Bob", "Ann 1"),
+        (7, "heard", "Bob", "Ann 1"),
+    )  # fmt: skip
+    paths = [path for path in diagram.from_room if path.who == "Bob"]
+    assert [(path.start, path.stop) for path in paths] == [(1, 6), (2, 3), (4, 5)] and diagram.overtaken == []
+
+
 def test_a_refusal_or_an_absence_withholds_nothing():
     diagram = diagram_of(
         (1, "said", "Ann", "Ann 1"), (2, "removed", "Bob"), (3, "accepted", "Ann", "Ann 1"),

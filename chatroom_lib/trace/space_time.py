@@ -4,6 +4,7 @@ The x axis is ordinal: each instant at which something happens is one column.
 """
 
 from bisect import bisect_left
+from itertools import zip_longest
 from typing import NamedTuple
 
 from chatroom_lib.trace import Event, Trace
@@ -23,7 +24,7 @@ class MessagePath(NamedTuple):
 class SpaceTimeDiagram:
     """The paths to the room and from it, and which messages the room has `refused`.
 
-    `overtaken` are those paths from the room on which a later message arrived first. `withheld` are messages that
+    A message that somebody hears twice has two paths. `overtaken` are those paths from the room on which a later message arrived first. `withheld` are messages that
     the room read while a client was in its pool, and never began to send to that client.
     """
 
@@ -31,12 +32,16 @@ class SpaceTimeDiagram:
         self.instants = sorted({event.time for event in trace.of(*KINDS)})
         said, self.refused = trace.of("said"), {event.message for event in trace.of("refused")}
         accepted = {event.message: self.column(event.time) for event in reversed(trace.of("accepted"))}
-        sent, heard = self.first_columns(trace.of("sending", "overlap")), self.first_columns(trace.of("heard"))
+        sent, heard = self.columns(trace.of("sending", "overlap")), self.columns(trace.of("heard"))
         ours = [event.message for event in said if event.message in accepted]
         pairs = [(who, message) for who, message in dict.fromkeys([*sent, *heard]) if message in ours]
 
         self.to_room = [MessagePath(e.who, e.message, self.column(e.time), accepted.get(e.message)) for e in said]
-        self.from_room = [MessagePath(*pair, sent.get(pair, accepted[pair[1]]), heard.get(pair)) for pair in pairs]
+        self.from_room = [
+            MessagePath(*pair, accepted[pair[1]] if start is None else start, stop)
+            for pair in pairs
+            for start, stop in zip_longest(sent.get(pair, []), heard.get(pair, []))
+        ]
         self.from_room.sort(key=lambda path: path.start)
         self.withheld = [
             MessagePath(who, message, accepted[message])
@@ -48,14 +53,19 @@ class SpaceTimeDiagram:
         ]
         self.overtaken = []
         latest = {}  # client -> the column in which the room read the latest message that it has heard
+        again = set()  # (client, message) that has been heard by now
         for path in sorted((path for path in self.from_room if path.stop is not None), key=lambda path: path.stop):
-            if accepted[path.message] < latest.get(path.who, 0):
+            if accepted[path.message] < latest.get(path.who, 0) and path[:2] not in again:
                 self.overtaken.append(path)
+            again.add(path[:2])
             latest[path.who] = max(accepted[path.message], latest.get(path.who, 0))
 
-    def first_columns(self, events: list[Event]) -> dict[tuple[str, str], int]:
-        """(client, message) -> the column of the first such event."""
-        return {(event.who, event.message): self.column(event.time) for event in reversed(events)}
+    def columns(self, events: list[Event]) -> dict[tuple[str, str], list[int]]:
+        """(client, message) -> the columns of such events."""
+        found = {}
+        for event in events:
+            found.setdefault((event.who, event.message), []).append(self.column(event.time))
+        return found
 
     def column(self, time: float) -> int:
         """The column of an instant. For a time at which nothing happens, that of the next instant."""

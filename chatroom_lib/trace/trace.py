@@ -268,6 +268,12 @@ class Trace:
         text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}" for e in self.events)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def as_dict(self) -> dict:
+        """All of it but `clients`, as lists, dictionaries, texts and numbers: for JSON."""
+        from chatroom_lib.trace.plain import to_plain  # which needs this module
+
+        return to_plain(self)
+
     def __repr__(self):
         how = "live" if self.seed is None else f"seed {self.seed}"
         counts = Counter(event.kind for event in self.events)
