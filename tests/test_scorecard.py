@@ -86,9 +86,9 @@ def test_a_name_that_there_is_not_is_an_error(card, arguments):
 
 
 @pytest.mark.slow
-def test_the_test_that_the_readme_shows_passes(tmp_path):
-    readme = (ROOT / "README.md").read_text()
-    (example,) = [text for text in readme.split("```python\n") if text.startswith("# test_my_room.py")]
+def test_the_test_that_the_reference_shows_passes(tmp_path):
+    reference = (ROOT / "docs" / "api.md").read_text()
+    (example,) = [text for text in reference.split("```python\n") if text.startswith("# test_my_room.py")]
     (tmp_path / "test_my_room.py").write_text(example.partition("```")[0])
     (tmp_path / "my_room.py").write_text("from chatroom_lib.rooms.v4 import Room as MyRoom\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_room.py"]

@@ -24,8 +24,9 @@ class MessagePath(NamedTuple):
 class SpaceTimeDiagram:
     """The paths to the room and from it, and which messages the room has `refused`.
 
-    A message that somebody hears twice has two paths. `overtaken` are those paths from the room on which a later message arrived first. `withheld` are messages that
-    the room read while a client was in its pool, and never began to send to that client.
+    A message that somebody hears twice has two paths. `overtaken` are those paths from the room on which a later
+    message arrived first. `withheld` are messages that the room read while a client was in its pool, and never began to
+    send to that client.
     """
 
     def __init__(self, trace: Trace):
