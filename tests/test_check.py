@@ -176,6 +176,20 @@ def test_the_shortest_run_cannot_be_made_shorter(v1_1):
         assert all(judge(run)["no-false-eviction"].kept for run in runs)
 
 
+def test_it_shows_how_far_it_is(v1_1, monkeypatch):
+    shown = []
+
+    @contextlib.contextmanager
+    def bar(title, total, unit="runs"):
+        yield lambda done: shown.append((title, done, total))
+
+    monkeypatch.setattr("chatroom_lib.checker.shrink.progress_bar", bar)
+    v1_1.shortest("no-false-eviction")
+    titles, done, totals = zip(*shown)
+    assert {*titles} == {"v1.1, the shortest run"} and list(done) == sorted(done)
+    assert {*totals} == {done[-1] + 2 + 4}  # two people and four messages are left
+
+
 def test_a_shortest_run_may_be_that_of_people_who_type():
     card = quiet("v3.2", seeds=1)
     trace = card.shortest("rate-limit")

@@ -164,12 +164,13 @@ class Scorecard:
             )
         return trace
 
-    def shortest(self, guarantee: str, scenario: str | None = None) -> Trace:
-        """The smallest run found that breaks a guarantee: with the fewest people, and then the fewest messages. It is
-        made by leaving out people and messages of a run that broke it.
+    def shortest(self, guarantee: str, scenario: str | None = None, progress: bool = True) -> Trace:
+        """The smallest run found that breaks a guarantee: people and messages of a run that broke it are left out, for
+        as long as it is still broken. `progress`: show how far it is. Raises what `replay` raises.
         """
         run = self.first_broken(guarantee, scenario)
-        return shrink(self.made_by, *run, self.guarantees[guarantee], self.conditions)
+        title = f"{self.room}, the shortest run" if progress else None
+        return shrink(self.made_by, *run, self.guarantees[guarantee], self.conditions, title)
 
     def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
         """The scenario and the seed of the first run that broke it."""

@@ -11,6 +11,7 @@ from chatroom_lib.checker.scenarios import Maker
 from chatroom_lib.checker.worker import Conditions, Worker, pack
 from chatroom_lib.clients.scenario import Client, Scenario, make_scenario
 from chatroom_lib.runtime.interrupts import interruptible
+from chatroom_lib.runtime.progress import progress_bar
 from chatroom_lib.trace import Trace
 
 GUARANTEE = "the one to break"
@@ -25,11 +26,17 @@ def replay(room, scenario: Scenario | Maker, seed: int, conditions: Conditions) 
 
 
 @interruptible()
-def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: Guarantee, conditions: Conditions) -> Trace:
-    """The smallest run found, beginning with this one, in which `room` breaks `guarantee`. Raises ValueError if it
-    leaves no trace."""
+def shrink(
+    room, scenario: Scenario | Maker, seed: int, guarantee: Guarantee, conditions: Conditions, title: str | None = None
+) -> Trace:
+    """The smallest run found, beginning with this one, in which `room` breaks `guarantee`. `title`: what the progress
+    bar says; None: there is none. Raises ValueError if it leaves no trace."""
     scenario = make_scenario(scenario, Random(seed))
-    with one_worker(room, {GUARANTEE: guarantee}, conditions) as worker:
+    whole = size(scenario)
+    with (
+        one_worker(room, {GUARANTEE: guarantee}, conditions) as worker,
+        progress_bar(title, whole, "people and messages left out") as show,
+    ):
         shrinking = True
         while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
             shrinking = False
@@ -37,7 +44,13 @@ def shrink(room, scenario: Scenario | Maker, seed: int, guarantee: Guarantee, co
                 while found := first_failing(worker, smaller_ones(scenario)):
                     scenario, seed = found
                     shrinking = True
+                    show(whole - size(scenario))
         return worker.trace(scenario, seed)
+
+
+def size(scenario: Scenario) -> int:
+    """How many people and messages there are in it."""
+    return sum(1 + len(client.send_times) for client in scenario.clients)
 
 
 @contextlib.contextmanager
