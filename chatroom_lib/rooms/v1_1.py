@@ -11,6 +11,7 @@ How it fails
 - A cut in front of the place where a broadcast waits shifts the list under it. It then skips somebody, who misses
   that message.
 - Broadcasts overtake each other: two people may hear the same two messages in different orders.
+- Only a send that fails shows that somebody has gone. When everybody leaves, nobody is removed.
 - As long as a client does not read, every message leaves one more task waiting, and its text in memory.
 """
 

@@ -9,6 +9,7 @@ How it fails
 - The lock is held while sending. Whoever wants to join waits until every broadcast that came earlier is over:
   the backlog, times the slowest reader in the room.
 - A client that stops reading keeps the lock for as long as it likes. Nobody is heard, nobody gets in.
+- Only a send that fails shows that somebody has gone. Whoever leaves when nobody talks any more stays in the list.
 """
 
 import asyncio
