@@ -2,10 +2,11 @@
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
+from operator import attrgetter
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
@@ -47,19 +48,21 @@ class Trace:
     threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
-    places: dict[tuple, list[int]] = field(default_factory=dict, compare=False)  # (kind, who or None) -> which events
-    indexed: int = field(default=0, compare=False)  # how many events are in this index, which `of` makes
+    # The index that `of` makes: (kind, who or None) -> which events, and how many events are in it.
+    places: defaultdict[tuple, list[int]] = field(default_factory=lambda: defaultdict(list), compare=False)
+    indexed: int = field(default=0, compare=False)
 
     def start_clock(self, loop) -> None:
-        start = loop.time()
-        self.clock = lambda: loop.time() - start
+        time, start = loop.time, loop.time()
+        self.clock = lambda: time() - start
 
     def finish(self, ending: str, waits: list, errors: list, settled: list = ()) -> None:
         """Freeze the trace: anything later is teardown and is not recorded. `settled`: errors that were handled after
         all, late."""
         self.duration, self.clock = self.clock(), None
-        self.events = sorted((e for e in self.events if e.time <= self.duration), key=lambda event: event.time)
-        self.by_kind, self.indexed = {}, 0
+        in_time = [event for event in self.events if event.time <= self.duration]
+        self.events = sorted(in_time, key=attrgetter("time"))
+        self.forget_index()
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
 
@@ -83,16 +86,24 @@ class Trace:
 
     def of(self, *kinds: str, who: str | None = None) -> list[Event]:
         """The events of these kinds, in order of time; only those of `who`, if given."""
-        if self.indexed != len(self.events):  # there are new ones
-            self.index()
+        self.index()
         found = [self.places.get((kind, who), []) for kind in dict.fromkeys(kinds)]
         return [self.events[place] for place in (found[0] if len(found) == 1 else sorted(chain(*found)))]
 
     def index(self) -> None:
-        self.indexed, self.places = len(self.events), {}
-        for place, event in enumerate(self.events):
-            self.places.setdefault((event.kind, event.who), []).append(place)
-            self.places.setdefault((event.kind, None), []).append(place)
+        """Add to the index the events that are new since the last time."""
+        if self.indexed > len(self.events):
+            self.forget_index()
+        places, events = self.places, self.events
+        for place in range(self.indexed, len(events)):
+            _, kind, who, _ = events[place]
+            places[kind, who].append(place)
+            places[kind, None].append(place)
+        self.indexed = len(events)
+
+    def forget_index(self) -> None:
+        self.indexed = 0
+        self.places.clear()
 
     @property
     def names(self) -> list[str]:
