@@ -1,7 +1,8 @@
 """How a client plays its part, on real sockets as in the simulation."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -12,21 +13,25 @@ from chatroom_lib.message import Message, MessageError, decode_reply, encode
 from chatroom_lib.trace import Trace, label
 
 Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
+Understand = Callable[[str | bytes], tuple[Message | None, str]]  # what is in a frame, and what a Trace calls it
 
 
 async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
     """Let all clients play their parts; ends when all have gone."""
+    understand = understanding(scenario.clients)
     async with asyncio.TaskGroup() as visits:
         before = asyncio.Event()
         before.set()
         for client in scenario.clients:
             done = asyncio.Event()
-            visits.create_task(visit(client, dial, trace, before, done))
+            visits.create_task(visit(client, dial, trace, understand, before, done))
             if client.joins is None:
                 before = done
 
 
-async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event, done: asyncio.Event) -> None:
+async def visit(
+    client: Client, dial: Dial, trace: Trace, understand: Understand, before: asyncio.Event, done: asyncio.Event
+) -> None:
     """One client's visit, from joining to its end. One without a time of its own joins once `before` is set, the `done`
     of the one before it."""
     await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
@@ -43,7 +48,7 @@ async def visit(client: Client, dial: Dial, trace: Trace, before: asyncio.Event,
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(speak(client, connection, trace))
             if client.pause < NEVER:
-                tasks.create_task(read(client, connection, trace))
+                tasks.create_task(read(client, connection, trace, understand))
             else:
                 connection.transport.pause_reading()  # nor does it answer a ping
             going = tasks.create_task(go(client, connection, trace))
@@ -68,24 +73,35 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
         pass
 
 
-async def read(client: Client, connection: ClientConnection, trace: Trace) -> None:
-    speakers = {client.name: client for client in trace.clients}
+async def read(client: Client, connection: ClientConnection, trace: Trace, understand: Understand) -> None:
     try:
         async for frame in connection:
-            try:
-                message = decode_reply(frame)
-            except MessageError:
-                message = None
-            if message is None or altered(message, speakers):
+            message, said = understand(frame)
+            if message is None:
                 trace.record("garbled", client.name)
             elif message.refused is None:
-                trace.record("heard", client.name, label(message))
+                trace.record("heard", client.name, said)
             else:
                 trace.record("refused", client.name, label(Message(client.name, message.refused)))
             if client.pause:
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
         pass
+
+
+def understanding(clients: Iterable[Client]) -> Understand:
+    """How clients understand a frame: once for all who hear the same. One that is garbled has no message in it."""
+    speakers = {client.name: client for client in clients}
+
+    @lru_cache(maxsize=256)
+    def understand(frame):
+        try:
+            message = decode_reply(frame)
+        except MessageError:
+            return None, ""
+        return (None, "") if altered(message, speakers) else (message, label(message))
+
+    return understand
 
 
 def altered(message: Message, speakers: dict[str, Client]) -> bool:
