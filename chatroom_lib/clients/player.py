@@ -54,7 +54,7 @@ async def visit(
             going = tasks.create_task(go(client, connection, trace))
             await connection.wait_closed()
             going.cancel()
-            if not trace.of("left", "vanished", who=client.name):
+            if trace.clock and not trace.of("left", "vanished", who=client.name):
                 trace.record("lost", client.name)
     finally:
         reset(connection)

@@ -7,8 +7,8 @@ make the *wait-for graph*. If it has a cycle, all in the cycle wait for ever.
 
 import asyncio
 import linecache
+import os
 from dataclasses import replace
-from pathlib import Path
 from types import CodeType, FrameType
 
 from websockets.asyncio.connection import Connection
@@ -47,7 +47,7 @@ def waits(tasks: dict[asyncio.Task, str | None]) -> list[Wait]:
             found[task] = wait, blockers(task, frames)
     indices = {task: index for index, task in enumerate(found)}
     return [
-        replace(wait, needs=tuple(indices[other] for other in others if other in indices))
+        replace(wait, needs=tuple(indices[other] for other in others if other in indices)) if others else wait
         for wait, others in found.values()
     ]
 
@@ -65,7 +65,7 @@ def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
     rooms_own = [frame for frame in frames if is_room_code(frame.f_code.co_filename)]
     if rooms_own:
         path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno
-        line = f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}"
+        line = f"{os.path.basename(path)}:{number}: {linecache.getline(path, number).strip()}"
         outer, inner = (frame.f_code.co_qualname for frame in (rooms_own[0], rooms_own[-1]))
         return Wait(outer, inner, name, kind, on, what, line)
     if frames and frames[0].f_code in SENDS or what and kind in BLOCKED:
@@ -88,14 +88,16 @@ def operation_in(frames: list[FrameType]) -> FrameType | None:
 def suspended(task: asyncio.Task) -> tuple[list[FrameType], object]:
     """The frames of what `task` awaits, outermost first, as far as they can be seen, and what is awaited last."""
     frames, awaitable = [], task.get_coro()
-    while kind := next((kind for kind in ("cr", "gi", "ag") if getattr(awaitable, f"{kind}_frame", None)), None):
-        frame = getattr(awaitable, f"{kind}_frame")
+    while link := next((link for link in LINKS if getattr(awaitable, link[0], None)), None):
+        frame = getattr(awaitable, link[0])
         frames.append(frame)
         if frame.f_code in MANAGER_STEPS:  # `async with` a generator: what that awaits is hidden one level down
             awaitable = frame.f_locals["self"].gen
         else:
-            awaitable = getattr(awaitable, "gi_yieldfrom" if kind == "gi" else f"{kind}_await")
+            awaitable = getattr(awaitable, link[1])
     return frames, awaitable
 
 
+# of a coroutine, a generator and an async generator: its frame, and what it awaits
+LINKS = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 SENDS = (ObservedConnection.send.__code__, Connection.send.__code__)
