@@ -75,17 +75,22 @@ class SteppedLoop(asyncio.BaseEventLoop):
         while timers and timers[0][0] <= now:
             self._ready.append(heapq.heappop(timers)[2])
 
+    def call_soon(self, callback, *args, context=None) -> asyncio.Handle:
+        """As asyncio's own, without the checks of its debug mode."""
+        self._check_closed()
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
     def run_ready(self, run_step: Callable[[asyncio.Handle, contextvars.Context], None]) -> None:
         """Call `run_step` with each callback that is ready by now, and its context. It calls `run`, or puts it by."""
         ready = self._ready
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle.cancelled():
+            if not handle._cancelled:
                 run_step(handle, handle._context)
 
-    @staticmethod
-    def run(handle: asyncio.Handle) -> None:
-        handle._run()
+    run = staticmethod(asyncio.Handle._run)
 
     def reorder_ready_tasks(self, reorder: Callable[[list], None]) -> None:
         """Let `reorder` change the order of the ready tasks. Plain callbacks keep their places among them."""

@@ -4,7 +4,7 @@ import asyncio
 from functools import cached_property, lru_cache
 
 from websockets.exceptions import ConnectionClosed
-from websockets.protocol import State
+from websockets.protocol import OPEN
 
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.message import MessageError, decode
@@ -33,7 +33,7 @@ class ObservedConnection(BoundedConnection):
         write = transport.write
 
         def counted_write(data):
-            if self.protocol.state is State.OPEN and self.trace.clock and bytes(data[:4]) != b"HTTP":
+            if self.trace.clock and self.protocol.state is OPEN and bytes(data[:4]) != b"HTTP":
                 self.trace.writes[self.name] += 1
             write(data)
 

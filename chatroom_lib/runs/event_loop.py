@@ -103,7 +103,7 @@ class SimulationLoop(SteppedLoop):
         """All that are ready take one step."""
         if self.schedule == "any":
             self.reorder_ready_tasks(self.random.shuffle)
-        if not self.has_ready and not self.threads.answer():
+        if not self.has_ready and not (self.threads.waited_for and self.threads.answer()):
             self.move_clock()
         self.make_timers_ready(self.now)
         while self.put_by and (self.now >= self.free_at or self.cleaning_up):
@@ -125,7 +125,7 @@ class SimulationLoop(SteppedLoop):
     def run_step(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
         if watcher not in context:  # of somebody who computes elsewhere
             self.run(handle)
-        elif (self.put_by or self.now < self.free_at) and not self.cleaning_up:
+        elif (self.put_by or self.now < self.busy_until - LEAD) and not self.cleaning_up:
             self.put_by.append(handle)
         else:
             self.run_on_the_rooms_clock(handle)

@@ -75,10 +75,10 @@ class Trace:
 
     def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:
         """A new Use, from now on."""
-        use = Use(what, how, who, doing, self.now() or 0.0)
-        if self.clock:
-            self.uses.append(use)
-        return use
+        if not self.clock:
+            return Use(what, how, who, doing, 0.0)
+        self.uses.append(Use(what, how, who, doing, self.clock()))
+        return self.uses[-1]
 
     def note_depth(self, queue: str, messages: int) -> None:
         if self.clock:
