@@ -13,7 +13,7 @@ import time
 import uuid
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime as Datetime
+from datetime import date as Date, datetime as Datetime
 from functools import partial
 from time import perf_counter
 
@@ -38,6 +38,7 @@ from chatroom_lib import (
 )  # fmt: skip
 from chatroom_lib.rooms import RoomError, v1, v1_1, v2, v3, v3_1, v4
 from chatroom_lib.runs.simulation import SimulationLoop
+from chatroom_lib.runs.virtual_time import EPOCH
 
 busy = Scenario(
     [
@@ -590,12 +591,17 @@ def test_what_a_room_draws_and_what_its_clocks_say_follow_the_seed(chance):
     assert chance() != chance() or chance is CHANCES["choice"]
 
 
+def what_is_replaced() -> list:
+    names = [*vars(time).values(), *vars(datetime).values(), os.urandom, perf_counter, Date, Datetime]
+    return [*names, threading.Thread.start]
+
+
 def test_what_is_replaced_for_a_run_is_put_back():
-    before = [*vars(time).values(), os.urandom, datetime.datetime, perf_counter, Datetime, threading.Thread.start]
+    before = what_is_replaced()
     simulate(Sleeps, busy)
     with pytest.raises(RuntimeError):
         simulate(NeverStarts, busy)
-    after = [*vars(time).values(), os.urandom, datetime.datetime, perf_counter, Datetime, threading.Thread.start]
+    after = what_is_replaced()
     assert all(one is other for one, other in zip(before, after, strict=True)) and type(random._inst) is random.Random
 
 
@@ -615,6 +621,44 @@ def test_a_datetime_is_one_during_a_run_and_after_it():
     simulate(Dates, Scenario([talker("Ann", says=1)], duration=60))
     (kind,) = kinds
     assert kind == (True, Datetime, True, 2026)
+
+
+def test_the_date_changes_at_midnight_of_the_virtual_clock():
+    dates = []
+
+    class Dates(v1_1.Room):
+        async def broadcast(self, message):
+            dates.append((datetime.date.today(), Date.today(), Datetime.now().date(), type(Date.today())))
+
+    day = 24 * 3600
+    simulate(Dates, Scenario([talker("Ann", at=(1, day + 1))], duration=2 * day))
+    for today, imported_earlier, of_now, kind in dates:
+        assert today == imported_earlier == of_now and kind is Date
+    (first, *_), (second, *_) = dates
+    assert first == Date.fromtimestamp(EPOCH) and second - first == datetime.timedelta(days=1)
+
+
+def test_dates_and_datetimes_are_related_during_a_run_as_they_are_after_it():
+    relations = []
+
+    class Own(Date):
+        def greeting(self):
+            return "hello"
+
+    class Dates(v1_1.Room):
+        async def broadcast(self, message):
+            class Later(Date):
+                pass
+
+            now, made = Datetime.now(), Later(2026, 1, 2)
+            assert isinstance(now, Date) and issubclass(Datetime, Date) and not isinstance(Date.today(), Datetime)
+            assert isinstance(Own.today(), Own) and Own.today().greeting() == "hello"
+            assert type(made) is Later and isinstance(made, Later) and isinstance(Later.today(), Later)
+            assert not isinstance(Date.today(), Later) and Later.today() == Date.today()
+            relations.append(isinstance(now, Later))
+
+    trace = simulate(Dates, Scenario([talker("Ann", says=1)], duration=60))
+    assert relations == [False] and trace.errors == []
 
 
 def test_another_thread_that_draws_disturbs_no_run():

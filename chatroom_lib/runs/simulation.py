@@ -7,8 +7,8 @@ long each packet travels, and how long the processor takes for each step of the 
 
 The same seed gives the same Trace, in every process, and whatever it shows can happen on a real event loop:
 
-- `time.time`, `monotonic`, `perf_counter`, their `_ns` twins and `datetime.now` tell virtual time in a room. The module
-  `random`, `uuid4`, `secrets` and `os.urandom` follow the seed.
+- `time.time`, `monotonic`, `perf_counter`, their `_ns` twins, `datetime.now` and `date.today` tell virtual time in a
+  room. The module `random`, `uuid4`, `secrets` and `os.urandom` follow the seed.
 - `time.sleep` in a room makes everybody wait, in virtual time. Any other call that blocks takes real time, and none
   here.
 - Threads that a room starts, and those of `asyncio.to_thread`, run for real. The clock waits for them, and

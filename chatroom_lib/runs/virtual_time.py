@@ -58,31 +58,53 @@ def draw(name: str) -> Callable:
     return lambda *arguments: getattr(random._inst, name)(*arguments)
 
 
-class RealOrVirtual(type(datetime.datetime)):
+REAL_DATE, REAL_DATETIME = datetime.date, datetime.datetime
+
+
+class RealOrVirtual(type):
+    """Of a class that stands for a real one: whatever is of the real one is of this one, too."""
+
     def __instancecheck__(cls, thing):
-        return isinstance(thing, REAL_DATETIME)
+        return issubclass(type(thing), cls)
+
+    def __subclasscheck__(cls, kind):
+        real = real_class(cls)
+        return issubclass(kind, real) if real is not cls else super().__subclasscheck__(kind)
 
 
-REAL_DATETIME = datetime.datetime
+class VirtualDate(REAL_DATE, metaclass=RealOrVirtual):
+    """`datetime.date`, whose `today` follows the virtual clock. What it makes are plain dates."""
+
+    def __new__(cls, *arguments, **options):
+        return REAL_DATE.__new__(real_class(cls), *arguments, **options)
+
+    @classmethod
+    def today(cls):
+        return real_class(cls).fromtimestamp(time.time())
 
 
 class VirtualDatetime(REAL_DATETIME, metaclass=RealOrVirtual):
     """`datetime.datetime`, whose `now` follows the virtual clock. What it makes are plain datetimes."""
 
     def __new__(cls, *arguments, **options):
-        return REAL_DATETIME(*arguments, **options)
+        return REAL_DATETIME.__new__(real_class(cls), *arguments, **options)
 
     @classmethod
     def now(cls, tz=None):
-        return REAL_DATETIME.fromtimestamp(time.time(), tz)
+        return real_class(cls).fromtimestamp(time.time(), tz)
 
     @classmethod
     def utcnow(cls):
-        return REAL_DATETIME.fromtimestamp(time.time(), datetime.UTC).replace(tzinfo=None)
+        return cls.now(datetime.UTC).replace(tzinfo=None)
 
     @classmethod
     def today(cls):
-        return REAL_DATETIME.fromtimestamp(time.time())
+        return cls.now()
+
+
+def real_class(kind: type) -> type:
+    """What a class stands for: itself, if a room has made it from one of these two."""
+    return kind.__base__ if kind in (VirtualDate, VirtualDatetime) else kind
 
 
 READINGS = {
@@ -102,6 +124,7 @@ REPLACED = [  # (module, name, real, what takes its place)
     (os, "urandom", os.urandom, partial(urandom, os.urandom)),  # `uuid4` calls it
     (random, "_urandom", os.urandom, partial(urandom, os.urandom)),  # and `secrets` this
     (datetime, "datetime", REAL_DATETIME, VirtualDatetime),
+    (datetime, "date", REAL_DATE, VirtualDate),
 ]
 BY_REAL = {id(real): replacement for _, _, real, replacement in REPLACED}
 
