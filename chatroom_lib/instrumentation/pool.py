@@ -52,7 +52,9 @@ def listed(room) -> list:
     """What `members()` lists. Raises RuntimeError if it fails, and TypeError if it returns something else."""
     try:
         members = room.members()
-        if type(members) is list or isinstance(members, Iterable):
+        if type(members) is list:  # no copy: this is asked after every step of the room
+            return members
+        if isinstance(members, Iterable):
             return list(members)
     except Exception as error:
         raise RuntimeError(f"{WANTED}, and raised {type(error).__name__}: {error}") from error
