@@ -155,6 +155,20 @@ def test_a_handles__context_is_that_of_its_task(loop):
     assert [context[number] for context in loop.contexts if number in context] == [7]
 
 
+def test_a_handles__cancelled_is_passed_over(loop):
+    loop.call_soon(loop.ran.append, "cancelled").cancel()
+    loop.call_soon(loop.ran.append, "ready")
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert loop.ran == ["ready"]
+
+
+def test__check_closed_lets_nobody_call_a_loop_that_is_closed(loop):
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon(loop.ran.append, "too late")
+
+
 def test__write_to_self_is_called_from_other_threads(loop):
     woken = []
     loop.wake = lambda: woken.append(threading.current_thread())

@@ -43,6 +43,30 @@ def test_events_are_found_also_while_they_still_come():
     assert [event.kind for event in trace.of("heard", "said", who="Ann")] == ["said"]
 
 
+class ReadEvents(list):
+    """Counts how many of its items were read."""
+
+    read = 0
+
+    def __getitem__(self, place):
+        self.read += 1
+        return super().__getitem__(place)
+
+    def __iter__(self):
+        for event in super().__iter__():
+            self.read += 1
+            yield event
+
+
+def test_each_event_is_looked_at_once_however_often_one_asks_while_they_come():
+    trace = trace_of()
+    trace.events = ReadEvents()
+    for number in range(100):
+        trace.events.append(Event(number, "said", "Ann", f"Ann {number}"))
+        assert trace.of("heard") == []
+    assert trace.events.read == 100
+
+
 @pytest.mark.parametrize(
     "kinds", [("said",), ("heard", "said"), ("said", "said"), ("left", "entered", "heard"), ("no",)]
 )
