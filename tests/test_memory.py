@@ -3,12 +3,14 @@
 import asyncio
 import functools
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
 
 from chatroom_lib import Message, Scenario, frozen, listener, simulate, slow_reader, talker
 from chatroom_lib.instrumentation.memory import LONG, count_texts, reachable
+from chatroom_lib.instrumentation.room_globals import is_rooms_own
 from chatroom_lib.rooms import v3_1
 
 
@@ -140,6 +142,15 @@ def test_what_helper_functions_and_objects_keep_in_globals_and_class_attributes_
     people = [talker("Ann", says=60, every=0.1, size=2000), listener("Cy"), slow_reader("Bob")]
     messages = simulate(room, Scenario(people, duration=60)).memory[-1].messages
     assert (messages >= 60) is found
+
+
+def test_only_the_rooms_own_classes_are_followed():
+    @dataclass
+    class Own:
+        text: str
+
+    assert is_rooms_own(Own) and is_rooms_own(ByHelpers)
+    assert not any(map(is_rooms_own, (Message, type(simulate("v1", Scenario([listener("Ann")]))), asyncio.Queue, dict)))
 
 
 def test_a_run_in_which_somebody_does_not_read_is_weighed():

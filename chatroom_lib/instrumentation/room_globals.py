@@ -44,7 +44,12 @@ def functions_in(value) -> list[FunctionType]:
         value = value.__func__
     parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
     parts = (getattr(part, "__wrapped__", part) for part in parts)  # by functools.wraps
-    return [part for part in parts if isinstance(part, FunctionType) and is_room_code(part.__code__.co_filename)]
+    return [part for part in parts if isinstance(part, FunctionType) and is_room_code(file_of(part))]
+
+
+def file_of(function: FunctionType) -> str:
+    file = function.__code__.co_filename
+    return function.__globals__.get("__file__", file) if file == "<string>" else file  # made for a dataclass
 
 
 def is_rooms_own(kind: type) -> bool:
