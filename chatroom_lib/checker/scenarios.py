@@ -116,8 +116,7 @@ def stillborn(rng: Random) -> Scenario:
 
 @scenario
 def mass_leave(rng: Random) -> Scenario:
-    """Everybody leaves in the same moment, half of them without a word. Two stay until nothing moves any more, and then
-    leave as well."""
+    """Six leave in the same moment, half of them without a word; two more go when nothing moves any more."""
     ends = [12 + rng.uniform(0, 0.01) for _ in range(6)]
     politely = [leaving(name, end, says=7, every=PACE) for name, end in zip(("Ann", "Bob", "Cy"), ends)]
     silently = [vanishing(name, end) for name, end in zip(("Di", "Eve", "Fay"), ends[3:])]
