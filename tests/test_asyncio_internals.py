@@ -177,3 +177,10 @@ def test__write_to_self_is_called_from_other_threads(loop):
     thread.join()
     assert woken == [thread]
     loop.run_forever()
+
+
+def test__get_running_loop_and__set_running_loop_let_code_find_a_loop_that_does_not_run(loop):
+    with internals.as_if_running(loop):
+        assert asyncio.get_running_loop() is loop
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()

@@ -11,7 +11,7 @@ from collections import deque
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import Message, Scenario, decode, encode, listener, rate_limits, simulate, talker
+from chatroom_lib import Message, Scenario, check, decode, encode, listener, rate_limits, simulate, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.runs.virtual_time import EPOCH
@@ -420,3 +420,26 @@ def test_other_threads_have_the_real_time_meanwhile():
         thread.join()
     assert seen == sorted(seen) and min(seen) > 1e9 and time.time is real
     assert seen_here and all(len(set(clocks)) == 1 for clocks in seen_here)
+
+
+class CannotBeCancelled(Good):
+    """Its writers take every exception for the end of one message, their own cancellation included."""
+
+    async def write(self, connection, queue):
+        while True:
+            try:
+                await connection.send(await queue.get())
+            except BaseException:
+                continue
+
+
+@pytest.mark.slow
+def test_tasks_that_cannot_be_ended_are_told_and_disturb_no_later_run():
+    one, two = (check(CannotBeCancelled, 3, processes=number, progress=False) for number in (1, 2))
+    assert one == two and one.failed == {} and "no-crash" in one.kept
+    assert "CannotBeCancelled.write" in one.broken["no-leak"].evidence
+
+
+def test_in_this_process_they_end_nothing_either():
+    for scenario in ("churn", "mass leave"):
+        assert simulate(CannotBeCancelled, SCENARIOS[scenario]).left_tasks

@@ -4,10 +4,11 @@ tests/test_asyncio_internals.py tries each of them, so that a new Python that ch
 """
 
 import asyncio
+import contextlib
 import contextvars
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import _AsyncGeneratorContextManager
 
 STEP = asyncio.Handle._run.__code__  # the frame from which the event loop runs each step of a task
@@ -31,6 +32,17 @@ def timers(loop: asyncio.AbstractEventLoop) -> list[tuple[Callable, tuple]]:
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs on this thread, or None; for signal handlers, too."""
     return asyncio._get_running_loop()
+
+
+@contextlib.contextmanager
+def as_if_running(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """For code of a room's that Python runs in between: what a coroutine does when it is thrown away."""
+    before = asyncio._get_running_loop()
+    asyncio._set_running_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(before)
 
 
 class SteppedLoop(asyncio.BaseEventLoop):

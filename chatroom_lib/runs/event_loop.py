@@ -11,6 +11,7 @@ is ahead by no more than the fastest packet takes.
 import asyncio
 import contextlib
 import contextvars
+import ctypes
 import itertools
 import random
 import sys
@@ -193,6 +194,8 @@ class SimulationLoop(SteppedLoop):
                 task.cancel()
             self.call_soon(self.stop)
             self.keep_running()
+        for task in asyncio.all_tasks(self):
+            never_close(task)
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
 
@@ -225,6 +228,13 @@ class SimulationLoop(SteppedLoop):
         self.call_soon(server.protocol.connection_made, server, context=server.context)
         client.protocol.connection_made(client)
         return client, client.protocol
+
+
+def never_close(task: asyncio.Task) -> None:
+    """Keep a task that does not end, whatever is done about it, for as long as this process lives. When Python throws a
+    coroutine away it lets it run once more, and this one might never return, in the middle of something else."""
+    for thing in (task, task.get_coro()):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 class Task(asyncio.Task):

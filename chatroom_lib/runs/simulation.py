@@ -35,6 +35,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
+from chatroom_lib.instrumentation.asyncio_internals import as_if_running
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, tasks_of
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.rooms import Room, RoomError, RoomSpec
@@ -132,7 +133,8 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     loop.after_jump = collect_at_intervals(loop)
     loop.after_iteration = run.pool.update if scenario.all_prompt else lambda: (run.pool.update(), sampler.update())
     ending = loop.run_until_quiescent(scenario.duration)
-    gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone
+    with as_if_running(loop):
+        gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone
     run.pool.update()
     if not scenario.all_prompt:
         sampler.sample()
