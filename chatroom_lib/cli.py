@@ -109,7 +109,7 @@ def seeds(text: str) -> int:
 
 
 def run_server(options) -> None:
-    """On the main thread: elsewhere glibc hands every large buffer back to the system, which makes a busy room slow."""
+    """Run the room here, on the main thread, until a signal ends it."""
     from chatroom_lib.runtime.background import run_here
     from chatroom_lib.server.server import ServerError
 
