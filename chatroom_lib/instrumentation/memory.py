@@ -76,13 +76,19 @@ def attributes_set_by_the_room(connection, server) -> list:
 
 def reachable_with_globals(room, roots: Iterable, ends: tuple[type, ...] = NOT_RETAINED) -> list:
     """What can be reached from `roots`, and from what the code of the room, and of all objects found, keeps."""
-    roots, kinds = [*roots], {type(room)}
+    roots, owners = [*roots], {type(room)}
     code = RoomGlobals()
-    while kinds:
-        roots += code.kept_by(kinds)
+    while owners:
+        roots += code.kept_by(owners)
         reached = reachable(roots, ends)
-        kinds = code.new_among(set(map(type, reached)))
+        owners = code.new_among(reached)
     return reached
+
+
+def retained_connections(room) -> list[ServerConnection]:
+    """Those that a room itself refers to, or its code; what its tasks refer to is not kept."""
+    ends = *NOT_RETAINED, asyncio.Task, CoroutineType
+    return [thing for thing in reachable_with_globals(room, [room], ends) if is_a(thing, ServerConnection)]
 
 
 def reachable(roots: Iterable, ends: tuple[type, ...] = NOT_RETAINED) -> list:
@@ -118,9 +124,7 @@ def count_texts(things: list) -> int:
 def leak_report(server, trace: Trace) -> LeakReport:
     """What the server's room still retains of departed clients."""
     gone, room = trace.gone(), server.room
-    ends = *NOT_RETAINED, asyncio.Task, CoroutineType  # what tasks refer to is not kept
-    reached = reachable_with_globals(room, [room], ends)
-    held = {thing.name for thing in reached if is_a(thing, ServerConnection)}
+    held = {connection.name for connection in retained_connections(room)}
     orphaned_tasks = tasks_of(gone, server)
     visits = {name: line_of(task) for task, name in orphaned_tasks if name in connections_in(task, room)}
     tasks = [line_of(task) for task in server.tasks.visitors if task not in server.hub_tasks]

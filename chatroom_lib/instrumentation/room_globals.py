@@ -1,7 +1,7 @@
 """What a room's code keeps outside of its objects: class attributes, and the globals of its modules.
 
 Only what the code names counts. A function that a method calls is followed, too, if it is the room's own, and so on: a
-handler with its helper functions keeps its books in globals.
+handler with its helper functions keeps its books in globals. So is a function that the room refers to.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ from chatroom_lib.instrumentation.room_code import is_room_code
 
 
 class RoomGlobals:
-    """Follows the code of classes, each class and each function once."""
+    """Follows the code of classes and functions, each once."""
 
     def __init__(self):
         self.seen: set[int] = set()
 
-    def kept_by(self, kinds: Iterable[type]) -> list:
-        """The values that the code of these classes refers to."""
-        kept, ahead = [], [base for kind in kinds for base in kind.__mro__ if base is not object]
+    def kept_by(self, owners: Iterable[type | FunctionType]) -> list:
+        """The values that the code of these classes and functions refers to."""
+        kept, ahead = [], [part for owner in owners for part in with_bases(owner)]
         while ahead:
             thing = ahead.pop()
             if id(thing) in self.seen:
@@ -33,9 +33,16 @@ class RoomGlobals:
                     kept.append(value)
         return kept
 
-    def new_among(self, kinds: set[type]) -> set[type]:
-        """Those of these classes that are the room's own, and have not been followed."""
-        return {kind for kind in kinds if id(kind) not in self.seen and is_rooms_own(kind)}
+    def new_among(self, things: list) -> set[type | FunctionType]:
+        """The functions among these things, and the classes of these things, that are the room's own and have not been
+        followed."""
+        kinds = {kind for kind in set(map(type, things)) if id(kind) not in self.seen and is_rooms_own(kind)}
+        functions = set().union(*(functions_in(thing) for thing in things if type(thing) is FunctionType))
+        return {owner for owner in kinds | functions if id(owner) not in self.seen}
+
+
+def with_bases(owner: type | FunctionType) -> list:
+    return [base for base in owner.__mro__ if base is not object] if isinstance(owner, type) else [owner]
 
 
 def functions_in(value) -> list[FunctionType]:
