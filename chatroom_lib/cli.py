@@ -21,7 +21,7 @@ from chatroom_lib.runtime.console import complain, one_line
 TIME_TO_STOP = 1.8  # seconds
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
-ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:Class"
+ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 
 
 class Parser(argparse.ArgumentParser):

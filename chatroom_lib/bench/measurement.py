@@ -23,7 +23,7 @@ import psutil
 from chatroom_lib.bench.load_generator import Job, Measurement
 from chatroom_lib.bench.packages import go_environment, node_environment
 from chatroom_lib.bench.targets import Target, find
-from chatroom_lib.rooms import RoomSpec
+from chatroom_lib.rooms import RoomSpec, display_name
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.measurement_lock import measured_window
@@ -57,8 +57,8 @@ def measure(
 ) -> Measurement:
     """Start a server for `target`, put it under load from `clients` connections, and stop it.
 
-    `target` is the name of one of `TARGETS`, a version, "path/to/file.py:Class", a room class, or a function that makes
-    a room. Its rate limit is off.
+    `target` is the name of one of `TARGETS`, a version, "path/to/file.py:NAME", a room class, a function that makes a
+    room, or a handler. Its rate limit is off.
     `in_flight`: messages, a closed load. `rate`: messages a second, an open load. Neither: only the memory of idle
     connections is measured. `warm_up` and `seconds`: how long the load lasts before the measured window, and in it.
 
@@ -119,12 +119,12 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
 
 
 def pickled(room: Callable, path: str) -> Target:
-    """A target for a room class of the calling notebook or script, which is written to `path`."""
+    """A target for a room of the calling notebook or script, which is written to `path`."""
     import cloudpickle
 
     with open(path, "wb") as file:
         cloudpickle.dump(room, file)
-    return Target(getattr(room, "__name__", "a room"), ("pickle", path))
+    return Target(display_name(room), ("pickle", path))
 
 
 def compiled(target: Target, folder: str) -> Target:

@@ -30,8 +30,8 @@ def profile(
 ) -> dict[str, float]:
     """The server's CPU time for one delivery, in microseconds, by what it is spent on, the largest part first.
 
-    `room` is a version, "path/to/file.py:Class", a room class, or a function that makes a room. The load is that of
-    `measure`; with a `rate`, take in_flight=0.
+    `room` is a version, "path/to/file.py:NAME", a room class, a function that makes a room, or a handler. The load is
+    that of `measure`; with a `rate`, take in_flight=0.
     Raises ValueError for numbers that make no load, RoomError if there is no such room, and BenchError if nothing could
     be measured.
     """

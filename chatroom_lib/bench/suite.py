@@ -28,7 +28,7 @@ def bench(
     progress: bool = True,
     on_round: Callable[[Report], object] | None = None,
 ) -> Report:
-    """Measure the baseline and `targets` (names in `TARGETS`, versions, or "path/to/file.py:Class") under `loads`,
+    """Measure the baseline and `targets` (names in `TARGETS`, versions, or "path/to/file.py:NAME") under `loads`,
     `rounds` times.
 
     `warm_up` and `seconds`: how long each load lasts before the measured window, and in it. `curves`: also measure the

@@ -36,7 +36,7 @@ class Target:
 
 
 def room(spec: str, name: str | None = None, **options) -> Target:
-    """A version, or a room of your own: "path/to/file.py:Class". `options` go to its class."""
+    """A version, or a room of your own: "path/to/file.py:NAME". `options` go to its class."""
     return Target(name or spec, ("room", spec, json.dumps(options)), spec)
 
 

@@ -44,7 +44,7 @@ def check(
     processes: int | None = None, progress: bool = True,
 ) -> Scorecard:  # fmt: skip
     """Try `room` in every scenario with the seeds 0 to `seeds` - 1: a version ("v1"), a class, a function that makes a
-    room, or "path/to/file.py:Name" of such a class or function. With 200 seeds that takes about a minute on two cores.
+    room, a handler, or "path/to/file.py:NAME" of one of these. With 200 seeds that takes about a minute on two cores.
 
     `scenarios` are those of scenarios.SCENARIOS, unless given: each a Scenario, or a function that makes one of a
     random.Random. `guarantees` are those of guarantees.GUARANTEES, unless given: each a function that takes a Trace and

@@ -36,7 +36,9 @@ from chatroom_lib.checker.outcome import (
 )
 from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.rooms.handler import HandlerRoom, is_handler, without_partial
 from chatroom_lib.runs.event_loop import Schedule
+from chatroom_lib.runs.simulation import require_fresh_globals
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
@@ -59,8 +61,11 @@ class Package(NamedTuple):
 
 
 def pack(room, scenarios: Scenarios, guarantees: Guarantees) -> Package:
-    """`room`: a name, a class, or a function that makes one. Raises RoomError if they cannot go to another process."""
+    """`room`: a name, a class, a function that makes one, or a handler. Raises RoomError if they cannot go to another
+    process."""
     name = rooms.display_name(room)
+    if is_handler(room):
+        require_fresh_globals(HandlerRoom(room))
     try:
         if isinstance(room, str) and room not in rooms.VERSIONS:
             room = os.path.abspath(room)  # a room may change its folder
@@ -69,15 +74,18 @@ def pack(room, scenarios: Scenarios, guarantees: Guarantees) -> Package:
     except Exception as error:  # whatever the objects that the room refers to may raise
         raise rooms.RoomError(
             f"{name} cannot be sent to another process to be tried: {describe_error(error)}. "
-            "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:Class"
+            "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:NAME"
         ) from error
 
 
 @contextlib.contextmanager
 def everything_by_value(*things):
-    """Send along the code of modules that another process could not import by their name."""
-    names = {getattr(thing, "__module__", None) for thing in things} - {None, "__main__"}
-    sent = [sys.modules[name] for name in names if name in sys.modules and not importable(name.partition(".")[0])]
+    """Send along the code of modules that another process could not import by their name, and of those of handlers:
+    what is in their globals is to be new in each run."""
+    handlers = {module_of(thing) for thing in things if is_handler(thing)}
+    names = {module_of(thing) for thing in things} - {None, "__main__"}
+    names = {name for name in names if name in handlers or not importable(name.partition(".")[0])}
+    sent = [sys.modules[name] for name in names if name in sys.modules]
     for module in sent:
         cloudpickle.register_pickle_by_value(module)
     try:
@@ -85,6 +93,10 @@ def everything_by_value(*things):
     finally:
         for module in sent:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def module_of(thing) -> str | None:
+    return getattr(without_partial(thing), "__module__", None)
 
 
 def importable(name: str) -> bool:

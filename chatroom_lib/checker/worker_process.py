@@ -22,7 +22,7 @@ from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_j
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
-from chatroom_lib.rooms.loader import require_methods, require_no_arguments
+from chatroom_lib.rooms.loader import as_room, require_no_arguments
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
@@ -141,10 +141,10 @@ class Trials:
         """Raises RoomError if what it makes is no room. One that fails will do so in each run, and is judged there."""
         try:
             with self.watch.over_run():
-                room = function()
+                made = function()
         except BaseException:
             return
-        require_methods(room, f"what {name} makes")
+        as_room(made, name)
 
     def make(self, scenarios, name: str, seed: int) -> Scenario:
         """Raises Problem if the scenario cannot be made: that is no fault of the room."""

@@ -1,4 +1,5 @@
-"""Finds a room by what names it: a version, "path/to/file.py:Name", a class, a function, or a room itself."""
+"""Finds a room by what names it: a version, "path/to/file.py:Name", a class, a function that makes a room, a handler,
+or a room itself."""
 
 import asyncio
 import contextlib
@@ -12,10 +13,20 @@ from types import ModuleType
 
 import websockets
 
+from chatroom_lib.rooms.handler import (
+    Handler,
+    HandlerRoom,
+    handler_name,
+    is_handler,
+    makes_handlers,
+    what_is_wrong_with,
+    without_partial,
+)
 from chatroom_lib.rooms.versions import VERSIONS, Room
 from chatroom_lib.runtime.console import describe
 
-RoomSpec = str | Callable[..., Room]  # a version or "path/to/file.py:Name"; a class, or a function that makes a room
+# A version or "path/to/file.py:Name"; a class, or a function that makes a room; a handler.
+RoomSpec = str | Callable[..., Room] | Handler
 METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
 SET_BY_THE_SERVER = ("handler", "host", "port", "process_request", "create_connection")  # of the options there are
 
@@ -25,19 +36,28 @@ class RoomError(ValueError):
 
 
 def resolve(spec: RoomSpec) -> Callable[..., Room]:
-    """The class that `spec` names, or the class or function that it is: call it to make a room.
+    """What makes rooms of this `spec` when it is called: the class that it names, or the class or function that it is.
+    For a handler, it makes rooms around it.
 
     Raises RoomError if there is none, and for a room object: it is one room, and cannot be made again.
     """
     if isinstance(spec, str):
         return VERSIONS[spec] if spec in VERSIONS else load(spec)
-    if isinstance(spec, type):
-        require_methods(spec, spec.__name__)
-    elif hasattr(spec, "handle") or not callable(spec):
+    if is_room_object(spec) or not callable(spec):
         raise RoomError(
             f"{spec!r:.80} cannot be tried: each run needs a new room, so name the class, or a function that makes one"
         )
-    return spec
+    return factory_of(spec, display_name(spec))
+
+
+def factory_of(thing: Callable, name: str) -> Callable[..., Room]:
+    """What makes rooms: a class or a function does, and a room around a handler can be made. Raises RoomError."""
+    if is_handler(thing):
+        require_handler(thing, name)
+        return functools.partial(HandlerRoom, thing)
+    if isinstance(thing, type) and not makes_handlers(thing):
+        require_methods(thing, name)
+    return thing
 
 
 def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
@@ -46,36 +66,67 @@ def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
 
     Raises RoomError if there is no such room, or if it cannot be made.
     """
-    if hasattr(spec, "handle") and not isinstance(spec, type):
+    if is_room_object(spec):
         return spec
-    factory = resolve(spec)
+    factory, name = resolve(spec), display_name(spec)
+    limit = {"limit": None} if unlimited and takes_a_limit(factory) else {}
+    require_no_arguments(factory, name, **limit)
     try:
-        room = factory(limit=None) if unlimited and takes_a_limit(factory) else factory()
+        made = factory(**limit)
     except (Exception, SystemExit) as error:
-        raise RoomError(f"cannot make a room of {display_name(spec)}: {describe(error)}") from error
-    require_methods(room, f"what {display_name(spec)} makes")
+        raise RoomError(f"cannot make a room of {name}: {describe(error)}") from error
+    room = as_room(made, name)
     require_server_options(room)
     return room
+
+
+def as_room(made: object, name: str) -> Room:
+    """What the class or function of that name has made: a room, or a handler, around which one is made. Raises
+    RoomError."""
+    if inspect.iscoroutine(made):
+        made.close()  # or Python would say that nobody has awaited it
+        raise RoomError(f"what {name} makes is a coroutine: a function that makes a room must not be async")
+    if missing_methods(made) and is_handler(made):
+        require_handler(made, f"what {name} makes")
+        return HandlerRoom(made)
+    require_methods(made, f"what {name} makes")
+    return made
+
+
+def is_room_object(thing: object) -> bool:
+    return hasattr(thing, "handle") and not isinstance(thing, type)
 
 
 def display_name(spec: RoomSpec | Room) -> str:
     """What to call a room, or the rooms that this makes: the version, or else the name of the class or function."""
     if isinstance(spec, str):
         return spec
-    factory = spec.func if isinstance(spec, functools.partial) else spec
-    if hasattr(factory, "handle") and not isinstance(factory, type):
-        factory = type(factory)
-    versions = {version: name for name, version in VERSIONS.items()}
-    return versions.get(factory) or getattr(factory, "__name__", "a room")
+    if isinstance(spec, HandlerRoom):
+        return handler_name(spec.handler)
+    if isinstance(spec, functools.partial) and spec.func is HandlerRoom:
+        return handler_name(spec.args[0])
+    factory = type(spec) if is_room_object(spec) else without_partial(spec)
+    versions = [name for name, version in VERSIONS.items() if version is factory]
+    return versions[0] if versions else handler_name(factory)
 
 
 def takes_a_limit(factory: Callable[..., Room]) -> bool:
     return "limit" in inspect.signature(factory).parameters
 
 
+def require_handler(handler: Handler, name: str) -> None:
+    """Raises RoomError unless it can be called with a connection alone."""
+    if wrong := what_is_wrong_with(handler):
+        raise RoomError(f"{name} is no handler: {wrong}")
+
+
+def missing_methods(room: object) -> list[str]:
+    return [method for method in METHODS if not hasattr(room, method)]
+
+
 def require_methods(room: object, name: str) -> None:
     """Raises RoomError if a room, or its class, lacks what every room has."""
-    if missing := [method for method in METHODS if not hasattr(room, method)]:
+    if missing := missing_methods(room):
         raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
 
 
@@ -93,28 +144,38 @@ def require_server_options(room: Room) -> None:
         )
 
 
-def require_no_arguments(factory: Callable[..., Room], name: str) -> None:
-    """Raises RoomError unless a class or a function can be called without saying more."""
+def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> None:
+    """Raises RoomError unless a class or a function can be called without saying more than is `given`."""
     try:
-        inspect.signature(factory).bind()
+        inspect.signature(factory).bind(**given)
     except TypeError as error:
-        raise RoomError(f"cannot make a room of {name}: {error}; try a function that makes one") from None
+        raise RoomError(f"cannot make a room of {name}: {error}; {how_to_make(factory, name)}") from None
     except ValueError:
         pass  # it does not say what it takes
 
 
+def how_to_make(factory: Callable[..., Room], name: str) -> str:
+    """What to write in place of a class or a function that takes arguments."""
+    file, _, own = name.rpartition(":")
+    if not isinstance(without_partial(factory), type):
+        good = own if own.isidentifier() else "handler"
+        return f"a function that makes a room takes none; a handler is async: async def {good}(websocket)"
+    way = f"def make_room(): return {own}(...), in that file" if file else f"lambda: {own}(...)"
+    return f"try a function that makes one: {way}"
+
+
 def load(spec: str) -> Callable[..., Room]:
-    """Run the file of "path/to/file.py:Name", and return what is called so in it: a class, or a function that makes a
-    room. The file finds its neighbours, as it does when Python runs it."""
+    """Run the file of "path/to/file.py:Name", and return what makes rooms of the class, the function or the handler
+    that is called so in it. The file finds its neighbours, as it does when Python runs it."""
     path, name = split(spec)
     if (folder := str(path.parent.absolute())) not in sys.path:
         sys.path.insert(0, folder)
-    factory = getattr(run_file(path), name, None)
-    if not callable(factory):
-        raise RoomError(f"no class {name!r} in {path}")
-    if isinstance(factory, type):
-        require_methods(factory, f"{name} in {path}")
-    return factory
+    thing = getattr(run_file(path), name, None)
+    if is_room_object(thing):
+        raise RoomError(f"{name} in {path} is one room; name its class, or a function that makes one")
+    if not callable(thing):
+        raise RoomError(f"no class {name!r} in {path}, nor a function")
+    return factory_of(thing, f"{name} in {path}")
 
 
 def split(spec: str) -> tuple[Path, str]:
@@ -123,7 +184,7 @@ def split(spec: str) -> tuple[Path, str]:
     path = Path(file)
     if not colon or path.suffix != ".py":
         known = ", ".join(VERSIONS)
-        raise RoomError(f"no room {spec!r}: the versions are {known}; a room of your own is path/to/file.py:Class")
+        raise RoomError(f"no room {spec!r}: the versions are {known}; a room of your own is path/to/file.py:NAME")
     if not path.is_file():
         raise RoomError(f"no file {path}")
     return path, name

@@ -24,7 +24,7 @@ POOL_INTERVAL = 0.005  # seconds from one look at the pool to the next
 
 
 async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | None = None) -> Trace:
-    """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
+    """Run `scenario` in `room`: a version ("v1"), a class, a function that makes a room, or a handler.
 
     `keepalive`: as for `serve`. Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody
     decides this race.

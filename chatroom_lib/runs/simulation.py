@@ -36,14 +36,16 @@ from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import as_if_running
-from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, tasks_of
+from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
 from chatroom_lib.instrumentation.pool import listed
-from chatroom_lib.rooms import Room, RoomError, RoomSpec
+from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
+from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
 from chatroom_lib.runs.harness import Run, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
 from chatroom_lib.runs.virtual_time import here, virtual_time
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
+from chatroom_lib.server.server import Server
 from chatroom_lib.trace import Trace
 
 COLLECTION_INTERVAL = 2.0  # virtual seconds from one collection of garbage to the next
@@ -59,7 +61,7 @@ def simulate(
     *,
     keepalive: float | None = None,
 ) -> Trace:
-    """Run `scenario` in `room`: a version ("v1"), a class, or a function that makes a room.
+    """Run `scenario` in `room`: a version ("v1"), a class, a function that makes a room, or a handler.
 
     A function may stand for the scenario, too: it gets a random.Random of this seed, and makes one. Returns the Trace.
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
@@ -206,10 +208,26 @@ def start(loop: SimulationLoop, run: Run) -> None:
     if not starting.done():
         raise RuntimeError(f"the room does not start: {run.server.name}.__aenter__ does not return")
     starting.result()
-    if left := sum(isinstance(member, ServerConnection) for member in listed(run.server.room)):
+    require_fresh(run.server)
+
+
+def require_fresh(server: Server) -> None:
+    """Raises RoomError if a room that has just started has connections."""
+    if isinstance(server.room, HandlerRoom):
+        require_fresh_globals(server.room)
+    if left := sum(isinstance(member, ServerConnection) for member in listed(server.room)):
         raise RoomError(
-            f"{run.server.name} has {left} connections of an earlier run in members(): "
+            f"{server.name} has {left} connections of an earlier run in members(): "
             "keep them in the object, made in __init__, and not in the module or the class"
+        )
+
+
+def require_fresh_globals(room: HandlerRoom) -> None:
+    """Raises RoomError if a handler that has no visitor yet refers to connections."""
+    if kept := retained_connections(room):
+        raise RoomError(
+            f"{display_name(room)} has {len(kept)} connections of an earlier run, or of a server, in its globals: run "
+            "again what defines it, or write a function that makes it, and keep them in there"
         )
 
 

@@ -14,7 +14,7 @@ last_ports: dict[tuple[str, str], int] = {}  # (name, host) -> the port that it 
 async def serve(
     room, host="127.0.0.1", port=0, *, name: str | None = None, keepalive: float | None = None, **options
 ) -> Server:
-    """Start a server for `room` on the background thread: a version ("v1"), a room class, or a room.
+    """Start a server for `room` on the background thread: a version ("v1"), a room class, a handler, or a room.
 
     A server that an earlier call started under the same name (the room's, unless given), or on the same port,
     is stopped first; so a cell that serves can be run again. `port` 0 is any free one, or the one that a server of
