@@ -502,14 +502,19 @@ class Odd(v1.Room):
         return [*super().members(), "me too"]
 
 
-@pytest.mark.parametrize("room, people", [(Counting, None), (Odd, 2)])
+@pytest.mark.parametrize(
+    "room, people, problem",
+    [(Counting, None, "raised ZeroDivisionError"), (Odd, 2, "one of its items is 'me too'")],
+)
 @in_a_loop
-async def test_a_room_whose_members_are_broken_can_be_chatted_in(room, people):
+async def test_a_room_whose_members_are_broken_can_be_chatted_in_and_the_log_says_so_once(room, people, problem):
     server = await serve(room)
     alice = ChatPanel(server, "Alice")
     await alice.say("hello")
     await alice.heard("hello")
     assert alice.session.people == people
+    told = [line for line in alice.lines if "members() must list connections, and " + problem in line]
+    assert len(told) == 1 and told[0].startswith("Who is in the room is unknown: ")
     await alice.leave()
     server.room.members = list
 

@@ -246,7 +246,7 @@ async def test_one_that_fails_says_so_and_ends(cell):
         view = dashboard(server)
         server.room.broken = True
         await until(lambda: not view.thread.is_alive())
-        assert "KeyError: 'lost'" in repr(view)
+        assert "members() must list connections, and raised KeyError: 'lost'" in repr(view)
 
 
 @in_a_loop

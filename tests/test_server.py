@@ -87,6 +87,31 @@ async def test_serve_takes_a_version_a_class_or_a_room(room):
     assert repr(server) == f"<Server v1 at {server.url}, {len(server.room.members())} in the pool, no errors>"
 
 
+async def later():
+    return []
+
+
+@pytest.mark.parametrize(
+    "members, problem",
+    [
+        (lambda: 1 / 0, "raised ZeroDivisionError: division by zero"),
+        (lambda: ["Ann"], "one of its items is 'Ann'"),
+        (lambda: None, "returned None"),
+        (lambda: later(), "is a coroutine: write def members(self), without async"),
+    ],
+)
+@in_a_loop
+async def test_a_server_whose_room_lists_no_members_says_so(members, problem):
+    class Wrong(v1.Room):
+        def members(self):
+            return members()
+
+    server = await serve(Wrong)
+    assert repr(server) == (
+        f"<Server Wrong at {server.url}, members() must list connections, and {problem}, no errors>"
+    )
+
+
 def test_a_script_can_serve_and_stop():
     server = run(serve("v1"))
     assert not refuses(server)

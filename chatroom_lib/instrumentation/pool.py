@@ -29,9 +29,7 @@ class Pool:
         ids = list(map(id, members))
         if ids == self.ids:
             return
-        for member in members:
-            if not isinstance(member, ServerConnection):
-                raise TypeError(f"{WANTED}, and one of its items is {member!r:.80}")
+        require_connections(members)
         present = set(ids)
         for key in [key for key in self.seen if key not in present]:
             self.remove(key)
@@ -46,6 +44,20 @@ class Pool:
         self.ids = []
         if key in self.seen:
             self.trace.record("removed", self.seen.pop(key)[1])
+
+
+def require_connections(members: list) -> None:
+    """Raises TypeError if one of these is no connection."""
+    for member in members:
+        if not isinstance(member, ServerConnection):
+            raise TypeError(f"{WANTED}, and one of its items is {member!r:.80}")
+
+
+def connections_listed(room) -> list[ServerConnection]:
+    """What `members()` lists. Raises RuntimeError if it fails, and TypeError if those are no connections."""
+    members = listed(room)
+    require_connections(members)
+    return members
 
 
 def listed(room) -> list:

@@ -12,9 +12,11 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.instrumentation.names import stated_name
+from chatroom_lib.instrumentation.pool import listed, require_connections
 from chatroom_lib.message import Message, MessageError, check_encodable, decode_reply, encode
 from chatroom_lib.notebook.chat_errors import why_lost, why_not
 from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, shortened
+from chatroom_lib.runtime.console import one_line
 from chatroom_lib.server.server import LOGGER, Server
 from chatroom_lib.server.serving import servers
 
@@ -48,6 +50,7 @@ class ChatSession:
         self.connection = None
         self.server: Server | None = None  # if it is in this process
         self.seen: list | None = None  # the members at the last poll
+        self.members_broken = False  # the log has said that the room's members() is wrong
         self.leave_reason = ""  # what the log says if we leave by ourselves
         self.listeners: list[tuple[str, asyncio.Future]] = []  # what hear() waits for
 
@@ -119,7 +122,7 @@ class ChatSession:
         self.changed()
 
     async def converse(self) -> None:
-        self.server, self.seen = server_here(self.url), None
+        self.server, self.seen, self.members_broken = server_here(self.url), None, False
         await self.wait_for_admission()
         if not self.leave_reason:
             self.set_state("joined", f"You have joined as {self.name}.")
@@ -192,11 +195,18 @@ class ChatSession:
     # ------------------------------------------------------------ the other members
 
     def members(self) -> list | None:
-        """The connections in the room's pool. None if its server is elsewhere, or the room is broken."""
-        try:
-            return list(self.server.room.members()) if self.server else None
-        except Exception:  # a reader's own room may fail in any way, and that is not the panel's to report
-            return None
+        """The connections in the room's pool. None if its server is elsewhere, or its `members()` is broken: the log
+        says so, once."""
+        members = None
+        if self.server:
+            try:
+                members = list(listed(self.server.room))  # a copy, to compare the next one with
+                require_connections(members)
+            except (RuntimeError, TypeError) as error:
+                if not self.members_broken:
+                    self.members_broken = True
+                    self.trouble(f"Who is in the room is unknown: {one_line(str(error))}")
+        return members
 
     def is_me(self, member) -> bool:
         mine = self.connection.local_address

@@ -20,6 +20,7 @@ from websockets.frames import Opcode
 
 from chatroom_lib.channels import RWLock
 from chatroom_lib.instrumentation.names import name_of_client
+from chatroom_lib.instrumentation.pool import connections_listed
 from chatroom_lib.instrumentation.primitives import observe_all, primitives
 from chatroom_lib.plots.dashboard import LOSS_COUNTERS, dashboard_figure, short_number
 from chatroom_lib.runtime.background import background_loop, run
@@ -101,7 +102,7 @@ class MetricsReader:
     def read(self) -> Sample:
         observe_all(self.room, self.now)
         now = time.monotonic()
-        metrics = {"people": len(self.room.members()), "messages a second": self.rate(now)}
+        metrics = {"people": len(connections_listed(self.room)), "messages a second": self.rate(now)}
         lost = {name: count - self.before[name] for name, count in self.losses().items()}
         metrics |= {name: count for name, count in lost.items() if count > 0}
         return Sample(now - self.start, {**metrics, **self.waiting(now)})

@@ -18,12 +18,13 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import rooms
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.names import name_of_client
+from chatroom_lib.instrumentation.pool import connections_listed
 from chatroom_lib.instrumentation.primitives import observe_all
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, visitor, watcher
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.connection import BoundedConnection
-from chatroom_lib.runtime.console import describe
+from chatroom_lib.runtime.console import describe, one_line
 from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
 from chatroom_lib.server.http import answer, complete
 from chatroom_lib.server.options import options_for
@@ -214,11 +215,18 @@ class Server:
             self.on_notice(text)
         self.notices.add(text)
 
+    def pool_state(self) -> str:
+        """ "3 in the pool", or what is wrong with the room's `members()`."""
+        try:
+            return f"{len(connections_listed(self.room))} in the pool"
+        except (RuntimeError, TypeError) as error:
+            return one_line(str(error))
+
     def __repr__(self):
         if not self.running:
             state = "stopped"
         else:
-            state = f"at {self.url}, {len(self.room.members())} in the pool"
+            state = f"at {self.url}, {self.pool_state()}"
         lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
         lines += [f"  {describe(error)}" for error in self.errors[:5]]
         return "\n".join(lines)
