@@ -335,7 +335,7 @@ def test_frames_that_are_no_messages_are_nothing_heard():
             await super().pass_on("hello")
 
     card = quiet(Babbles, seeds=1, scenarios=two)
-    assert "what it got was not what was said" in card.scores["delivery"].evidence
+    assert "; it got 'hello', which is no " in card.scores["delivery"].evidence
     assert not card.scores["at-most-once"].tested
 
 

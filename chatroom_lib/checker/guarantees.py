@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
+from chatroom_lib.checker.instead import what_came_instead
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.runtime.console import describe
 from chatroom_lib.trace import Event, Trace
@@ -85,8 +86,7 @@ def delivery(trace: Trace) -> Verdict:
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
         if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
-            garbled = "; what it got was not what was said" * bool(trace.of("garbled", who=name))
-            return broken(f"{name} never heard {summarise(lost)}{garbled}")
+            return broken(f"{name} never heard {summarise(lost)}{what_came_instead(trace, name, lost)}")
     if any(trace.heard(name) for name in stayed):
         return KEPT
     return untested("no client stayed to which anything was said")
@@ -157,17 +157,20 @@ def admission(trace: Trace) -> Verdict:
     """Every healthy client that comes is in the room within 1 s, whether anybody talks or not."""
     end = end_of_run(trace)
     joined, entered, lost = trace.first("joined"), trace.first("entered"), trace.first("lost")
+    reasons = {event.who: f" ({event.message})" for event in trace.of("lost") if event.message}
     people = [client.name for client in trace.clients if is_healthy(client)]
     for event in trace.of("shut out"):
         if event.who in people:
-            return broken(f"{event.who} could not connect at {event.time:.3f} s")
+            why = f": {event.message}" * bool(event.message)
+            return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
     tested = False
     for name in [name for name in people if name in joined]:
         came, stayed = joined[name], min(departure_time(name, trace), end)
         if entered.get(name, NEVER) <= came + PROMPT:
             tested = True
         elif lost.get(name, NEVER) < entered.get(name, NEVER):
-            return broken(f"{name} joined at {came:.3f} s, and was disconnected at {lost[name]:.3f} s, never let in")
+            when = f"{lost[name]:.3f} s{reasons.get(name, '')}"
+            return broken(f"{name} joined at {came:.3f} s, and was disconnected at {when}, never let in")
         elif came + PROMPT <= stayed:
             when = f"let in at {entered[name]:.3f} s" if name in entered else "never let in"
             return broken(f"{name} joined at {came:.3f} s, and was {when}{while_blocked(trace, came)}")

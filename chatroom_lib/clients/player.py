@@ -5,15 +5,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 
 from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import CloseCode
 
 from chatroom_lib.clients.connect import reset
 from chatroom_lib.clients.scenario import NEVER, Client, Scenario
 from chatroom_lib.message import Message, MessageError, decode_reply, encode
+from chatroom_lib.runtime.console import describe, excerpt, one_line
 from chatroom_lib.trace import Trace, label
 
 Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
-Understand = Callable[[str | bytes], tuple[Message | None, str]]  # what is in a frame, and what a Trace calls it
+Understand = Callable[[str | bytes], tuple[str, str]]  # the kind of event that a frame is, and what a Trace says of it
 
 
 async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
@@ -38,8 +40,11 @@ async def visit(
     try:
         async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
             connection = await dial(client)
-    except (OSError, InvalidHandshake, TimeoutError):
-        trace.record("shut out" if trace.now() < client.vanishes else "vanished", client.name)
+    except (OSError, InvalidHandshake, TimeoutError) as error:
+        if trace.now() < client.vanishes:
+            trace.record("shut out", client.name, why_shut_out(error))
+        else:
+            trace.record("vanished", client.name)
         return
     finally:
         done.set()
@@ -55,9 +60,23 @@ async def visit(
             await connection.wait_closed()
             going.cancel()
             if trace.clock and not trace.of("left", "vanished", who=client.name):
-                trace.record("lost", client.name)
+                trace.record("lost", client.name, why_closed(connection))
     finally:
         reset(connection)
+
+
+def why_shut_out(error: Exception) -> str:
+    """What a handshake failed of, with what the server says about it, in one line."""
+    body = error.response.body if isinstance(error, InvalidStatus) else None
+    said = f": {bytes(body).decode(errors='replace')}" if body else ""
+    return one_line(f"{describe(error)}{said}", 150)
+
+
+def why_closed(connection: ClientConnection) -> str:
+    """The code and the reason with which the server closed; "" if it closed with none."""
+    if connection.close_code in (None, CloseCode.ABNORMAL_CLOSURE):
+        return ""
+    return one_line(f"{connection.close_code} {connection.close_reason}".rstrip(), 100)
 
 
 async def speak(client: Client, connection: ClientConnection, trace: Trace) -> None:
@@ -76,13 +95,8 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
 async def read(client: Client, connection: ClientConnection, trace: Trace, understand: Understand) -> None:
     try:
         async for frame in connection:
-            message, said = understand(frame)
-            if message is None:
-                trace.record("garbled", client.name)
-            elif message.refused is None:
-                trace.record("heard", client.name, said)
-            else:
-                trace.record("refused", client.name, label(Message(client.name, message.refused)))
+            kind, what = understand(frame)
+            trace.record(kind, client.name, label(Message(client.name, what)) if kind == "refused" else what)
             if client.pause:
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
@@ -90,7 +104,8 @@ async def read(client: Client, connection: ClientConnection, trace: Trace, under
 
 
 def understanding(clients: Iterable[Client]) -> Understand:
-    """How clients understand a frame: once for all who hear the same. One that is garbled has no message in it."""
+    """How clients understand a frame, once for all who hear the same: the kind of event, and the message, the content
+    that is refused, or what the frame looks like."""
     speakers = {client.name: client for client in clients}
 
     @lru_cache(maxsize=256)
@@ -98,8 +113,10 @@ def understanding(clients: Iterable[Client]) -> Understand:
         try:
             message = decode_reply(frame)
         except MessageError:
-            return None, ""
-        return (None, "") if altered(message, speakers) else (message, label(message))
+            return "garbled", excerpt(frame)
+        if altered(message, speakers):
+            return "altered", excerpt(frame)
+        return ("heard", label(message)) if message.refused is None else ("refused", message.refused)
 
     return understand
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sys
 
 JOINERS = "\u200c\u200d"  # within words of some scripts, and within emoji
@@ -28,6 +29,15 @@ def one_line(text: str, longest: int = 200) -> str:
     """`text` as one printable line of at most `longest` characters: some of it may come from clients."""
     line = printable(" ".join(text[: 10 * longest].split()))
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def excerpt(frame: str | bytes, longest: int = 60) -> str:
+    """The beginning of a frame in one printable line; b"..." if it is binary. Of a character that is repeated, six are
+    shown."""
+    start = frame[:10_000]
+    text = start if isinstance(start, str) else repr(bytes(start))[2:-1]
+    text = re.sub(r"(.)\1{6,}", r"\1\1\1\1\1\1", printable(" ".join(text.split())))
+    return one_line(text, longest) if isinstance(start, str) else f'b"{one_line(text, longest - 3)}"'
 
 
 def printable(text: str) -> str:

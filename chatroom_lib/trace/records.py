@@ -8,14 +8,15 @@ from chatroom_lib.message import Message
 KINDS = {
     # noted by the client
     "joined": "its connection is open",
-    "shut out": "it could not connect",
+    "shut out": "it could not connect; why",
     "said": "it begins to send a message",
     "heard": "it has received a message",
     "refused": "the room told it that its message will not be passed on",
-    "garbled": "it has received a frame that is not a message, or not what was said",
+    "garbled": "it has received a frame that is not a message; what it looks like",
+    "altered": "it has received a message of somebody's that is not what they said; what it looks like",
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
-    "lost": "its connection ended without its doing",
+    "lost": "its connection ended without its doing; the code and the reason that the room gave",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
     "sending": "the room begins to send it a message",
@@ -36,7 +37,7 @@ class Event(NamedTuple):
     time: float  # seconds since the run began
     kind: str  # one of KINDS
     who: str  # the name of the client it happens to
-    message: str = ""  # who said it and its first word: "Ann 3"
+    message: str = ""  # who said it and its first word: "Ann 3"; what else there is to say of some kinds
 
     def __str__(self):
         return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}".rstrip()

@@ -291,7 +291,9 @@ class Trace:
         parts = [f"{counts['said']} said", f"{counts['heard']} heard"]
         if evicted := self.evicted():
             parts.append(f"evicted: {', '.join(evicted)}")
-        parts += [f"{counts[kind]} {kind}" for kind in ("refused", "garbled", "lost", "collected") if counts[kind]]
+        parts += [
+            f"{counts[kind]} {kind}" for kind in ("refused", "garbled", "altered", "lost", "collected") if counts[kind]
+        ]
         if self.stuck:
             parts.append("STUCK")
         if self.errors:
