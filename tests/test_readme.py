@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import chatroom_lib
-from chatroom_lib import guarantees, rooms, scenarios
+from chatroom_lib import Message, guarantees, rooms, scenarios
+from chatroom_lib.message import decode_reply
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +21,11 @@ def test_its_example_runs_and_shows_what_it_says(capsys):
 def test_its_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
         assert (ROOT / target.partition("#")[0]).exists(), target
+
+
+def test_its_message_and_its_refusal_are_those_of_the_wire():
+    message, refusal = re.findall(r"`(\{\"token\".*?\})`", README.partition("What it owes people")[2])[:2]
+    assert decode_reply(message) == Message("Ann", "hello") and decode_reply(refusal).refused == "hello"
 
 
 def test_it_names_every_version_in_order():
