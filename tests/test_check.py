@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import time
 from functools import partial
 
 import pytest
+from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Scenario, check, compare, frozen, listener, rooms, simulate, talker
@@ -778,3 +780,68 @@ def test_who_is_late_because_the_room_blocks_the_event_loop_is_told_where():
     evidence = quiet(Sleeps, seeds=1).scores["no-head-of-line-blocking"].evidence
     line = Sleeps.pass_on.__code__.co_firstlineno + 1
     assert "; the room blocked the event loop for 1.5 s in " in evidence and f"Sleeps.pass_on, line {line}" in evidence
+
+
+# ---------------------------------------------------------------- who is to blame
+
+
+class Moderated(Simple):
+    """Everything comes 2 s late, whoever reads."""
+
+    async def pass_on(self, frame):
+        await asyncio.sleep(2)
+        broadcast(self.connections, frame)
+
+
+class LateAtTheDoor(Simple):
+    """It waits for those who do not read, and blocks the event loop whenever somebody joins."""
+
+    async def handle(self, connection):
+        time.sleep(1.5)
+        await super().handle(connection)
+
+
+TOO_LATE = r"\w+ (never heard \w+ \d+, said at [\d.]+ s|heard \w+ \d+ after [\d.]+ s), "
+BLAME = {  # room -> whom the evidence blames
+    Moderated: "also when everybody reads",
+    Simple: "while Bob did not read",
+    LateAtTheDoor: "while Bob did not read",
+}
+
+
+@pytest.mark.parametrize("room", BLAME)
+def test_a_reader_is_blamed_only_for_what_is_late_with_them_alone(room):
+    card = quiet(room, seeds=2, scenarios={name: SCENARIOS[name] for name in ("frozen reader", "frozen then dies")})
+    for scenario in card.scenarios:
+        score = card.cells["no-head-of-line-blocking", scenario]
+        assert score.broken == 2 and re.fullmatch(TOO_LATE + BLAME[room], score.evidence)
+
+
+@pytest.mark.slow
+def test_who_is_blamed_does_not_depend_on_the_number_of_processes_nor_on_one_that_ends():
+    class EndsItsProcess(Moderated):
+        async def pass_on(self, frame):
+            if "Zoe" in frame:
+                os._exit(1)
+            await super().pass_on(frame)
+
+    day = {"frozen reader": SCENARIOS["frozen reader"], "Zoe": Scenario([talker("Zoe", says=1)], duration=30)}
+    cards = [quiet(EndsItsProcess, seeds=2, scenarios=day, processes=number) for number in (1, 3)]
+    assert cards[0] == cards[1] and cards[0].failed == {"Zoe": 0}
+    assert "everybody reads" in cards[0].scores["no-head-of-line-blocking"].evidence
+
+
+@pytest.mark.slow
+def test_a_comparison_that_does_not_end_changes_no_verdict(monkeypatch):
+    class SpinsIfAllRead(Simple):
+        async def pass_on(self, frame):
+            await super().pass_on(frame)
+            self.passed_on = getattr(self, "passed_on", 0) + 1
+            while self.passed_on > 60:  # so many are passed on only if Bob reads
+                with contextlib.suppress(BaseException):
+                    time.monotonic()
+
+    monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.1)
+    card = quiet(SpinsIfAllRead, seeds=2, scenarios={"frozen reader": SCENARIOS["frozen reader"]})
+    assert card.failed == {} and "no-crash" in card.kept
+    assert "while Bob did not read" in card.scores["no-head-of-line-blocking"].evidence

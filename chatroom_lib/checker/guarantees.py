@@ -9,7 +9,7 @@ A *healthy* client reads promptly and sends at human pace. Whether people hear w
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -200,20 +200,16 @@ def prompt_join(trace: Trace) -> Verdict:
 
 @guarantee("waiting")
 def no_head_of_line_blocking(trace: Trace) -> Verdict:
-    """While a client reads late or not at all, the others hear within 1 s."""
-    gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
-    late = [(name, joined[name], gone.get(name, end)) for name in late_readers(trace) if name in joined]
-    entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
+    """While a client reads late or not at all, the others hear within 1 s.
+
+    `check` tries the first run that breaks it once more, with everybody reading at once, and blames those who did not
+    read only for what is late with them alone.
+    """
     tested = False
-    for name in [client.name for client in trace.clients if is_healthy(client)]:
-        since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
-        heard = times_heard(trace, name)
-        for event in [event for event in said if event.who != name]:
-            if since < event.time < until and (who := [who for who, *of in late if of[0] < event.time < of[1]]):
-                tested = True
-                if slow := how_late(event, heard):
-                    why = while_blocked(trace, event.time)
-                    return broken(f"{name} {slow}, while {' and '.join(who)} did not read{why}")
+    for delay in delays(trace, late_readers(trace)):
+        if delay.late:
+            return broken(delay.blaming_readers(trace))
+        tested = True
     return KEPT if tested else untested("no client read late or not at all while others talked")
 
 
@@ -378,6 +374,50 @@ def how_late(said: Event, heard: dict[str, float]) -> str:
         return f"never heard {said.message}, said at {said.time:.3f} s"
     delay = heard[said.message] - said.time
     return f"heard {said.message} after {delay:.3f} s" if delay > PROMPT else ""
+
+
+class Delay(NamedTuple):
+    """How late somebody heard something that was said while others did not read."""
+
+    listener: str
+    said: Event
+    meanwhile: list[str]  # who did not read
+    late: str  # "heard Ann 3 after 2.100 s"; "" if it was in time
+
+    def blaming_readers(self, trace: Trace) -> str:
+        return self.told(trace, f"while {' and '.join(self.meanwhile)} did not read")
+
+    def told(self, trace: Trace, when: str) -> str:
+        return f"{self.listener} {self.late}, {when}{while_blocked(trace, self.said.time)}"
+
+
+def delays(trace: Trace, readers: list[str]) -> Iterator[Delay]:
+    """How late healthy clients heard what was said by others while some of `readers` were connected."""
+    gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
+    spans = [(name, joined[name], gone.get(name, end)) for name in readers if name in joined]
+    entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
+    for name in [client.name for client in trace.clients if is_healthy(client)]:
+        since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
+        heard = times_heard(trace, name)
+        for event in [event for event in said if event.who != name and since < event.time < until]:
+            if meanwhile := [who for who, *of in spans if of[0] < event.time < of[1]]:
+                yield Delay(name, event, meanwhile, how_late(event, heard))
+
+
+def blame(trace: Trace, control: Trace) -> Verdict:
+    """The verdict on a run that breaks no_head_of_line_blocking, knowing the same run with everybody reading at once.
+
+    Nobody is blamed if at least half of what is late is so there, too.
+    """
+    readers = late_readers(trace)
+    late_in_control = {(delay.listener, delay.said.message) for delay in delays(control, readers) if delay.late}
+    found: dict[bool, list[Delay]] = {True: [], False: []}  # is it late there, too?
+    for delay in delays(trace, readers):
+        if delay.late:
+            found[(delay.listener, delay.said.message) in late_in_control].append(delay)
+    if len(found[True]) >= len(found[False]):
+        return broken(found[True][0].told(trace, "also when everybody reads"))
+    return broken(found[False][0].blaming_readers(trace))
 
 
 def while_blocked(trace: Trace, since: float) -> str:

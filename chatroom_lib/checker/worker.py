@@ -231,7 +231,8 @@ class Worker:
         return ERRORS.get(error, rooms.RoomError)(one_line(text, 300))
 
     def patience(self) -> float:
-        limits = {"judging": LONGEST_JUDGING, "running": self.conditions.time_limit}
+        time_limit = self.conditions.time_limit
+        limits = {"judging": LONGEST_JUDGING, "running": time_limit, "comparing": time_limit}
         return limits.get(self.stage, LONGEST_START)
 
     def is_alive(self) -> bool:

@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from random import Random
 from types import FrameType
@@ -17,7 +18,7 @@ from types import FrameType
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, describe_error
+from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, blame, describe_error
 from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
@@ -30,6 +31,7 @@ from chatroom_lib.trace.plain import to_plain
 
 PATIENCE = 3  # intervals without progress after which the run, or the import, is interrupted
 CUT_SHORT = "cut short"
+BLOCKING = "no-head-of-line-blocking"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # in Linux's <sys/prctl.h>
@@ -95,6 +97,7 @@ class Trials:
 
     def __init__(self, requests: Connection, replies: Replies, watch: "Watchdog", memory_limit: int):
         self.requests, self.replies, self.watch, self.memory_limit = requests, replies, watch, memory_limit
+        self.compared: set[str | Scenario] = set()  # scenarios of which a run was tried with everybody reading
 
     def serve(self) -> None:
         try:
@@ -107,7 +110,9 @@ class Trials:
                 answer = self.simulate(*run)
                 if isinstance(answer, Trace) and wanted == "outcome":
                     self.replies.send("stage", "judging")
-                    answer = self.verdicts_on(answer)
+                    trace, answer = answer, self.verdicts_on(answer)
+                    if self.blames_a_reader(answer, *run):
+                        answer = self.compared_with_all_reading(answer, trace, *run)
                 if isinstance(answer, Trace):
                     self.replies.send("trace", to_plain(answer))
                 else:
@@ -163,14 +168,37 @@ class Trials:
         """One run, or the Outcome of one that leaves no Trace."""
         with self.room_problems():
             room, scenarios, self.guarantees = self.unpack()
-        if not isinstance(scenario, Scenario):
-            scenario = self.make(scenarios, scenario, seed)
+        self.scenario = scenario if isinstance(scenario, Scenario) else self.make(scenarios, scenario, seed)
         self.replies.send("stage", "running")
         try:
             with self.watch.over_run():
-                return simulate(room, scenario, seed, **conditions)
+                return simulate(room, self.scenario, seed, **conditions)
         except BaseException as error:  # that of a room which does not start, or whatever it throws at us
             return failure(describe_error(error))
+
+    def blames_a_reader(self, outcome: Outcome, scenario: str | Scenario, *_) -> bool:
+        """For the first time in this scenario? Seeds come in order, so what a card shows, the first of all seeds that
+        break it, is the first one here, too, however many processes there are."""
+        first = scenario not in self.compared and not outcome.failed
+        ours = self.guarantees.get(BLOCKING) is GUARANTEES[BLOCKING]
+        return first and ours and outcome.verdicts[BLOCKING].kept is False
+
+    def compared_with_all_reading(
+        self, outcome: Outcome, trace: Trace, scenario: str | Scenario, seed: int, conditions: dict
+    ) -> Outcome:
+        """The outcome, after the same run with everybody reading at once: it may not be those who did not read."""
+        self.compared.add(scenario)
+        people = [replace(client, pause=0) for client in self.scenario.clients]
+        self.replies.send("stage", "comparing")
+        try:
+            room, *_ = self.unpack()
+            with self.watch.over_run(instead=outcome):
+                control = simulate(room, replace(self.scenario, clients=people), seed, **conditions)
+        except BaseException:  # whatever the room throws at us
+            return outcome
+        if control.ending not in ("quiescent", "time is up"):
+            return outcome
+        return outcome._replace(verdicts={**outcome.verdicts, BLOCKING: blame(trace, control)})
 
     def verdicts_on(self, trace: Trace) -> Outcome:
         """Raises Problem if a guarantee of somebody's own cannot judge it: that is no fault of the room either."""
@@ -243,8 +271,9 @@ class Watchdog:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
-    def over_run(self):
-        self.interrupts = 0
+    def over_run(self, instead: Outcome | None = None):
+        """`instead`: what to answer if the room cannot be interrupted; None: that the run has failed."""
+        self.interrupts, self.instead = 0, instead
         return self.over(iterations, self.interrupt_run, self.run_interval)
 
     def over_loading(self, stuck: Callable[[FrameType], None]):
@@ -269,7 +298,7 @@ class Watchdog:
         place = f": {place}" if (place := place_in_room(frame)) else ""
         error = BlocksTheEventLoop(f"the room blocks the event loop{place}, has not returned for {seconds:g} s")
         if self.interrupts > MAX_IGNORED:
-            self.replies.send("outcome", *failure(str(error)))
+            self.replies.send("outcome", *(self.instead or failure(str(error))))
             os._exit(1)
         if loop := running_loop():
             loop.call_exception_handler({"exception": error})
