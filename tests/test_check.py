@@ -838,10 +838,13 @@ def test_a_comparison_that_does_not_end_changes_no_verdict(monkeypatch):
             await super().pass_on(frame)
             self.passed_on = getattr(self, "passed_on", 0) + 1
             while self.passed_on > 60:  # so many are passed on only if Bob reads
-                with contextlib.suppress(BaseException):
-                    time.monotonic()
+                try:
+                    while True:
+                        pass
+                except BaseException:
+                    pass
 
     monkeypatch.setattr("chatroom_lib.checker.worker.CHECK_INTERVAL", 0.1)
-    card = quiet(SpinsIfAllRead, seeds=2, scenarios={"frozen reader": SCENARIOS["frozen reader"]})
-    assert card.failed == {} and "no-crash" in card.kept
+    card = quiet(SpinsIfAllRead, seeds=2, scenarios={"frozen reader": SCENARIOS["frozen reader"]}, processes=1)
+    assert card.failed == {} and card.scores["no-crash"].kept == 2
     assert "while Bob did not read" in card.scores["no-head-of-line-blocking"].evidence

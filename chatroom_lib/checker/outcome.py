@@ -18,6 +18,7 @@ from chatroom_lib.trace.plain import from_plain
 
 encode, decode = json.JSONEncoder().encode, json.JSONDecoder().decode  # whatever a room does to the module
 WORKER = "CHATROOM_CHECK_WORKER"  # in the environment of a worker, and of whatever is started there
+ENDING = "ending"  # the stage of a worker that ends after its answer
 GUARD = 'if __name__ == "__main__":'
 LONGEST_REPLY = 1 << 26  # bytes; the Trace of a long run has some megabytes
 LOOK = 0.2  # seconds from one look at a silent worker to the next: does it still live?

@@ -24,6 +24,7 @@ import psutil
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import Guarantees, describe_error
 from chatroom_lib.checker.outcome import (
+    ENDING,
     GUARD,
     WORKER,
     BadReply,
@@ -150,7 +151,7 @@ class Worker:
             raise
         if isinstance(answer, Trace):
             return answer
-        if answer.failed:
+        if answer.failed or self.stage == ENDING:
             self.end()  # it may have done anything else there
         return answer.on(self.package.guarantees)
 

@@ -19,7 +19,7 @@ import psutil
 
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, blame, describe_error
-from chatroom_lib.checker.outcome import GUARD, Outcome, Replies, failure, not_judged
+from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
@@ -298,6 +298,7 @@ class Watchdog:
         place = f": {place}" if (place := place_in_room(frame)) else ""
         error = BlocksTheEventLoop(f"the room blocks the event loop{place}, has not returned for {seconds:g} s")
         if self.interrupts > MAX_IGNORED:
+            self.replies.send("stage", ENDING)
             self.replies.send("outcome", *(self.instead or failure(str(error))))
             os._exit(1)
         if loop := running_loop():
