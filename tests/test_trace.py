@@ -7,9 +7,11 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
+from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib import Scenario, frozen, listener, live, plots, run, simulate, slow_reader, talker
 from chatroom_lib.clients.scenario import Client
+from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.trace import KINDS, Event, Trace, percentile
 
 
@@ -33,6 +35,27 @@ def test_whoever_is_in_the_pool_at_the_end():
     ends = [(1, "entered", "Ann"), (2, "entered", "Bob"), (10, "removed", "Ann"), (10, "removed", "Bob")]
     trace = trace_of(*ends, (10, "entered", "Ann"))
     assert trace.in_pool() == ["Ann"]
+
+
+def test_a_connection_that_is_let_go_while_another_clock_runs_leaves_after_it_has_entered():
+    """A simulated room's clock may be ahead of the one by which a connection is freed."""
+
+    class Room:
+        people = [ServerConnection.__new__(ServerConnection)]
+
+        def members(self):
+            return self.people
+
+    clock = 2.0
+    Room.people[0].name = "Ann"
+    trace = Trace("Room", (Client("Ann"),), clock=lambda: clock)
+    pool = Pool(Room(), trace)
+    pool.update()
+    clock = 1.9
+    Room.people.clear()
+    clock = 3.0
+    trace.finish("quiescent", [], [])
+    assert [event.kind for event in trace.events] == ["entered", "removed"] and trace.in_pool() == []
 
 
 def test_events_are_found_also_while_they_still_come():

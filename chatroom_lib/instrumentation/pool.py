@@ -21,7 +21,8 @@ class Pool:
     def __init__(self, room, trace: Trace):
         self.room, self.trace = room, trace
         self.ids: list[int] = []  # of the members
-        self.seen: dict[int, tuple[weakref.ref, str]] = {}  # the room alone decides how long a connection is kept
+        # id -> (connection, name, since when); the room alone decides how long a connection is kept
+        self.seen: dict[int, tuple[weakref.ref, str, float]] = {}
         observe_all(room, trace)
 
     def update(self) -> None:
@@ -36,14 +37,16 @@ class Pool:
         for key, connection in zip(ids, members):
             if key not in self.seen:
                 self.trace.record("entered", connection.name)
-                self.seen[key] = weakref.ref(connection, lambda _, key=key: self.remove(key)), connection.name
+                kept = weakref.ref(connection, lambda _, key=key: self.remove(key))
+                self.seen[key] = kept, connection.name, self.trace.now() or 0.0
         self.ids = ids
         observe_all(self.room, self.trace)
 
     def remove(self, key: int) -> None:
         self.ids = []
         if key in self.seen:
-            self.trace.record("removed", self.seen.pop(key)[1])
+            _, name, since = self.seen.pop(key)
+            self.trace.record("removed", name, not_before=since)  # a simulated room's clock may be ahead
 
 
 def require_connections(members: list) -> None:

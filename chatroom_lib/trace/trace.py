@@ -66,9 +66,9 @@ class Trace:
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
 
-    def record(self, kind: str, who: str, message: str = "") -> None:
+    def record(self, kind: str, who: str, message: str = "", not_before: float = 0.0) -> None:
         if self.clock:
-            self.events.append(Event(self.clock(), kind, who, message))
+            self.events.append(Event(max(self.clock(), not_before), kind, who, message))
 
     def now(self) -> float | None:
         return self.clock() if self.clock else None
