@@ -7,6 +7,7 @@ import pytest
 from websockets.exceptions import NegotiationError
 
 from chatroom_lib import (
+    Message,
     Scenario,
     decode,
     flooder,
@@ -505,6 +506,21 @@ class PutsDiOut(Good):
         if client.connection.name == "Di":
             asyncio.get_running_loop().call_later(60, client.connection.transport.abort)
         await super().read(client)
+
+
+class GivesNames(Good):
+    """Whatever is said comes from somebody whom we do not know."""
+
+    def __init__(self):
+        super().__init__(outbox_size=200)  # it evicts nobody before they die
+
+    def broadcast(self, message):
+        super().broadcast(Message("Guest", message.content))
+
+
+def test_a_death_is_not_blamed_for_what_nobody_has_ever_heard():
+    found = verdicts(GivesNames, SCENARIOS["frozen then dies"])
+    assert all(found[seed]["recovery"].kept is None and found[seed]["delivery"].kept is False for seed in SEEDS)
 
 
 def test_a_death_is_not_blamed_for_what_has_happened_before_it():

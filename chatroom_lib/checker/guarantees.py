@@ -351,7 +351,8 @@ def was_well(name: str, when: float, trace: Trace) -> bool:
     if departure_time(name, trace) < NEVER or trace.first("lost").get(name, NEVER) < when:
         return False
     entered, evicted = trace.first("entered").get(name, NEVER), trace.evicted().get(name, NEVER)
-    heard = [event for event in trace.of("heard", who=name) if event.time < when and speaker(event.message) != name]
+    theirs = {event.message for event in trace.of("said") if event.who != name}
+    heard = [event for event in trace.of("heard", who=name) if event.time < when and event.message in theirs]
     spoken = [event for event in trace.to_pass_on() if entered < event.time < when and event.who != name]
     return entered < when <= evicted and bool(heard or not spoken)
 
