@@ -6,6 +6,7 @@ import os
 import queue
 import random
 import secrets
+import signal
 import subprocess
 import sys
 import threading
@@ -119,6 +120,20 @@ class Restless(v1_1.Room):
 
 class Polls(Restless):
     pause = 0.001
+
+
+def test_a_room_may_wait_for_signals_which_never_come():
+    class Stops(v1.Room):
+        async def __aenter__(self):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.connections.clear)
+            return await super().__aenter__()
+
+        async def __aexit__(self, *exc):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    trace = simulate(Stops, Scenario([talker("Ann", says=3), listener("Bob")]))
+    assert len(trace.heard("Bob")) == 3 and trace.exit_error is None and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_room_that_never_rests_is_ended():

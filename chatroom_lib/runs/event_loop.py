@@ -178,6 +178,12 @@ class SimulationLoop(SteppedLoop):
         self.set_timer(timer)
         return timer
 
+    def add_signal_handler(self, sig, callback, *args) -> None:
+        """A run hears no signals."""
+
+    def remove_signal_handler(self, sig) -> bool:
+        return True
+
     def clean_up(self) -> None:
         """End every task and close the loop."""
         self.cleaning_up = True
