@@ -12,8 +12,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Message, Scenario, check, decode, encode, listener, rate_limits, simulate, talker
-from chatroom_lib.checker.guarantees import judge
+from chatroom_lib.checker.guarantees import GUARANTEES, judge
 from chatroom_lib.checker.scenarios import SCENARIOS
+from chatroom_lib.checker.worker import Conditions, Worker, pack
 from chatroom_lib.runs.virtual_time import EPOCH
 
 
@@ -438,6 +439,12 @@ def test_tasks_that_cannot_be_ended_are_told_and_disturb_no_later_run():
     one, two = (check(CannotBeCancelled, 3, processes=number, progress=False) for number in (1, 2))
     assert one == two and one.failed == {} and "no-crash" in one.kept
     assert "CannotBeCancelled.write" in one.broken["no-leak"].evidence
+
+
+def test_a_process_in_which_they_are_left_is_given_up_and_with_it_all_that_they_keep():
+    worker = Worker(pack(CannotBeCancelled, SCENARIOS, GUARANTEES), Conditions())
+    for scenario in ("healthy", "churn"):
+        assert not worker.run(scenario, 0).failed and worker.process is None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python says of each what it ignores

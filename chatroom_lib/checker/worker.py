@@ -149,10 +149,10 @@ class Worker:
         except BaseException:
             self.end()
             raise
+        if self.stage == ENDING or (isinstance(answer, Outcome) and answer.failed):
+            self.end()  # it may have done anything else there
         if isinstance(answer, Trace):
             return answer
-        if answer.failed or self.stage == ENDING:
-            self.end()  # it may have done anything else there
         return answer.on(self.package.guarantees)
 
     def try_room(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:

@@ -24,6 +24,7 @@ from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import as_room, require_no_arguments
+from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
@@ -113,10 +114,14 @@ class Trials:
                     trace, answer = answer, self.verdicts_on(answer)
                     if self.blames_a_reader(answer, *run):
                         answer = self.compared_with_all_reading(answer, trace, *run)
+                if endless_tasks:  # and all that they keep
+                    self.replies.send("stage", ENDING)
                 if isinstance(answer, Trace):
                     self.replies.send("trace", to_plain(answer))
                 else:
                     self.replies.send("outcome", *answer)
+                if endless_tasks:
+                    break
         except Problem as problem:
             self.replies.send("wrong", *problem.args)
 

@@ -31,6 +31,7 @@ STEP_TIME = 10e-6  # seconds that a step of the room's takes at most; people com
 WRITE_TIME = 50e-6  # seconds that a write to a socket takes the room at most
 MAX_BUSY_ITERATIONS = 50_000  # iterations without a rest or a new event after which a run counts as livelocked
 LEAD = LATENCY[0]  # seconds by which the room's next step may be ahead of what people do
+endless_tasks: list[asyncio.Task] = []  # of all runs in this process
 SHORTEST_DELAY = 1e-9  # seconds; a delay that is lost in rounding would never let the clock move
 
 
@@ -241,6 +242,7 @@ def never_close(task: asyncio.Task) -> None:
     coroutine away it lets it run once more, and this one might never return, in the middle of something else."""
     for thing in (task, task.get_coro()):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+    endless_tasks.append(task)
 
 
 class Task(asyncio.Task):
