@@ -140,6 +140,7 @@ CASES = {
     "forms.py:Acknowledges": case("bounded-memory", scenarios=MEMORY),
     # ------------------------------------------------------------ shapes
     "handler_in_a_class.py:Wrapped": case("bounded-memory"),
+    "handler_in_a_class.py:chat": case("bounded-memory", scenarios=MEMORY),
     "handler_in_a_class.py:make_wrapped": case("bounded-memory", scenarios=MEMORY),
     "shapes.py:ReceivesInALoop": case(scenarios=DEATH),
     "shapes.py:TaskGroups": case(scenarios=DEATH),
