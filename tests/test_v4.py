@@ -1,6 +1,7 @@
 """What v4 does below `send()`: many messages in one write, no wait for a single one, a bound, compressed frames."""
 
 import asyncio
+import functools
 import json
 from collections import Counter
 from functools import partial
@@ -64,6 +65,15 @@ class StillLoop(asyncio.SelectorEventLoop):
         return self.now
 
 
+def on_a_still_loop(test):
+    @functools.wraps(test)
+    def run(*arguments):
+        with asyncio.Runner(loop_factory=StillLoop) as runner:
+            runner.run(test(*arguments))
+
+    return run
+
+
 class Far:
     """A connection that it takes `seconds` to write to, as a great many connections would."""
 
@@ -80,39 +90,61 @@ class Far:
         self.loop.now += self.seconds
 
 
-@pytest.mark.parametrize(
-    "together, seconds, rest",
-    [(1, 0.01, 0), (2, 0.0, 0), (2, 0.01, 0.005), (2, 0.2, v4.MAX_DELAY)],
-    ids=["one by one", "in no time", "busy", "very busy"],
-)
-def test_in_a_busy_room_a_message_waits_for_others_for_half_as_long_as_the_last_writing_took(together, seconds, rest):
+async def turns():
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def after(together: int, seconds: float):
+    """A room in which so many messages were said in one moment, each writing of which took `seconds`."""
+    room, connection = UNLIMITED(), Far(asyncio.get_running_loop(), seconds)
+    room.connections[connection] = frame_key(connection)
+    for number in range(together):
+        room.broadcast(Message("Ann", f"early {number}"))
+    assert len(connection.written) == 1  # the first one goes out at once
+    await turns()
+    assert len(connection.written) == min(together, 2)  # and the others of the same moment together
+    return room, connection
+
+
+@on_a_still_loop
+async def test_where_messages_come_one_by_one_each_goes_out_at_once():
+    room, connection = await after(1, seconds=0.01)
+    for number in range(3):
+        room.broadcast(Message("Ann", "late"))
+        await turns()
+        assert len(connection.written) == 2 + number and room.idle
+
+
+@on_a_still_loop
+async def test_in_a_busy_room_messages_wait_until_there_are_as_many_as_last_time():
+    room, connection = await after(4, seconds=0.01)  # one, and then three
+    for number in range(3):
+        assert len(connection.written) == 2
+        room.broadcast(Message("Ann", f"late {number}"))
+        await turns()
+    assert len(connection.written) == 3
+    assert all(f"late {number}".encode() in connection.written[-1] for number in range(3))
+
+
+@pytest.mark.parametrize("seconds, longest", [(0.0, 0), (0.01, 0.01), (0.2, v4.MAX_DELAY)])
+def test_they_wait_for_no_longer_than_the_last_writing_took(seconds, longest):
+    @on_a_still_loop
     async def talk():
-        loop, room = asyncio.get_running_loop(), UNLIMITED()
-        connection = Far(loop, seconds)
-        room.connections[connection] = frame_key(connection)
-        for number in range(together):
-            room.broadcast(Message("Ann", f"early {number}"))
-        assert len(connection.written) == 1  # the first one goes out at once
+        room, connection = await after(4, seconds)
+        loop = asyncio.get_running_loop()
+        loop.now += 0.99 * longest
+        room.broadcast(Message("Ann", "late"))
         await turns()
-        assert len(connection.written) == together
-        for content in ("late 0", "late 1"):
-            room.broadcast(Message("Ann", content))
-            await turns()
-        assert len(connection.written) == together + (0 if rest else 2)
-        loop.now += 1.01 * rest
+        assert len(connection.written) == (2 if longest else 3)
+        loop.now += 0.02 * longest
         await turns()
-        assert b"late 1" in connection.written[-1]
-        assert (b"late 0" in connection.written[-1]) == bool(rest)
-        loop.now += 1.01 * rest
+        assert len(connection.written) == 3 and b"late" in connection.written[-1]
+        loop.now += 1.01 * longest
         await turns()
         assert room.idle and not room.batch
 
-    async def turns():
-        for _ in range(5):
-            await asyncio.sleep(0)
-
-    with asyncio.Runner(loop_factory=StillLoop) as runner:
-        runner.run(talk())
+    talk()
 
 
 @in_a_loop

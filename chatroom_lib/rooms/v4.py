@@ -3,8 +3,8 @@
 What changed since v3.2
 - A message is turned into a WebSocket frame once, and everybody gets the same bytes.
 - In an idle room a message goes out at once. In a busy one, the messages of a moment go to each client in one write.
-  That moment is half as long as the last writing took, or one iteration of the event loop. So the busier the room,
-  the fewer system calls a message costs.
+  That moment is over when there are as many as last time, or when it has lasted as long as the last writing. So the
+  busier the room, the fewer system calls a message costs.
 - Writing never waits: what a client has not read stays in its transport's buffer. A client with more than
   `buffer_size` bytes there is evicted, and the others hear everything. Where nothing waits, nothing can come between:
   no hub, no channels, no outboxes, no writers.
@@ -42,7 +42,8 @@ class Room:
         self.batch = []  # messages not yet written, as UTF-8
         self.batch_bytes = 0
         self.idle = True  # the batch is empty, and nothing was said in this iteration of the event loop
-        self.next_flush = 0.0  # the loop time until which messages are held back
+        self.usual = 1  # messages that the last batch had
+        self.next_flush = 0.0  # the loop time until which the room waits for as many again
         self.evicted = 0  # clients whose buffer was too full
         self.refused = 0  # messages that came too soon after the last ones
 
@@ -97,13 +98,15 @@ class Room:
         """Called in every iteration of the event loop until there was one in which nobody said anything."""
         loop = asyncio.get_running_loop()
         start = loop.time()
-        if start >= self.next_flush:
+        if len(self.batch) >= self.usual or start >= self.next_flush:
             if not self.batch:
                 self.idle = True
                 return
+            self.usual = len(self.batch)
             self.flush()
-            end = loop.time()
-            self.next_flush = end + min(MAX_DELAY, (end - start) / 2)
+            if self.usual > 1:  # else there may be nobody to wait for
+                end = loop.time()
+                self.next_flush = end + min(MAX_DELAY, end - start)
         loop.call_soon(self.flush_when_due)  # and not call_later: a timer may be a millisecond late
 
     def flush(self):
