@@ -36,15 +36,16 @@ def keep_running(loop: asyncio.AbstractEventLoop) -> None:
 def keep_buffers() -> None:
     """Let this process reuse the memory of large buffers, such as the 256 kB that asyncio takes for each read.
 
-    On a thread glibc asks the system for each of them anew, and gives it back: a room in a crowd takes 1.4 times the
-    time, until a larger one has been freed. From that it learns that such sizes come again (mallopt(3), "dynamic mmap
-    threshold"). Elsewhere this does nothing.
+    glibc asks the system for each of them anew, and gives it back, which makes a room in a crowd up to twice as slow,
+    until a larger one has been freed. From that it learns that such sizes come again (mallopt(3), "dynamic mmap
+    threshold"). A program may have freed one by chance, while it imported something. Elsewhere this does nothing.
     """
     bytearray(1 << 20)
 
 
 def run_here(coroutine: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run` for a server's process, where a room that calls sys.exit() ends its task and not the loop."""
+    keep_buffers()
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     while not task.done():
