@@ -10,7 +10,7 @@ READS = """
 import os
 import resource
 
-from chatroom_lib import run
+from chatroom_lib.runtime.background import run, run_here
 
 reader, writer = os.pipe()
 
@@ -25,11 +25,12 @@ async def main():
     page_faults_of(10)
     return page_faults_of(1000)
 
-print(run(main()))
+print({}(main()))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep their buffers in their own way")
-def test_reading_on_the_background_thread_does_not_ask_the_system_for_memory_each_time():
-    answer = subprocess.run([sys.executable, "-c", READS], capture_output=True, text=True, timeout=60)
+@pytest.mark.parametrize("where", ["run", "run_here"])
+def test_reading_there_or_on_the_main_thread_does_not_ask_the_system_for_memory_each_time(where):
+    answer = subprocess.run([sys.executable, "-c", READS.format(where)], capture_output=True, text=True, timeout=60)
     assert int(answer.stdout) < 100, answer.stderr

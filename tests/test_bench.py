@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cloudpickle
 import matplotlib
@@ -208,6 +209,21 @@ def test_the_load_generator_loads_nothing_heavy():
     script = f"import sys, chatroom_lib.bench.load_generator; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert answer.stdout.strip() == "[]", answer.stderr
+
+
+def test_the_line_with_the_address_may_come_in_parts_while_we_look_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("chatroom_lib.bench.measurement.TIME_TO_START", 5.0)
+    monkeypatch.setattr("chatroom_lib.bench.measurement.time", SimpleNamespace(monotonic=time.monotonic, sleep=id))
+    slow = tmp_path / "slow.py"
+    slow.write_text("""
+import sys, time
+for letter in "serving at ws://127.0.0.1:1/\\n":
+    sys.stdout.write(letter)
+    sys.stdout.flush()
+time.sleep(60)
+""")
+    with running_server(Target("slow", (str(slow),)), -1) as (url, _, _):
+        assert url == "ws://127.0.0.1:1/"
 
 
 def test_the_server_ends_with_the_process_that_started_it():

@@ -549,3 +549,14 @@ def test_whoever_comes_is_in_within_a_second(events, kept):
 def test_whoever_cannot_connect_was_not_admitted():
     trace = trace_of((1, "shut out", "Ann"))
     assert judge(trace)["admission"].evidence == "Ann could not connect at 1.000 s"
+
+
+def test_a_newcomer_who_is_kept_out_while_the_others_have_been_silenced_counts():
+    ann = talker("Ann", says=10, starts=1, every=1, joins=0)
+    people = ann, "Bob", late_joiner("Di", 5)
+    events = [*said_and_heard(1, "Ann 1", "Ann", "Bob"), (5, "joined", "Di")]
+    kept_out, let_in = trace_of(*events, clients=people), trace_of(*events, (5.5, "entered", "Di"), clients=people)
+    for trace in (kept_out, let_in):
+        trace.events = [event for event in trace.events if not (event.who == "Di" and event.time == 0)]
+    assert judge(kept_out)["prompt-join"].evidence.endswith("while others were due to speak, and was not let in")
+    assert judge(let_in)["prompt-join"].kept is None

@@ -103,8 +103,9 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             target = pickled(target, f"{folder}/room")
         if target.command[0].endswith(".go"):
             target = compiled(target, folder)
-        # Files and no pipes, so that no server waits because nobody reads what it says.
-        with open(f"{folder}/output", "w+b") as output, open(f"{folder}/errors", "w+b") as errors:
+        # Files and no pipes, so that no server waits because nobody reads what it says. It shares our place in them,
+        # so it must append.
+        with open(f"{folder}/output", "a+b") as output, open(f"{folder}/errors", "a+b") as errors:
             process = subprocess.Popen(
                 [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
                 stdin=subprocess.PIPE, stdout=output, stderr=errors,

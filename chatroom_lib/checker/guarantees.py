@@ -179,18 +179,27 @@ def admission(trace: Trace) -> Verdict:
 
 @guarantee("waiting")
 def prompt_join(trace: Trace) -> Verdict:
-    """A client that joins while others talk hears their next message within 1 s."""
+    """A client that joins while others talk hears their next message within 1 s.
+
+    If they are due to talk, and have been silenced, it must at least be let in.
+    """
     said, end = trace.to_pass_on(), end_of_run(trace)
-    joined = trace.first("joined")
+    joined, entered = trace.first("joined"), trace.first("entered")
     newcomers = [client.name for client in trace.clients if is_healthy(client) and client.joins is not None]
+    for event in trace.of("shut out"):
+        if event.who in newcomers:
+            return broken(f"{event.who} could not connect at {event.time:.3f} s")
     tested = False
     for name in newcomers:
         since = joined.get(name, NEVER) + GRACE
         until = min(departure_time(name, trace), end)
         others = [event for event in said if event.who != name]
-        if not others or others[0].time > since or not (after := [event for event in others if event.time >= since]):
+        if not others or others[0].time > since:
             continue
-        if after[0].time + PROMPT > until:
+        after = [event for event in others if event.time >= since]
+        if not after and entered.get(name, NEVER) > since + PROMPT and somebody_is_due(name, since, until, trace):
+            return broken(f"{name} joined at {joined[name]:.3f} s, while others were due to speak, and was not let in")
+        if not after or after[0].time + PROMPT > until:
             continue
         tested = True
         if late := how_late(after[0], times_heard(trace, name)):
@@ -458,6 +467,17 @@ def departure_time(name: str, trace: Trace) -> float:
 def due_time(client: Client, trace: Trace, number: int) -> float:
     """When a client was due to say its message of that number, counted from 0."""
     return trace.first("joined").get(client.name, NEVER) + client.send_times[number]
+
+
+def somebody_is_due(name: str, since: float, until: float, trace: Trace) -> bool:
+    """Is anybody but `name` who has not gone due to speak between these times, and a second before the latter?"""
+    gone = trace.gone()
+    return any(
+        since <= (due := due_time(client, trace, number)) <= until - PROMPT and due < gone.get(client.name, NEVER)
+        for client in trace.clients
+        for number in range(len(client.send_times))
+        if client.name != name
+    )
 
 
 def speaker(message: str) -> str:
