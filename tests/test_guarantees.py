@@ -560,3 +560,27 @@ def test_a_newcomer_who_is_kept_out_while_the_others_have_been_silenced_counts()
         trace.events = [event for event in trace.events if not (event.who == "Di" and event.time == 0)]
     assert judge(kept_out)["prompt-join"].evidence.endswith("while others were due to speak, and was not let in")
     assert judge(let_in)["prompt-join"].kept is None
+
+
+BOB_DIES = frozen("Bob", joins=0, vanishes=3)
+
+
+@pytest.mark.parametrize(
+    "before, kept",
+    [
+        ([], False),  # the room stood still, and afterwards still does
+        ([(2.5, "heard", "Cy", "Ann 1")], False),
+        ([(2.5, "heard", "Di", "Ann 1")], None),  # Cy was deaf already
+        ([(2.5, "garbled", "Cy", "b'...'")], None),  # and here nobody can tell
+        ([(2.5, "lost", "Cy")], None),
+        ([(2.5, "removed", "Cy")], None),
+    ],
+)
+def test_a_death_is_blamed_for_those_who_were_well(before, kept):
+    people = talker("Ann", joins=0, at=(2, 5)), BOB_DIES, "Cy", "Di"
+    talk = [(2, "said", "Ann", "Ann 1"), (5, "said", "Ann", "Ann 2"), (5, "accepted", "Ann", "Ann 2")]
+    afterwards = [(5.1, "heard", "Di", "Ann 2")]
+    trace = trace_of(*talk, *before, (3, "vanished", "Bob"), *afterwards, clients=people)
+    found = judge(trace)["recovery"]
+    assert (found.kept is False) is (kept is False), found
+    assert kept is not False or "Bob died at 3.000 s, and Cy never heard Ann 2" in found.evidence

@@ -356,14 +356,24 @@ def is_healthy(client: Client) -> bool:
 
 
 def was_well(name: str, when: float, trace: Trace) -> bool:
-    """Was this client in the room by then, had it heard somebody else if anybody had spoken, and did it stay?"""
+    """Was this client in the room by then, and not deaf while others heard, and did it stay?"""
     if departure_time(name, trace) < NEVER or trace.first("lost").get(name, NEVER) < when:
         return False
     entered, evicted = trace.first("entered").get(name, NEVER), trace.evicted().get(name, NEVER)
-    theirs = {event.message for event in trace.of("said") if event.who != name}
-    heard = [event for event in trace.of("heard", who=name) if event.time < when and event.message in theirs]
-    spoken = [event for event in trace.to_pass_on() if entered < event.time < when and event.who != name]
-    return entered < when <= evicted and bool(heard or not spoken)
+    if not entered < when <= evicted:
+        return False
+    spoken = {e.message: e.time for e in trace.to_pass_on() if entered < e.time < when and e.who != name}
+    if not spoken:
+        return True
+    since = min(spoken.values())
+    got = [event for event in trace.of("heard", "garbled", "altered", who=name) if since <= event.time < when]
+    if any(event.message in spoken for event in got):
+        return True
+    others_heard = (
+        e for e in trace.of("heard") if e.time < when and e.who != speaker(e.message) and e.message in spoken
+    )
+    in_other_words = (event for event in got if speaker(event.message) != name)
+    return not (any(others_heard) or any(in_other_words))  # the room stood still for everybody
 
 
 def late_readers(trace: Trace) -> list[str]:
