@@ -224,7 +224,10 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
 
 @guarantee("waiting")
 def recovery(trace: Trace) -> Verdict:
-    """After the death of a client that did not read, all who were in the room and heard others can speak, and hear."""
+    """After the death of a client that did not read, all who were well before can speak, and hear.
+
+    That is, who were in the room, and not deaf while others heard.
+    """
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
         return untested("no client died that did not read")

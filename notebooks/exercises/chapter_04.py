@@ -4,7 +4,7 @@ from chatroom_lib import check
 from exercises import NotYet, exercise
 
 SEEDS = 5
-REQUIRED = ("no-false-eviction", "recovery", "no-leak", "no-crash", "at-most-once", "prompt-join")
+REQUIRED = ("no-false-eviction", "recovery", "no-leak", "no-crash", "at-most-once", "admission")
 
 
 @exercise
