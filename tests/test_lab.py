@@ -21,7 +21,8 @@ CELLS = (
     'view = dashboard(server)\nchat(server, "Alice", "Bob")',
     "await view.stop()\nview.thread.is_alive()",
 )
-START = 60  # seconds that JupyterLab may take to start, with room to spare on a busy machine,
+RUN = 180  # seconds that a whole chapter may take, with room to spare on a busy machine,
+START = 60  # that JupyterLab may take to start,
 MS = 60_000  # and anything else that is awaited here, in ms
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
@@ -110,10 +111,10 @@ class Notebook:
     def run_all(self, last: str) -> None:
         self.choose("Run", "Run All Cells")
         self.becomes(lambda: self.number(last) in RUNNING)
-        self.becomes(lambda: self.number(last) not in RUNNING)
+        self.becomes(lambda: self.number(last) not in RUNNING, RUN)
 
-    def becomes(self, condition) -> None:
-        wait_until(condition, MS / 1000, lambda seconds: self.page.wait_for_timeout(1000 * seconds))
+    def becomes(self, condition, seconds: float = MS / 1000) -> None:
+        wait_until(condition, seconds, lambda pause: self.page.wait_for_timeout(1000 * pause))
 
     def errors(self) -> list[str]:
         return self.page.locator('.jp-OutputArea-output[data-mime-type*="error"]').all_inner_texts()

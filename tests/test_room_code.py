@@ -10,7 +10,7 @@ import pytest
 import websockets
 
 import chatroom_lib
-from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.room_code import is_room_code, is_written_for_the_room
 from chatroom_lib.rooms import VERSIONS
 
 PACKAGE = Path(chatroom_lib.__file__).parent
@@ -49,3 +49,10 @@ def test_a_room_that_is_installed_as_a_package_is():
     import pytest as installed
 
     assert is_room_code(installed.__file__)
+
+
+def test_of_what_is_written_for_the_room_that_is_no_part(tmp_path):
+    assert is_written_for_the_room(str(tmp_path / "room.py")) and is_written_for_the_room(
+        code_of(VERSIONS["v4"].handle)
+    )
+    assert not is_written_for_the_room(pytest.__file__) and not is_written_for_the_room(json.__file__)

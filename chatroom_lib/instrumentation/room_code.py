@@ -37,6 +37,12 @@ def is_room_code(path: str) -> bool:
     return not path.startswith((*WEBSOCKETS, "<frozen "))
 
 
+@cache
+def is_written_for_the_room(path: str) -> bool:
+    """Is it room code, and not that of an installed package which the room uses?"""
+    return is_room_code(path) and (path.startswith(OUR_ROOMS) or not path.startswith(INSTALLED))
+
+
 def place_in_room(frame: FrameType | None) -> str | None:
     """Where the room's innermost code stands, as "Room.handle, line 12"; None if none of it is on the stack."""
     while frame and not is_room_code(frame.f_code.co_filename):

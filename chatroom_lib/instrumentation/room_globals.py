@@ -1,13 +1,14 @@
 """What a room's code keeps outside of its objects: class attributes, and the globals of its modules.
 
 Only what the code names counts. A function that a method calls is followed, too, if it is the room's own, and so on: a
-handler with its helper functions keeps its books in globals. So is a function that the room refers to.
+handler with its helper functions keeps its books in globals. So is a function that the room refers to. Packages that
+are installed are not followed.
 """
 
 from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 
-from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.room_code import is_written_for_the_room
 
 
 class RoomGlobals:
@@ -51,7 +52,7 @@ def functions_in(value) -> list[FunctionType]:
         value = value.__func__
     parts = (value.fget, value.fset, value.fdel) if isinstance(value, property) else (value,)
     parts = (getattr(part, "__wrapped__", part) for part in parts)  # by functools.wraps
-    return [part for part in parts if isinstance(part, FunctionType) and is_room_code(file_of(part))]
+    return [part for part in parts if isinstance(part, FunctionType) and is_written_for_the_room(file_of(part))]
 
 
 def file_of(function: FunctionType) -> str:
@@ -70,7 +71,7 @@ def named_by(function: FunctionType) -> Iterator:
         value = values[name]
         if not isinstance(value, ModuleType):
             yield value
-        elif is_room_code(getattr(value, "__file__", None) or "<frozen "):
+        elif is_written_for_the_room(getattr(value, "__file__", None) or "<frozen "):
             yield from (vars(value)[inner] for inner in sorted(names & set(vars(value))))
 
 
