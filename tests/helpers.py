@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import rooms
+from chatroom_lib import live, rooms, run, simulate
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import v2, v2_rw
 from chatroom_lib.rooms.loader import takes_a_limit
@@ -186,3 +186,12 @@ async def until(condition) -> None:
     async with asyncio.timeout(AT_MOST):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+def played_live(room, scenario, **options):
+    return run(live(room, scenario, **options))
+
+
+in_both_worlds = pytest.mark.parametrize(
+    "play", [simulate, pytest.param(played_live, marks=[pytest.mark.real, pytest.mark.slow])]
+)

@@ -12,22 +12,12 @@ from chatroom_lib import (
     late_joiner,
     leaving,
     listener,
-    live,
-    run,
     simulate,
     talker,
     unplugged,
 )  # fmt: skip
 from chatroom_lib.rooms import v1_1
-
-
-def played_live(room, scenario):
-    return run(live(room, scenario))
-
-
-in_both_worlds = pytest.mark.parametrize(
-    "play", [simulate, pytest.param(played_live, marks=[pytest.mark.real, pytest.mark.slow])]
-)
+from tests.helpers import in_both_worlds
 
 # ---------------------------------------------------------------- what they are told
 

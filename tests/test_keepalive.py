@@ -6,23 +6,14 @@ from functools import partial
 
 import pytest
 
-from chatroom_lib import Scenario, Server, check, frozen, listener, live, rooms, run, serve, simulate, stop_all, talker
+from chatroom_lib import Scenario, Server, check, frozen, listener, rooms, serve, simulate, stop_all, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.reference_rooms import WebsocketsBroadcast
 from chatroom_lib.rooms import RoomError, v1, v1_1, v3_1
 from chatroom_lib.server.options import options_for
-from tests.helpers import frozen as frozen_client, hears, in_a_loop, joining, said, until
+from tests.helpers import frozen as frozen_client, hears, in_a_loop, in_both_worlds, joining, said, until
 
 quiet = partial(check, progress=False)
-
-
-def played_live(room, scenario, **options):
-    return run(live(room, scenario, **options))
-
-
-in_both_worlds = pytest.mark.parametrize(
-    "play", [simulate, pytest.param(played_live, marks=[pytest.mark.real, pytest.mark.slow])]
-)
 
 
 class Hasty(WebsocketsBroadcast):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from chatroom_lib.checker.instead import what_came_instead
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.runtime.console import describe
-from chatroom_lib.trace import Event, Trace
+from chatroom_lib.trace import Event, Trace, speaker
 
 PROMPT = 1.0  # seconds within which a healthy client must hear a message
 GRACE = 0.05  # seconds that a room has to admit a newcomer
@@ -491,10 +491,6 @@ def somebody_is_due(name: str, since: float, until: float, trace: Trace) -> bool
         for number in range(len(client.send_times))
         if client.name != name
     )
-
-
-def speaker(message: str) -> str:
-    return message.partition(" ")[0]
 
 
 def most_within(times: list[float], window: float) -> int:

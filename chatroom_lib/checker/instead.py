@@ -6,7 +6,7 @@ else a room sends of its own accord, in whatever form, says nothing about it.
 
 import re
 
-from chatroom_lib.trace import Event, Trace
+from chatroom_lib.trace import Event, Trace, speaker
 
 SOON = 1.0  # seconds within which a room refuses
 LOOKED_AT = 20  # lost messages, at most: one that is explained is enough
@@ -99,7 +99,3 @@ def quoted(event: Event) -> str:
     if event.kind == "heard":  # of which only the beginning is known
         return f"'{event.message} ...'"
     return event.message if event.message.startswith('b"') else f"'{event.message}'"
-
-
-def speaker(message: str) -> str:
-    return message.partition(" ")[0]

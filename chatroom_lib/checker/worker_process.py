@@ -93,6 +93,11 @@ class Problem(Exception):
     """What the parent is to raise: the name of an error, and its text."""
 
 
+def problem(what: str, error: BaseException) -> Problem:
+    """What to raise about a scenario or a guarantee of the caller's that has raised `error`."""
+    return Problem("TypeError" if isinstance(error, TypeError) else "ValueError", f"{what}: {describe_error(error)}")
+
+
 class Trials:
     """Answers the parent's requests: first for the room, and then for one run after the other."""
 
@@ -166,8 +171,7 @@ class Trials:
             with self.watch.over_loading(tell):
                 return make_scenario(scenarios[name], Random(seed))
         except BaseException as error:
-            kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
-            raise Problem(kind, f"scenario {name!r} cannot be made with seed {seed}: {describe_error(error)}") from None
+            raise problem(f"scenario {name!r} cannot be made with seed {seed}", error) from None
 
     def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
         """One run, or the Outcome of one that leaves no Trace."""
@@ -219,9 +223,7 @@ class Trials:
             except Exception as error:
                 if GUARANTEES.get(name) is guarantee:
                     return not_judged(f"the run cannot be judged: {describe_error(error)}")
-                kind = "TypeError" if isinstance(error, TypeError) else "ValueError"
-                why = f"guarantee {name!r} cannot judge a run with seed {trace.seed}: {describe_error(error)}"
-                raise Problem(kind, why) from None
+                raise problem(f"guarantee {name!r} cannot judge a run with seed {trace.seed}", error) from None
         return Outcome(verdicts, trace.room, failed, trace.ending)
 
     def tell_of_import(self, frame: FrameType) -> None:

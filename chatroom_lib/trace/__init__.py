@@ -1,7 +1,19 @@
 """What happened in a run: the records, the Trace, its space-time diagram, and its deadlocks."""
 
 from chatroom_lib.trace.deadlock import cycle
-from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label
+from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label, speaker
 from chatroom_lib.trace.trace import Trace, percentile
 
-__all__ = ["KINDS", "Event", "LeakReport", "MemorySample", "Trace", "Use", "Wait", "cycle", "label", "percentile"]
+__all__ = [
+    "KINDS",
+    "Event",
+    "LeakReport",
+    "MemorySample",
+    "Trace",
+    "Use",
+    "Wait",
+    "cycle",
+    "label",
+    "percentile",
+    "speaker",
+]

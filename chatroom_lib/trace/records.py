@@ -62,6 +62,11 @@ def label(message: Message) -> str:
     return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
 
 
+def speaker(message: str) -> str:
+    """Who said the message that a Trace calls so."""
+    return message.partition(" ")[0]
+
+
 WAITS = {  # kind -> what for, after "Room.broadcast waits ..."
     # blocked: until somebody makes room or lets go
     "send": "to send to",
