@@ -11,7 +11,7 @@ clients       Client, Scenario; talker, listener, late_joiner, leaving, vanishin
 results       Trace; Event and Use, of which it is made
 check         check, Scorecard, compare; guarantees and scenarios (modules)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
-notebook      chat, ChatPanel, dashboard; show (a module: the code of a room)
+notebook      chat, ChatPanel, dashboard; claim; show (a module: the code of a room)
 benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
 to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     )
     from chatroom_lib.notebook import show as show
     from chatroom_lib.notebook.chat_panel import ChatPanel as ChatPanel, chat as chat
+    from chatroom_lib.notebook.claim import claim as claim
     from chatroom_lib.notebook.dashboard import dashboard as dashboard
     from chatroom_lib.runs.live import live as live
     from chatroom_lib.runs.simulation import simulate as simulate
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         ),
         "message": ("Message", "MessageError", "decode", "encode"),
         "notebook.chat_panel": ("ChatPanel", "chat"),
+        "notebook.claim": ("claim",),
         "notebook.dashboard": ("dashboard",),
         "runs.live": ("live",),
         "runs.simulation": ("simulate",),

@@ -14,12 +14,19 @@ import reference
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = "notebooks/[0-9][0-9]_*"
+APPENDICES = "notebooks/[A-Z]_*"
 CONTENTS = f"""
 ```{{toctree}}
 :hidden:
 :glob:
 :caption: Chapters
 {CHAPTERS}
+```
+```{{toctree}}
+:hidden:
+:glob:
+:caption: Appendices
+{APPENDICES}
 ```
 ```{{toctree}}
 :hidden:
@@ -43,7 +50,7 @@ project = html_title = "chatroom_lib"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
 root_doc = "README"
 source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
-include_patterns = ["README.md", f"{CHAPTERS}.ipynb", "benchmarks/README.md", "CONTRIBUTING.md", "docs/*.md"]
+include_patterns = ["README.md", f"{CHAPTERS}.ipynb", f"{APPENDICES}.ipynb", "benchmarks/README.md", "CONTRIBUTING.md", "docs/*.md"]
 include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False
@@ -60,6 +67,8 @@ linkcode_resolve = reference.linkcode_resolve
 
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_code_prompt_show = "I have guessed. Show what happens"  # cells with the tag hide-output: predictions
+nb_code_prompt_hide = "Hide it again"
 nb_ipywidgets_js = {}  # they would come from elsewhere, and panels have transcripts:
 nb_mime_priority_overrides = [("html", "application/vnd.jupyter.widget-view+json", None)]
 

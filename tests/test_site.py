@@ -27,7 +27,7 @@ from chatroom_lib.trace import Wait
 from tests.helpers import without
 
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
 SOURCES = [path for folder in ("chatroom_lib", "notebooks", "tools") for path in (ROOT / folder).rglob("[!.]*.py")]
 MISSING = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}

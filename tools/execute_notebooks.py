@@ -17,6 +17,7 @@ from chatroom_lib.runtime.progress import progress_bar
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 README = ROOT / "README.md"
+PREDICTION = "hide-output"  # the tag of a cell whose output the reader is to predict; the book folds it
 LARGEST = 400_000  # bytes of a chapter with its outputs
 
 
@@ -25,12 +26,12 @@ class ChapterError(RuntimeError):
 
 
 def chapters(numbers: list[str]) -> list[Path]:
-    """The chapters with these numbers ("01"), or all."""
-    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    """The chapters with these numbers ("01"; "A" is an appendix), or all."""
+    paths = sorted(NOTEBOOKS.glob("[0-9A-Z]*_*.ipynb"))
     for number in numbers:
-        if not any(path.name.startswith(number) for path in paths):
-            raise ChapterError(f"no chapter {number}: there are {', '.join(path.name[:2] for path in paths)}")
-    return [path for path in paths if not numbers or path.name.startswith(tuple(numbers))]
+        if not any(path.name.startswith(f"{number}_") for path in paths):
+            raise ChapterError(f"no chapter {number}: there are {', '.join(path.name.partition('_')[0] for path in paths)}")
+    return [path for path in paths if not numbers or path.name.partition("_")[0] in numbers]
 
 
 def execute(path: Path, progress=lambda done: None) -> nbformat.NotebookNode:
@@ -63,6 +64,8 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        if PREDICTION in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"outputs_hidden": True}  # JupyterLab shows them on a click, or when it is run
         if "outputs" in cell:  # but for progress bars that have done their work and are empty
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html") != ""]
         for output in cell.get("outputs", []):
