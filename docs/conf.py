@@ -50,7 +50,14 @@ project = html_title = "chatroom_lib"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
 root_doc = "README"
 source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
-include_patterns = ["README.md", f"{CHAPTERS}.ipynb", f"{APPENDICES}.ipynb", "benchmarks/README.md", "CONTRIBUTING.md", "docs/*.md"]
+include_patterns = [
+    "README.md",
+    f"{CHAPTERS}.ipynb",
+    f"{APPENDICES}.ipynb",
+    "benchmarks/README.md",
+    "CONTRIBUTING.md",
+    "docs/*.md",
+]
 include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False

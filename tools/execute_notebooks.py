@@ -30,7 +30,9 @@ def chapters(numbers: list[str]) -> list[Path]:
     paths = sorted(NOTEBOOKS.glob("[0-9A-Z]*_*.ipynb"))
     for number in numbers:
         if not any(path.name.startswith(f"{number}_") for path in paths):
-            raise ChapterError(f"no chapter {number}: there are {', '.join(path.name.partition('_')[0] for path in paths)}")
+            raise ChapterError(
+                f"no chapter {number}: there are {', '.join(path.name.partition('_')[0] for path in paths)}"
+            )
     return [path for path in paths if not numbers or path.name.partition("_")[0] in numbers]
 
 

@@ -12,7 +12,9 @@ def claim(sentence: str, holds: bool) -> None:
     if not isinstance(sentence, str):
         raise TypeError(f"claim(sentence, holds): the sentence comes first, and this is no text: {sentence!r}")
     if holds is not True and holds is not False:
-        raise TypeError(f"claim({sentence!r}, ...) needs True or False, not {holds!r}: write a comparison, or bool(...)")
+        raise TypeError(
+            f"claim({sentence!r}, ...) needs True or False, not {holds!r}: write a comparison, or bool(...)"
+        )
     if not holds:
         raise AssertionError(f"not so in this run: {sentence}")
     print(f"✓ {sentence}")
