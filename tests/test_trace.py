@@ -1,15 +1,17 @@
 """What is read from a trace, on traces made by hand; and that each figure shows it."""
 
 import pickle
+import re
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.collections import PathCollection
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib import Scenario, frozen, listener, live, plots, run, simulate, slow_reader, talker
+from chatroom_lib import Scenario, frozen, leaving, listener, live, plots, run, simulate, slow_reader, talker
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.trace import KINDS, Event, Trace, percentile
@@ -216,12 +218,24 @@ def points(ax, marker: str) -> int:
     return sum(len(line.get_xdata()) for line in ax.lines if line.get_marker() == marker)
 
 
-def test_heard_has_a_dot_for_each_message_heard(traces):
+def test_heard_has_a_dot_for_what_is_heard_at_one_time_and_shows_by_its_size_how_much_that_is(traces):
     ax = plots.heard(traces[0])
-    assert points(ax, "o") == len(traces[0].of("heard")) and points(ax, "|") == 30 and points(ax, "x") == 1
+    sizes = [size for dots in ax.collections if isinstance(dots, PathCollection) for size in dots.get_sizes()]
+    assert sum((size - 12) / 3 for size in sizes) == len(traces[0].of("heard")) > len(sizes)
+    assert points(ax, "|") == 30 and points(ax, "x") == 1
     assert [label.get_text() for label in ax.get_yticklabels()] == [
         "Ann", "Bob, who\ndoes not read", "Cy", "Di, who\nreads slowly",
     ]  # fmt: skip
+
+
+def test_heard_says_how_many_come_as_a_burst():
+    def bursts(bob) -> list[str]:
+        people = [talker("Ann", says=60, every=0.03), bob, listener("Cy")]
+        return [text.get_text() for text in plots.heard(simulate("v1", Scenario(people, duration=2.5))).texts]
+
+    assert bursts(listener("Bob")) == []
+    ann, cy = bursts(frozen("Bob", vanishes=1))  # what has waited for him reaches both at once
+    assert re.fullmatch("×[0-9]+", ann) and re.fullmatch("×[0-9]+", cy)
 
 
 def test_pool_has_a_bar_for_each_membership_and_a_circle_for_each_eviction(traces):
@@ -234,11 +248,37 @@ def test_failed_sends_has_a_cross_for_each_message(traces):
     assert points(plots.failed_sends(traces[0]), "x") == len(traces[0].of("accepted"))
 
 
-@pytest.mark.parametrize("figure", [plots.pool_size, plots.sends_in_flight, plots.latency])
+def test_failed_sends_is_a_line_where_the_crosses_would_lie_on_one_another():
+    ax = plots.failed_sends(
+        simulate("v1", Scenario([talker("Ann", says=70, every=0.5), leaving("Bob", leaves=9)], duration=60))
+    )
+    assert points(ax, "x") == 0 and [len(line.get_xdata()) for line in ax.lines if line.get_linestyle() == ":"] == [70]
+
+
+@pytest.mark.parametrize("figure", [plots.pool_size, plots.sends_in_flight])
 def test_lines_are_labelled_and_coloured_by_version(figure, traces):
     ax = figure(*traces)
     assert [line.get_color() for line in ax.lines] == [plots.COLOURS["v1"], plots.COLOURS["v1.1"]]
     assert [text.get_text().split(":")[0] for text in ax.texts] == ["v1", "v1.1"]
+
+
+def test_a_latency_curve_ends_at_the_share_that_was_heard_and_says_what_was_not(traces):
+    bob = simulate("v3.1", Scenario([talker("Ann", says=300, every=0.01), slow_reader("Bob", pause=0.1)], duration=60))
+    ax = plots.latency(bob, who="Bob")
+    lost, (curve, end) = len(bob.missed()["Bob"]), ax.lines
+    assert lost > 0 and max(curve.get_ydata()) == end.get_ydata()[0] == pytest.approx((300 - lost) / 3)
+    assert f"{lost} of 300 never heard" in ax.texts[0].get_text()
+    assert "never" not in plots.latency(traces[0], who="Ann").texts[0].get_text()
+
+
+def test_latency_curves_are_in_milliseconds_with_plain_numbers_and_labels_beside_them(traces):
+    ax = plots.latency(*traces, who="Cy")
+    ax.figure.canvas.draw()
+    ticks = [label.get_text() for label in ax.get_xticklabels() if label.get_text()]
+    assert ticks and all(re.fullmatch(r"[0-9.,]+", tick) for tick in ticks)
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 2 and not boxes[0].overlaps(boxes[1])
+    assert all(ax.figure.bbox.x0 <= box.x0 and box.x1 <= ax.figure.bbox.x1 for box in boxes)
 
 
 @pytest.mark.parametrize("figure", [plots.heard, plots.pool, plots.pool_size, plots.failed_sends, plots.latency])

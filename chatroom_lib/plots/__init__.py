@@ -6,7 +6,8 @@ readers can distinguish the hues too.
 
 from chatroom_lib.plots.bench import breakdown, ratios, scaling
 from chatroom_lib.plots.dashboard import dashboard_figure
-from chatroom_lib.plots.lines import curves, depth, failed_sends, latency, pool_size, sends_in_flight, shares
+from chatroom_lib.plots.latency import latency
+from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
 from chatroom_lib.plots.style import (
     ALARM,
     COLOURS,

@@ -3,8 +3,8 @@
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from chatroom_lib.plots.style import ALARM, as_is, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
-from chatroom_lib.trace import Trace, percentile
+from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
+from chatroom_lib.trace import Trace
 
 
 def pool_size(*traces: Trace, ax: Axes | None = None) -> Axes:
@@ -21,13 +21,13 @@ def sends_in_flight(*traces: Trace, ax: Axes | None = None) -> Axes:
 
 
 def failed_sends(trace: Trace, ax: Axes | None = None) -> Axes:
-    """The size of the pool, and a cross for each message at the number of its sends that failed."""
+    """The size of the pool, and below it for each message the number of its sends that failed: a cross each, or where
+    there are more than 60 messages a line through them."""
     points = trace.failed_per_broadcast()
-    va = "bottom" if points else "center"  # the label of the crosses goes below
-    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va=va)
+    ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va="bottom" if points else "center")
     if points:
-        every = max(1, len(points) // 40)
-        ax.plot(*zip(*points), "x", color=ALARM, markersize=5, markevery=every, clip_on=False, zorder=3)
+        style = dict(marker="x", linestyle="") if len(points) <= 60 else dict(linestyle=":", linewidth=2)
+        ax.plot(*zip(*points), color=ALARM, markersize=5, clip_on=False, zorder=3, **style)
         last = points[-1][1]
         end_label(ax, trace.duration, last, f"{last} failed sends\nper message", ALARM, va="top")
     return ax
@@ -104,32 +104,3 @@ def shares(percents: dict[str, float], xlabel: str, ax: Axes | None = None) -> A
     label_rows(ax, dict(enumerate(percents)), len(percents))
     ax.set(xlabel=xlabel, xlim=(0, 100))
     return ax
-
-
-def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> Axes:
-    """The share of messages that were heard within a given time, a line for each run; by `who` alone if given.
-
-    The label has the median, the 99th percentile, and how many were never heard: losses flatter latency.
-    """
-    ax = axes(ax)
-    for index, trace in enumerate(traces):
-        delays = sorted(delay for event, delay in trace.latencies() if who in (None, event.who))
-        lost = sum(len(missed) for name, missed in trace.missed().items() if who in (None, name))
-        shares = [100 * (rank + 1) / len(delays) for rank in range(len(delays))]
-        ax.step(delays, shares, where="post", color=colour_of(trace.room), linewidth=2)
-        p50, p99 = (seconds(percentile(delays, percent)) if delays else "none" for percent in (50, 99))
-        text = f"{trace.room}: p50 {p50}, p99 {p99}, lost {lost}"
-        ax.text(
-            0,
-            1.04 + 0.09 * (len(traces) - 1 - index),
-            as_is(text),
-            color=readable_on_white(colour_of(trace.room)),
-            transform=ax.transAxes,
-        )
-    heard = f"% of messages heard{f' by {who}' if who else ''}"
-    ax.set(xscale="log", xlabel="seconds from saying to hearing", ylabel=as_is(heard), ylim=(0, 102))
-    return ax
-
-
-def seconds(value: float) -> str:
-    return f"{value:.2g} s" if value >= 0.1 else f"{1000 * value:.2g} ms"

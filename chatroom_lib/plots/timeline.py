@@ -1,9 +1,11 @@
 """Figures with a row for each client, over time."""
 
+from statistics import fmean, median
+
 from matplotlib.axes import Axes
 
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale
+from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale, readable_on_white
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.space_time import MessagePath, SpaceTimeDiagram
 
@@ -37,13 +39,34 @@ def mark(ax, heights: dict[str, int], points: list[tuple[str, float]], marker: s
 def heard(trace: Trace, ax: Axes | None = None) -> Axes:
     """Who heard what when: a dot for each message heard, a tick above the line for each message said.
 
-    A thin line: connected. A cross: the connection is reset.
+    Messages heard at almost the same time share a dot, which is the larger the more they are; a number says how many
+    where they come as a burst. A thin line: connected. A cross: the connection is reset.
     """
     ax, heights = rows(trace, ax, "who heard what when")
-    said, dots = trace.of("said"), trace.of("heard")
+    said, colour = trace.of("said"), colour_of(trace.room)
     ax.plot([e.time for e in said], [heights[e.who] + 0.28 for e in said], "|", color=MUTED, markersize=4)
-    ax.plot([e.time for e in dots], [heights[e.who] for e in dots], "o", color=colour_of(trace.room), markersize=3.5)
+    for name, height in heights.items():
+        dots = gathered([event.time for event in trace.of("heard", who=name)], trace.duration)
+        usual = median(count for _, count in dots) if dots else 1
+        ax.scatter(
+            [time for time, _ in dots], [height] * len(dots), [12 + 3 * count for _, count in dots], color=colour
+        )
+        for time, count in dots:
+            if count >= 5 and count >= 2 * usual:
+                label = dict(xytext=(0, -6), textcoords="offset points", ha="center", va="top", fontsize=8)
+                ax.annotate(f"×{count}", (time, height), color=readable_on_white(colour), **label)
     return ax
+
+
+def gathered(times: list[float], duration: float) -> list[tuple[float, int]]:
+    """(mean time, number) of those of the ascending `times` that a figure could not show apart: within 1 % of it."""
+    groups = []
+    for time in times:
+        if groups and time - groups[-1][0] < duration / 100:
+            groups[-1].append(time)
+        else:
+            groups.append([time])
+    return [(fmean(group), len(group)) for group in groups]
 
 
 def pool(trace: Trace, ax: Axes | None = None) -> Axes:
