@@ -32,6 +32,8 @@ def pytest_collection_modifyitems(config, items):
     if is_worker(config):
         config.workeroutput["exclusive"] = [item.nodeid for item in items if item.get_closest_marker("exclusive")]
         items[:] = [item for item in items if not item.get_closest_marker("exclusive")]
+        grouped = [item.nodeid for item in items if item.get_closest_marker("xdist_group")]
+        assert all("@" in nodeid for nodeid in grouped), "pytest-xdist does not keep groups of tests together"
 
 
 @pytest.hookimpl(optionalhook=True)
