@@ -29,7 +29,8 @@ from chatroom_lib.checker.worker import Conditions, Package, Worker, pack
 from chatroom_lib.clients.scenario import require_scenario
 from chatroom_lib.instrumentation.room_code import importing
 from chatroom_lib.rooms import VERSIONS, RoomError, RoomSpec, display_name, resolve
-from chatroom_lib.rooms.loader import require_no_arguments, split
+from chatroom_lib.rooms.loader import split
+from chatroom_lib.rooms.requirements import require_no_arguments
 from chatroom_lib.runs.event_loop import Schedule, require_schedule
 from chatroom_lib.runtime.console import usable_cores
 from chatroom_lib.runtime.interrupts import interruptible

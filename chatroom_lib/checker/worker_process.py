@@ -23,7 +23,8 @@ from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failur
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
-from chatroom_lib.rooms.loader import as_room, require_no_arguments
+from chatroom_lib.rooms.loader import as_room
+from chatroom_lib.rooms.requirements import require_no_arguments
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time

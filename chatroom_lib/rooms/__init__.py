@@ -4,7 +4,8 @@ A version copies its predecessor and changes what its chapter changes, so that t
 is the lesson.
 """
 
-from chatroom_lib.rooms.loader import RoomError, RoomSpec, create, display_name, resolve
+from chatroom_lib.rooms.loader import RoomSpec, create, display_name, resolve
+from chatroom_lib.rooms.requirements import RoomError
 from chatroom_lib.rooms.versions import VERSIONS, Room
 
 __all__ = ["VERSIONS", "Room", "RoomError", "RoomSpec", "create", "display_name", "resolve"]

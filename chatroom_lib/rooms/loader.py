@@ -1,17 +1,14 @@
 """Finds a room by what names it: a version, "path/to/file.py:Name", a class, a function that makes a room, a handler,
 or a room itself."""
 
-import asyncio
 import contextlib
 import functools
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-
-import websockets
 
 from chatroom_lib.rooms.handler import (
     Handler,
@@ -19,20 +16,21 @@ from chatroom_lib.rooms.handler import (
     handler_name,
     is_handler,
     makes_handlers,
-    what_is_wrong_with,
     without_partial,
+)
+from chatroom_lib.rooms.requirements import (
+    RoomError,
+    missing_methods,
+    require_handler,
+    require_methods,
+    require_no_arguments,
+    require_server_options,
 )
 from chatroom_lib.rooms.versions import VERSIONS, Room
 from chatroom_lib.runtime.console import describe
 
 # A version or "path/to/file.py:Name"; a class, or a function that makes a room; a handler.
 RoomSpec = str | Callable[..., Room] | Handler
-METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
-SET_BY_THE_SERVER = ("handler", "host", "port", "process_request", "create_connection")  # of the options there are
-
-
-class RoomError(ValueError):
-    """There is no such room. The text says what was looked for and what there is."""
 
 
 def resolve(spec: RoomSpec) -> Callable[..., Room]:
@@ -76,7 +74,7 @@ def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
     except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {name}: {describe(error)}") from error
     room = as_room(made, name)
-    require_server_options(room)
+    require_server_options(room, display_name(room))
     return room
 
 
@@ -112,56 +110,6 @@ def display_name(spec: RoomSpec | Room) -> str:
 
 def takes_a_limit(factory: Callable[..., Room]) -> bool:
     return "limit" in inspect.signature(factory).parameters
-
-
-def require_handler(handler: Handler, name: str) -> None:
-    """Raises RoomError unless it can be called with a connection alone."""
-    if wrong := what_is_wrong_with(handler):
-        raise RoomError(f"{name} is no handler: {wrong}")
-
-
-def missing_methods(room: object) -> list[str]:
-    return [method for method in METHODS if not hasattr(room, method)]
-
-
-def require_methods(room: object, name: str) -> None:
-    """Raises RoomError if a room, or its class, lacks what every room has."""
-    if missing := missing_methods(room):
-        raise RoomError(f"{name} is not a room: it lacks {', '.join(missing)}")
-
-
-def require_server_options(room: Room) -> None:
-    """Raises RoomError for `server_options` that `websockets.serve` does not take, or a room may not set."""
-    own = getattr(room, "server_options", {})
-    if not isinstance(own, Mapping):
-        raise RoomError(f"{display_name(room)}.server_options must be a dictionary, not {own!r:.80}")
-    takers = websockets.serve, asyncio.BaseEventLoop.create_server  # the former hands the latter what it does not know
-    known = {name for taker in takers for name in inspect.signature(taker).parameters} - {*SET_BY_THE_SERVER}
-    if unknown := [name for name in own if name not in known]:
-        raise RoomError(
-            f"{display_name(room)}.server_options: a room cannot set {', '.join(map(repr, unknown))}; it can set what "
-            "websockets.serve takes: ping_interval, ping_timeout, compression, max_size, write_limit, ..."
-        )
-
-
-def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> None:
-    """Raises RoomError unless a class or a function can be called without saying more than is `given`."""
-    try:
-        inspect.signature(factory).bind(**given)
-    except TypeError as error:
-        raise RoomError(f"cannot make a room of {name}: {error}; {how_to_make(factory, name)}") from None
-    except ValueError:
-        pass  # it does not say what it takes
-
-
-def how_to_make(factory: Callable[..., Room], name: str) -> str:
-    """What to write in place of a class or a function that takes arguments."""
-    file, _, own = name.rpartition(":")
-    if not isinstance(without_partial(factory), type):
-        good = own if own.isidentifier() else "handler"
-        return f"a function that makes a room takes none; a handler is async: async def {good}(websocket)"
-    way = f"def make_room(): return {own}(...), in that file" if file else f"lambda: {own}(...)"
-    return f"try a function that makes one: {way}"
 
 
 def load(spec: str) -> Callable[..., Room]:
