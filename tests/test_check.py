@@ -208,7 +208,7 @@ def test_the_shortest_run_is_looked_for_where_it_can_do_no_harm():
             await super().pass_on(frame)
 
     people = [talker("Ann", says=3), listener("Bob"), listener("Cy")]
-    card = quiet(Lonely, seeds=1, scenarios={"three": Scenario(people, duration=30)})
+    card = quiet(Lonely, seeds=1, scenarios={"three": Scenario(people, duration=30)}, time_limit=1)
     trace = card.shortest("at-most-once")
     assert len(trace.clients) == 2 and len(trace.of("said")) == 1
 

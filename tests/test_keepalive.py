@@ -75,7 +75,10 @@ def test_whoever_the_room_does_not_read_from_is_disconnected_although_healthy(pl
 @pytest.mark.real
 @in_a_loop
 async def test_a_server_pings_if_it_is_told_to():
-    server = await serve("v3.1", keepalive=0.1)
+    class Quick(v3_1.Room):
+        server_options = {"close_timeout": 0.1}
+
+    server = await serve(Quick, keepalive=0.1)
     try:
         async with frozen_client(server.url) as bob, joining(server.url) as ann:
             bob.transport.pause_reading()
