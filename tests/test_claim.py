@@ -17,7 +17,7 @@ def test_a_claim_that_does_not_hold_raises_with_its_sentence(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("something", [[], [1], "yes", 1, 0, None, np.bool_(True), lambda: False], ids=repr)
+@pytest.mark.parametrize("something", [[], [1], "yes", 1, 0, None, np.bool_(True), object], ids=str)
 def test_what_is_neither_true_nor_false_is_no_condition(something):
     with pytest.raises(TypeError, match="needs True or False"):
         claim("Cy misses nothing", something)
