@@ -269,6 +269,15 @@ def test_waits_alike_are_one_node_with_their_number():
     assert [graph.is_person(node) for node in (alike, alone, person)] == [False, False, True]
 
 
+def test_an_arrow_to_itself_tells_how_many_wait_for_each_other():
+    def loops(*waits: Wait) -> list[str]:
+        return [text for (start, end), text in Graph(waits).edges.items() if start == end]
+
+    assert loops(wait("a", 0, 1), wait("a", 0, 1)) == ["a: each for all 2"]
+    assert loops(wait("a", 0)) == ["a"]
+    assert loops(wait("a", 1), wait("a", 0)) == ["a"]  # each for the other, and not for itself
+
+
 def test_a_wait_says_in_a_sentence_where_who_stands():
     sending = dict(visitor="Ann", kind="send", on="Bob", what=None, line="room.py:7: await send()")
     assert str(wait("say", **sending)) == "Room.say (for Ann) waits to send to Bob\n    room.py:7: await send()"
@@ -307,6 +316,18 @@ def test_wait_for_has_a_box_for_each_node_and_an_arrow_with_its_text_for_each_ed
     ax.figure.canvas.draw()
 
 
+@pytest.mark.parametrize("waits", [[], [wait("a", on="Bob")], [wait("a", 1), wait("b", on="Bob")]])
+def test_wait_for_leaves_no_column_of_its_canvas_empty(waits):
+    ax, columns = plots.wait_for(Trace("v2", (), waits=waits)), max(2, len(Graph(waits).columns()))
+    assert ax.get_xlim() == pytest.approx((-0.4, columns - 0.6))
+    assert ax.figure.get_figwidth() == pytest.approx(7 / 3 * columns)
+
+
+def test_wait_for_takes_the_axes_that_it_is_given_as_they_are():
+    figure, ax = plt.subplots(figsize=(5, 2))
+    assert plots.wait_for(Trace("v2", ()), ax=ax) is ax and tuple(figure.get_size_inches()) == (5, 2)
+
+
 def lock_trace(*uses: tuple) -> Trace:
     return Trace("v2", (), uses=[Use("lock", "hold", *use) for use in uses], duration=10)
 
@@ -322,6 +343,11 @@ def test_lock_has_a_pale_bar_for_each_wait_and_a_full_one_for_each_hold():
 def test_lock_names_only_the_unusual_where_there_are_many():
     ax = plots.lock(lock_trace(*(("Ann", "Room.say", n / 2) for n in range(17)), ("Eve", "Room.handle", 9)))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["Eve: handle"]
+
+
+def test_lock_numbers_the_rows_that_have_one_name():
+    ax = plots.lock(lock_trace(("Ann", "Room.say", 1), ("Bob", "Room.say", 2), ("Ann", "Room.say", 3)))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Ann: say 1", "Bob: say", "Ann: say 2"]
 
 
 def test_lock_ends_the_bar_of_who_gives_up():

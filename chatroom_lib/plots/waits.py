@@ -1,7 +1,7 @@
 """Figures of waiting tasks: for a lock, and for each other."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
 
@@ -11,7 +11,10 @@ from chatroom_lib.trace.records import WAITS, task_label
 
 
 def lock(trace: Trace, what: str = "lock", ax: Axes | None = None) -> Axes:
-    """A row for each acquisition of the lock, the first on top: pale while it waits, solid while it holds the lock."""
+    """A row for each acquisition of the lock, the first on top: pale while it waits, solid while it holds the lock.
+
+    Rows of one name are numbered. Where there are more than 16, those of the commonest name have none.
+    """
     uses, colour = trace.uses_of(what), colour_of(trace.room)
     ax = axes(ax, height=0.9 + 0.2 * len(uses))
     for row, use in enumerate(uses):
@@ -21,11 +24,20 @@ def lock(trace: Trace, what: str = "lock", ax: Axes | None = None) -> Axes:
         if use.got is not None:
             ax.barh(-row, released - use.got, left=use.got, height=0.7, color=colour, edgecolor=colour)
     usual = Counter(use.doing for use in uses).most_common(1)[0][0]
-    named = [row for row, use in enumerate(uses) if len(uses) <= 16 or use.doing != usual]
-    label_rows(ax, {row: task_label(uses[row].who, uses[row].doing) for row in named}, len(uses))
+    names = enumerate(numbered([task_label(use.who, use.doing) for use in uses]))
+    named = {row: name for row, name in names if len(uses) <= 16 or uses[row].doing != usual}
+    label_rows(ax, named, len(uses))
     ax.set_xlim(0, trace.duration * 1.02)
     ax.set_title(f"{trace.room}: who waits for the {what}, and who holds it", loc="left", fontsize=10)
     return ax
+
+
+def numbered(names: list[str]) -> Iterator[str]:
+    """Those that are there more than once with a number: "Ann: broadcast 2"."""
+    often, seen = Counter(names), Counter()
+    for name in names:
+        seen[name] += 1
+        yield f"{name} {seen[name]}" if often[name] > 1 else name
 
 
 def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
@@ -34,9 +46,12 @@ def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
     """
     graph = Graph(trace.waits)
     columns = graph.columns()
-    ax = axes(ax, height=0.7 + 0.7 * max(map(len, columns), default=1))
+    wide = max(len(columns), 2)
+    if ax is None:
+        ax = axes(height=0.7 + 0.7 * max(map(len, columns), default=1))
+        ax.figure.set_figwidth(7 / 3 * min(wide, 3))
     ax.axis("off")
-    ax.set(xlim=(-0.4, max(len(columns), 3) - 0.6), ylim=(0, 1))
+    ax.set(xlim=(-0.4, wide - 0.6), ylim=(0, 1))
     verdict = "a cycle" if graph.cycle else "no cycle" if columns else "nobody is blocked"
     ax.set_title(as_is(f"{trace.room}: who waits for whom? {verdict}"), loc="left", fontsize=10)
     boxes = {}
@@ -51,7 +66,8 @@ def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
 class Graph:
     """The wait-for graph as drawn. Tasks that do the same and wait for the same are one node.
 
-    `edges` maps (node, node) to what is between: "saying", "Bob's outbox". `cycle` has the nodes of the cycle.
+    `edges` maps (node, node) to what is between: "saying", "Bob's outbox", or for tasks each of which waits for all of
+    them "lock, to write: each for all 9". `cycle` has the nodes of the cycle.
     """
 
     def __init__(self, waits: Sequence[Wait]):
@@ -62,6 +78,10 @@ class Graph:
             if wait.blocked:
                 others = [node_of(waits[index]) for index in wait.needs] or [(wait.on or "somebody",)]
                 self.edges |= {(node_of(wait), other): between(wait) for other in others}
+        for node in [start for start, end in self.edges if start == end]:
+            alike = {index for index, wait in enumerate(waits) if node_of(wait) == node}
+            if len(alike) > 1 and all(alike <= set(waits[index].needs) for index in alike):
+                self.edges[node, node] += f": each for all {len(alike)}"
 
     def label(self, node: tuple) -> str:
         return node[0] + (f" \N{MULTIPLICATION SIGN} {self.count[node]}" if self.count[node] > 1 else "")
