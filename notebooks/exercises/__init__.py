@@ -1,6 +1,6 @@
 """The checks behind each chapter's exercises. A check prints "Solved." or what is still missing; it never raises."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 
 from chatroom_lib import Trace
@@ -27,6 +27,24 @@ def exercise(verify: Callable[[type], None]) -> Callable[[type], bool]:
         return True
 
     return check
+
+
+def kept(requirements: Mapping[str, Callable[[], None]]) -> None:
+    """Try all requirements, so that the verdict counts up: a sentence, and a function that raises NotYet, with the
+    evidence, if the room does not keep it. Raises NotYet, "2 of 4 kept. Missing:" and a line for each, if any is not.
+    """
+    missing = [f"  {sentence}: {reason}" for sentence, verify in requirements.items() if (reason := why_not(verify))]
+    if missing:
+        count = f"{len(requirements) - len(missing)} of {len(requirements)} kept"
+        raise NotYet("\n".join([f"{count}. Missing:", *missing]))
+
+
+def why_not(verify: Callable[[], None]) -> NotYet | None:
+    try:
+        verify()
+    except NotYet as reason:
+        return reason
+    return None
 
 
 def no_errors(trace: Trace) -> None:
