@@ -39,16 +39,27 @@ class Room2(rooms.resolve("v2-rw")):
             self.connections = [connection for connection in self.connections if connection not in dead]
 
 
-class Room3(rooms.resolve("v2")):
-    """Patience has an end: a second for each send, and then the connection is aborted. (`close()` would not do: its
-    close frame waits behind everything that the other end has not read.)"""
+class Patient(rooms.resolve("v2")):
+    """The room of the text, with a patience that can be chosen."""
+
+    patience = 1.0  # seconds
 
     async def broadcast(self, message):
         async with self.lock:
             for connection in list(self.connections):
                 try:
-                    async with asyncio.timeout(1):
+                    async with asyncio.timeout(self.patience):
                         await connection.send(encode(message))
                 except (ConnectionClosed, TimeoutError):
-                    connection.transport.abort()
                     self.connections.remove(connection)
+                    connection.transport.abort()
+
+
+class Room3(Patient):
+    """How long may a room wait? One answer of many. With 4 seconds instead, Bob would stay, and Cy would wait for him
+    for up to 11 s, and for three programs that hang for 12 s: four friends who play chess may prefer that."""
+
+    patience = 1.0
+    bob_stays = False
+    others_wait = 3.0
+    because = "An office chat is for many, so nobody may hold it up; whoever is evicted can come back."
