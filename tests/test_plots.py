@@ -10,7 +10,7 @@ import pytest
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 
-from chatroom_lib import Scenario, frozen, listener, plots, simulate, talker
+from chatroom_lib import Scenario, frozen, listener, plots, simulate, slow_reader, talker
 from chatroom_lib.plots.style import luminance
 
 COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "muted": plots.MUTED, "alarm": plots.ALARM}
@@ -77,3 +77,14 @@ def test_plots_loads_no_server_and_a_colour_loads_nothing_more():
     unwanted = "chatroom_lib.server", "chatroom_lib.rooms", "websockets.asyncio.server"
     assert [name for name in loaded if name.startswith(unwanted)] == []
     assert with_colour - loaded == set() and not {"psutil", "cloudpickle"} & with_colour
+
+
+def test_of_two_curves_that_coincide_the_shorter_one_is_on_top():
+    people = [talker("Ann", says=40, every=0.02), slow_reader("Bob", pause=0.05)]
+    whole, short = simulate("v3", Scenario(people, duration=9)), simulate("v3", Scenario(people, duration=0.5))
+    short.room = "Short"
+    for traces in ((whole, short), (short, whole)):
+        ax = plots.latency(*traces, who="Bob")
+        lengths = [len(line.get_xdata()) for line in ax.lines[::2]]
+        assert lengths == sorted(lengths, reverse=True) and len(set(lengths)) == 2
+        plt.close(ax.figure)

@@ -44,7 +44,7 @@ def latency(*traces: Trace, who: str | None = None, ax: Axes | None = None) -> A
     """
     ax = axes(ax)
     runs = sorted((latencies(trace, who) for trace in traces), key=lambda run: run.median)
-    for run in runs:
+    for run in reversed(runs):  # so that of two equal curves the shorter one is on top
         shares = [100 * (rank + 1) / run.said for rank in range(len(run.delays))]
         ax.step(run.delays, shares, where="post", color=colour_of(run.room), linewidth=2)
         ax.plot(run.delays[-1:], shares[-1:], "o", color=colour_of(run.room), markersize=4)
