@@ -6,23 +6,9 @@ from collections import defaultdict
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Message, MessageError, decode, rate_limits, rooms
-from chatroom_lib.rooms.v3 import Client
 
 
-class Room1(rooms.resolve("v3")):
-    """The ghost: register first. While the hub is busy, "Di joins" and "Di leaves" may wait at two channels at the same
-    time, and chance decides which one the hub takes first. A visit that waits for its join cannot leave before it."""
-
-    async def handle(self, connection):
-        client = Client(connection, asyncio.Queue(self.outbox_size))
-        await self.register.put(client)
-        async with asyncio.TaskGroup() as tasks:
-            writer = tasks.create_task(self.write(client))
-            await self.read(client)
-            writer.cancel()
-
-
-class Room2(rooms.resolve("v3.2")):
+class Room1(rooms.resolve("v3.2")):
     """A slip of the keyboard: the inner `try` is for one frame, the outer one for the visit."""
 
     async def read(self, client):
@@ -37,7 +23,7 @@ class Room2(rooms.resolve("v3.2")):
         await self.unregister.put(client)
 
 
-class Room3(rooms.resolve("v3.2")):
+class Room2(rooms.resolve("v3.2")):
     """One person, two windows: the room keeps the limiters, one for each token. (It never forgets one. A room for many
     would discard a limiter whose bucket has been full for a while, since a new one is as good.)"""
 
@@ -57,3 +43,16 @@ class Room3(rooms.resolve("v3.2")):
         except (ConnectionClosed, MessageError):
             pass
         await self.unregister.put(client)
+
+
+class Room3:
+    """You decide: keep what the listener still needs once there is time to read."""
+
+    prices = "drop oldest"
+    office = "evict"
+    alarms = "drop newest"
+    why = {
+        "prices": "A newer price replaces all before it, so an old one in the outbox is worth nothing.",
+        "office": "A hole changes what a conversation says, and only a lost connection tells his program of it.",
+        "alarms": "The first alarms name the cause; the hundreds after them only say that there was one.",
+    }
