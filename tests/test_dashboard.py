@@ -286,3 +286,12 @@ def test_the_picture_has_a_panel_for_each_metric_and_a_gap_where_it_paused():
     assert people.get_title(loc="left") == "3 people" and dropped.get_title(loc="left") == "1,250 dropped"
     assert [str(value) for value in people.lines[0].get_ydata()] == ["1.0", "nan", "3.0"]
     assert people.lines[0].get_color() == plots.COLOURS["v3.1"] and dropped.lines[0].get_color() == plots.ALARM
+
+
+def test_the_axis_names_the_highest_value_though_the_title_has_the_last():
+    figure = plots.dashboard_figure(
+        "v1", [Sample(0, {"people": 2}), Sample(1, {"people": 5}), Sample(2, {"people": 3})]
+    )
+    (people,) = figure.axes
+    assert people.get_title(loc="left") == "3 people"
+    assert [label.get_text() for label in people.get_yticklabels()] == ["0", "5"]

@@ -17,12 +17,13 @@ def short_number(value: float) -> str:
 
 
 def dashboard_figure(room: str, samples: list) -> Figure:
-    """A small panel for each metric that a dashboard has read, with its last value. A gap: the dashboard paused.
+    """A small panel for each metric that a dashboard has read, with its last value above and its highest at the axis.
 
+    A gap: the dashboard paused.
     Not a pyplot figure, since those belong to the main thread.
     """
     figure = Figure(figsize=(7, 1.4))
-    figure.subplots_adjust(left=0.04, right=0.99, bottom=0.28, top=0.85, wspace=0.25)
+    figure.subplots_adjust(left=0.05, right=0.99, bottom=0.28, top=0.85, wspace=0.25)
     titles = list(dict.fromkeys(title for sample in samples for title in sample.metrics))
     times = [sample.time for sample in samples]
     for ax, title in zip(figure.subplots(1, len(titles), sharex=True, squeeze=False)[0], titles):
@@ -32,8 +33,9 @@ def dashboard_figure(room: str, samples: list) -> Figure:
         last = next((time, value) for time, value in zip(times[::-1], values[::-1]) if not math.isnan(value))
         ax.plot(*last, "o", color=colour, markersize=4)
         ax.set_title(f"{short_number(last[1])} {title}", loc="left", fontsize=8, color=readable_on_white(colour))
-        ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * max(1, np.nanmax(values))))
-        ax.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+        highest = max(1, np.nanmax(values))
+        ax.set(xlim=(0, max(10, times[-1])), ylim=(0, 1.1 * highest))
+        ax.set_yticks([0, highest], ["0", short_number(highest)])
         ax.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         ax.tick_params(labelsize=7)
         ax.set_xlabel("seconds", fontsize=7, labelpad=1)
