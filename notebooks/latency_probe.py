@@ -1,6 +1,6 @@
 """A client that says something every 20 ms, and records how long it takes until it hears it itself.
 
-In chapter 00 one probe runs on the event loop of the kernel, and another in a process of its own:
+In appendix A one probe runs on the event loop of the kernel, and another in a process of its own:
 `python latency_probe.py URL SECONDS` prints what `probe` returns, as JSON.
 """
 

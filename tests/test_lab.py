@@ -147,7 +147,8 @@ class Panel:
 
 
 IMPORTS, SERVER, PANELS = "import asyncio", "server = await serve(", 'chat(server, "Alice", "Bob")'
-LAST = "assert server.errors == threaded.errors"
+LAST = 'claim("The server has met no errors"'
+ANSWER = 'frozen("Bob")'  # it answers a prediction, and needs no cell but the imports
 
 
 def test_a_reader_chats_in_chapter_00(lab, page):
@@ -184,6 +185,20 @@ def test_a_reader_chats_in_chapter_00(lab, page):
     assert not alice.says_it_is_not_connected()
     alice.types("Back again!")
     bob.sees("Back again!")
+    assert notebook.errors() == []
+
+
+def test_the_answer_to_a_prediction_is_hidden_until_its_cell_is_run(lab, page):
+    notebook = Notebook(page, lab, CHAPTER)
+    notebook.cell(ANSWER).scroll_into_view_if_needed()
+    answer = notebook.cell(ANSWER)
+    figure, sentence = answer.locator("img"), answer.get_by_text("✓ No error is raised", exact=True)
+    answer.locator(".jp-OutputPlaceholder").wait_for()  # "See more", to click
+    assert not figure.is_visible() and not sentence.is_visible()
+    notebook.run(IMPORTS)
+    notebook.run(ANSWER)
+    figure.wait_for()
+    sentence.wait_for()
     assert notebook.errors() == []
 
 
