@@ -37,3 +37,13 @@ def test_a_check_of_which_all_is_kept_is_solved(exercises, capsys):
 def test_what_is_no_verdict_is_not_counted(exercises, capsys):
     check = exercises.exercise(lambda room: exercises.kept({"it runs": lambda: 1 / 0}))
     assert check(object) is False and "the room does not run: ZeroDivisionError" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy, patience", [("wait", 60), ("keep", 60), ("evict", 10), ("evict", 200)])
+def test_a_team_on_phones_is_not_suited_by(policy, patience, exercises, capsys):
+    from exercises.chapter_01 import PolicyRoom, check_it_suits_the_team
+
+    room = type("Room", (PolicyRoom,), {"policy": policy, "patience": patience})
+    assert not check_it_suits_the_team(room)
+    assert "of 5 kept. Missing:" in capsys.readouterr().out

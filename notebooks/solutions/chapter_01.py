@@ -2,6 +2,7 @@
 
 import asyncio
 
+from exercises.chapter_01 import PolicyRoom
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import encode, rooms
@@ -45,3 +46,12 @@ class Room3(rooms.resolve("v1.1")):
         except ConnectionClosed:
             if connection in self.connections:
                 self.connections.remove(connection)
+
+
+class Room4(PolicyRoom):
+    """A team on phones: a tunnel is no reason to lose somebody, and nobody waits for anybody. A minute is longer than
+    the tunnel, short enough for Bob to be out in time, and bounds what waits for him: 120 messages at Ann's pace.
+    "wait" would let Bob keep Cy waiting, "keep" would keep messages for Bob for ever."""
+
+    policy = "evict"
+    patience = 60
