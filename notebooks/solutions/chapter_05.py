@@ -48,3 +48,11 @@ class Room2(rooms.resolve("v4")):
             await connection.close(1007, str(error))
         except ConnectionClosed:
             pass
+
+
+class Room3:
+    """Gathering when busy costs a lone message nothing; 10 s at 20 kB a second are 200 kB, and 256 kB are the limit."""
+
+    gathers = "when busy"
+    buffer_kb = 220
+    why = "Alone, nobody waits; together, few writes. A tunnel may fill 200 kB, and a program that hangs costs 220 kB."
