@@ -2,14 +2,19 @@
 
 After each round all that has been measured so far is in benchmarks/unfinished.json, in the same form; an interrupt or
 an error leaves it there. results.json stays as it was until all rounds are complete.
+
+`python tools/run_benchmarks.py capacity`: how many people fit, into benchmarks/capacity.json (half an hour).
 """
 
 import json
 import os
 import sys
+from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 
 from chatroom_lib import bench
+from chatroom_lib.bench.suite import machine
 
 RESULTS = Path(__file__).parent.parent / "benchmarks"
 INTRODUCTION = f"""# The benchmark
@@ -27,14 +32,34 @@ message; the other servers pass it on unchanged.
 
 
 UNFINISHED = "unfinished.json"
+ROUNDS = 3  # of the search for the largest room
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     try:
-        bench.bench(on_round=write)
+        if arguments == ["capacity"]:
+            replace("capacity.json", json.dumps(capacities(), indent=1) + "\n")
+        else:
+            bench.bench(on_round=write)
     except KeyboardInterrupt:
         print(f"cut short: what was measured so far is in benchmarks/{UNFINISHED}", file=sys.stderr)
         sys.exit(130)
+
+
+def capacities() -> dict:
+    """The largest room of each target that is on the curves, searched for in turns, with all that was tried."""
+    names = [name for name in bench.ON_CURVES if is_installed(name)]
+    rounds = [{name: bench.capacity(name) for name in names} for _ in range(ROUNDS)]
+    people = {name: [found[name].people for found in rounds] for name in names}
+    tried = [{name: asdict(capacity) for name, capacity in found.items()} for found in rounds]
+    return {"day": date.today().isoformat(), "machine": machine(), "people": people, "rounds": tried}
+
+
+def is_installed(name: str) -> bool:
+    try:
+        return bool(bench.TARGETS[name].version)
+    except LookupError:
+        return False
 
 
 def write(report: bench.Report) -> None:
@@ -55,4 +80,4 @@ def replace(name: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

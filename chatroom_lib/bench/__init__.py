@@ -1,6 +1,7 @@
 """The benchmark: how much load a server carries, and how long its messages take.
 
 suite.py        every target (targets.py) under every load (loads.py), round after round; report.py has the results
+largest_room.py how many people fit before they wait too long
 measurement.py  one measurement: server_process.py and load_generator.py, each in a process and on a core of its own
 profiler.py     where a server's time goes, by the parts of breakdown.py
 servers/        servers of other projects
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from chatroom_lib.runtime.lazy import lazy_names
 
 if TYPE_CHECKING:  # for editors and type checkers: the same names
+    from chatroom_lib.bench.largest_room import Capacity as Capacity, capacity as capacity
     from chatroom_lib.bench.load_generator import PAYLOAD as PAYLOAD, Measurement as Measurement
     from chatroom_lib.bench.loads import (
         CURVES as CURVES,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
+        "largest_room": ("Capacity", "capacity"),
         "load_generator": ("PAYLOAD", "Measurement"),
         "loads": ("CURVES", "LOADS", "ON_CURVES", "QUICK", "Load"),
         "measurement": ("BenchError", "measure"),
