@@ -60,13 +60,14 @@ class Report:
         return median_of(getattr(result, metric) for result in self.results(load, target))
 
     def ratio(self, load: Load, target: str, metric: str, to: str = BASELINE) -> float | None:
-        """The median over the rounds of the `metric` of `target`, divided by that of `to` in the same round.
+        """The median of `ratios`; None if there is no round in which both were measured, and that of `to` was above 0."""
+        return median_of(self.ratios(load, target, metric, to))
 
-        None if there is no round in which both were measured, and that of `to` was more than 0.
-        """
+    def ratios(self, load: Load, target: str, metric: str, to: str = BASELINE) -> list[float]:
+        """In each round the `metric` of `target`, divided by that of `to`, where both were measured."""
         pairs = zip(self.results(load, target), self.results(load, to))  # either may have failed in a later round
         values = ((getattr(one, metric), getattr(other, metric)) for one, other in pairs)
-        return median_of(one / other for one, other in values if one is not None and other and other > 0)
+        return [one / other for one, other in values if one is not None and other and other > 0]
 
     def failure(self, load: Load, target: str) -> Failure | None:
         return self.failures.get(load, {}).get(target)

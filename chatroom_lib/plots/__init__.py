@@ -4,7 +4,7 @@ Each version has one colour in every figure: a hue for each of 1, 2, 3 and 4, an
 readers can distinguish the hues too.
 """
 
-from chatroom_lib.plots.bench import breakdown, ratios, scaling
+from chatroom_lib.plots.bench import breakdown, ratios, scaling, waiting
 from chatroom_lib.plots.dashboard import dashboard_figure
 from chatroom_lib.plots.latency import latency
 from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
@@ -51,4 +51,5 @@ __all__ = [
     "shares",
     "space_time",
     "wait_for",
+    "waiting",
 ]

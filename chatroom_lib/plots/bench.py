@@ -4,9 +4,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from chatroom_lib.bench.loads import CURVES, ON_CURVES
+from chatroom_lib.bench.loads import CLIENTS, CURVES, IN_FLIGHT, ON_CURVES
 from chatroom_lib.plots.lines import curves
-from chatroom_lib.plots.style import MUTED, axes, colour_of, readable_on_white
+from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, readable_on_white
+
+
+TITLES = {
+    "clients": f"Ever more clients, {IN_FLIGHT} messages in flight",
+    "in flight": f"Ever more messages in flight, {CLIENTS} clients",
+}
 
 
 def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = None) -> np.ndarray:
@@ -30,16 +36,22 @@ def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = No
     return axs
 
 
-def ratios(values: dict[str, float | None], xlabel: str, ax: Axes | None = None) -> Axes:
+def ratios(
+    values: dict[str, float | None], xlabel: str, ax: Axes | None = None, spread: dict[str, list[float]] | None = None
+) -> Axes:
     """A bar for each ratio to the baseline (server -> ratio), on a logarithmic scale on which bars begin at 1.
 
-    What was not measured (None), or has no place on the scale (0), has no bar.
+    What was not measured (None), or has no place on the scale (0), has no bar. `spread`: the ratio in each round; a
+    thin line goes from the least to the greatest.
     """
     ax = axes(ax, height=0.9 + 0.28 * len(values))
     names = sorted(values, key=lambda name: values[name] or 0, reverse=True)
     lengths = [values[name] or 1 for name in names]
     bars = ax.barh(names, [length - 1 for length in lengths], left=1, color=[colour_of(name) for name in names])
     ax.bar_label(bars, [f" {times(values[name])} " for name in names], fontsize=8)
+    for row, name in enumerate(names):
+        if rounds := [ratio for ratio in (spread or {}).get(name, ()) if ratio]:
+            ax.hlines(row + 0.25, min(rounds), max(rounds), color="black", linewidth=1)
     ax.axvline(1, color=MUTED, linewidth=1)
     ax.set(xscale="log", xlabel=xlabel)
     ax.set_xlim(min(lengths, default=1) / 2, max(lengths, default=1) * 2)
@@ -63,6 +75,7 @@ def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
     if axs is None:
         _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
     titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
+    axs[0].figure.suptitle(TITLES[curve], x=0.01, ha="left", fontsize=10)
     for ax, (what, title) in zip(axs, titles.items()):
         points = {}
         for name in ON_CURVES:
@@ -72,3 +85,13 @@ def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
                 points[name] = line
         curves(points, curve, title, log=True, ax=ax)
     return axs
+
+
+def waiting(found: dict, ax: Axes | None = None) -> Axes:
+    """How long people wait, as a room grows: p99 (ms) over people, a line for each Capacity, and its limit."""
+    ax = axes(ax)
+    curves({name: capacity.points for name, capacity in found.items()}, "people", "p99, milliseconds", log=True, ax=ax)
+    limit = max(capacity.limit_ms for capacity in found.values())
+    ax.axhline(limit, color=ALARM, linewidth=1, linestyle=":")
+    ax.annotate(f"{limit:g} ms", (0, limit), xycoords=("axes fraction", "data"), color=ALARM, va="bottom", fontsize=8)
+    return ax
