@@ -296,6 +296,7 @@ def test_a_ratio_compares_within_a_round(report):
     load = Load(3, 1)
     assert report.median(load, "v4", "deliveries_per_second") == 400
     assert report.ratio(load, "v4", "deliveries_per_second") == 4  # and not 800 / 200 of medians by chance
+    assert report.ratios(load, "v4", "deliveries_per_second") == [6, 4, 2]
     report.measured[load][BASELINE].reverse()
     assert report.ratio(load, "v4", "deliveries_per_second") == 4 and report.ratio(load, "v4", "p99_ms") == 0.5
     report.measured[load]["v4"][1] = made_up(1600)
@@ -498,11 +499,15 @@ def test_the_committed_figures_can_be_drawn():
             names = [name for name in bench.ON_CURVES if name in report.versions]
             assert colours == {name: plots.readable_on_white(plots.colour_of(name)) for name in names}
         assert left.get_xscale() == right.get_yscale() == "log"
+        assert curve in left.figure.get_suptitle()
     ax = plots.ratios({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")
     assert [patch.get_facecolor() for patch in ax.patches] == [
         matplotlib.colors.to_rgba(colour) for colour in (plots.COLOURS["v4"], plots.MUTED, plots.COLOURS["v2"])
     ]
     assert [text.get_text().strip() for text in ax.texts] == ["6.30×", "1.10×", "0.50×"]
+    ax = plots.ratios({"v4": 6.0, "v1": 0.5}, "times", spread={"v4": [7.0, 5.0, 6.0]})
+    (line,) = ax.collections
+    assert [list(ends[:, 0]) for ends in line.get_segments()] == [[5.0, 7.0]]
     ax = plots.ratios({"v4": 6.3, "v1": None, "FastAPI": 0}, "times")
     assert [text.get_text().strip() for text in ax.texts] == ["6.30×", "not measured", "0.00×"]
     first, second = plots.breakdown({"v4": {"a": 1.0, "b": 2.0}, "Mine": {"a": 3.0}})

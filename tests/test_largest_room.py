@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from chatroom_lib import bench
+from chatroom_lib import bench, plots
 from chatroom_lib.bench import BenchError, Measurement, largest_room
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +63,14 @@ def test_a_size_that_cannot_be_measured_does_not_fit(measuring):
     measuring(10, None, None)
     found = bench.capacity("v4", (100, 200, 300), tries=2)
     assert (found.people, found.too_many, len(found.tried)) == (100, 200, 1)
+
+
+def test_the_figure_has_a_line_for_each_room_and_one_for_the_limit(measuring):
+    measuring(10, 300)
+    ax = plots.waiting({"v4": bench.capacity("v4", (100, 200), tries=1)})
+    line, limit = ax.lines
+    assert list(line.get_xdata()) == [100, 200] and list(line.get_ydata()) == [10, 300]
+    assert set(limit.get_ydata()) == {200} and {text.get_text() for text in ax.texts} == {"v4", "200 ms"}
 
 
 @pytest.mark.real

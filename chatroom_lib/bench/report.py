@@ -60,7 +60,7 @@ class Report:
         return median_of(getattr(result, metric) for result in self.results(load, target))
 
     def ratio(self, load: Load, target: str, metric: str, to: str = BASELINE) -> float | None:
-        """The median of `ratios`; None if there is no round in which both were measured, and that of `to` was above 0."""
+        """The median of `ratios`. None if in no round both were measured, and that of `to` was above 0."""
         return median_of(self.ratios(load, target, metric, to))
 
     def ratios(self, load: Load, target: str, metric: str, to: str = BASELINE) -> list[float]:

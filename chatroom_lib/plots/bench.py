@@ -8,7 +8,6 @@ from chatroom_lib.bench.loads import CLIENTS, CURVES, IN_FLIGHT, ON_CURVES
 from chatroom_lib.plots.lines import curves
 from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, readable_on_white
 
-
 TITLES = {
     "clients": f"Ever more clients, {IN_FLIGHT} messages in flight",
     "in flight": f"Ever more messages in flight, {CLIENTS} clients",
@@ -73,7 +72,7 @@ def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
     Returns both axes.
     """
     if axs is None:
-        _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained")
+        _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained", gridspec_kw={"wspace": 0.1})
     titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
     axs[0].figure.suptitle(TITLES[curve], x=0.01, ha="left", fontsize=10)
     for ax, (what, title) in zip(axs, titles.items()):
