@@ -31,6 +31,8 @@ CONTENTS = f"""
 ```{{toctree}}
 :hidden:
 :caption: To look things up
+docs/failures
+docs/your_room
 docs/glossary
 docs/api
 benchmarks/README

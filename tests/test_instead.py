@@ -168,7 +168,7 @@ class RefusesInItsOwnWords(Good):
 def test_a_refusal_that_does_not_say_what_it_refuses_is_shown():
     assert evidence(RefusesInItsOwnWords, flood).endswith(
         f"never heard Flo 6 and 34 more; Flo got '{RefusesInItsOwnWords.words}', "
-        'which does not say what it refuses (see "refused" in README)'
+        'which does not say what it refuses (see "What it owes people" in docs/your_room.md)'
     )
 
 

@@ -11,7 +11,7 @@ from chatroom_lib.trace import Event, Trace, speaker
 SOON = 1.0  # seconds within which a room refuses
 LOOKED_AT = 20  # lost messages, at most: one that is explained is enough
 FORM = '{"token": ..., "content": ...}'
-README = '(see "refused" in README)'
+HELP = '(see "What it owes people" in docs/your_room.md)'
 
 
 def what_came_instead(trace: Trace, name: str, lost: list[str]) -> str:
@@ -38,7 +38,7 @@ def refused_in_other_words(trace: Trace, lost: list[str]) -> str:
     for message in lost:
         for event in told[speaker(message)] if message not in heard else ():
             if 0 <= event.time - said[message] <= SOON:
-                return f"; {event.who} got {quoted(event)}, which does not say what it refuses {README}"
+                return f"; {event.who} got {quoted(event)}, which does not say what it refuses {HELP}"
     return ""
 
 
