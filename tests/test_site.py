@@ -110,8 +110,11 @@ def test_a_caption_is_read_out_for_its_figure(chapter, site, pages):
 def test_the_first_page_leads_to_every_chapter_and_to_the_results(site, pages):
     start = pages[site / "README.html"]
     wanted = {f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS} | {"benchmarks/README.html"}
-    assert wanted | {"docs/glossary.html", "docs/api.html", "CONTRIBUTING.html"} <= set(start.links)
-    assert 'url=README.html"' in (site / "index.html").read_text()
+    wanted |= {f"docs/{page}.html" for page in ("failures", "your_room", "glossary", "api")} | {"CONTRIBUTING.html"}
+    assert wanted <= set(start.links)
+    index = (site / "index.html").read_text()
+    assert 'url=README.html"' in index
+    assert (site / re.search(r'"og:image" content="([^"]+)"', index)[1]).is_file()
 
 
 def test_every_source_file_has_a_page(site, pages):
@@ -162,6 +165,37 @@ def test_the_glossary_gives_each_word_in_a_few_sentences_and_a_place_to_link_to(
     for word, meaning in words.items():
         assert re.sub(r"[^\w-]", "", word.replace(" ", "-")) in pages[site / "docs/glossary.html"].ids, word
         assert len(re.findall(r"\.(?:\s|$)", meaning)) <= 3 and len(meaning.split()) < 70, word
+
+
+def test_each_failure_has_a_line_that_leads_to_its_place_in_a_chapter(site, pages):
+    rows = re.findall(r"^\| (\[.+?) \|", (ROOT / "docs/failures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    listed = [re.search(r"\(\.\./notebooks/(\w+)\.ipynb#([a-z0-9-]+)\)", row) for row in rows]
+    listed = [(link[1], link[2]) for link in listed]
+    marked = [
+        (chapter.stem, name)
+        for chapter in CHAPTERS
+        for cell in nbformat.read(chapter, as_version=4).cells
+        for name in re.findall(r'^<a id="([^"]+)"></a>$', cell.source, flags=re.MULTILINE)
+    ]
+    assert len(listed) > 5 and len(set(listed)) == len(listed) and sorted(listed) == sorted(marked)
+    for chapter, name in listed:
+        page = pages[site / "notebooks" / f"{chapter}.html"]
+        assert name in page.ids, f"{page.path.name}#{name}"
+        assert f"../notebooks/{chapter}.html#{name}" in pages[site / "docs/failures.html"].links
+
+
+def test_a_claim_has_a_style_of_its_own(site):
+    shown = [(site / "notebooks" / f"{chapter.stem}.html").read_text(encoding="utf-8") for chapter in CHAPTERS]
+    claims = [text for page in shown for text in re.findall(r'<span class="claim">(✓ [^<]+)</span>$', page, flags=re.M)]
+    printed = [
+        line
+        for chapter in CHAPTERS
+        for cell in nbformat.read(chapter, as_version=4).cells
+        for output in cell.get("outputs", [])
+        for line in output.get("text", "").splitlines()
+        if line.startswith("✓ ")
+    ]
+    assert claims and [html.unescape(claim) for claim in claims] == printed
 
 
 def test_every_link_leads_somewhere(site, pages):
@@ -240,3 +274,53 @@ def test_a_browser_asks_nobody_else(scheme, site, address, browser):
         assert [url for url in asked if not url.startswith((base, "data:"))] == []
     finally:
         page.close()
+
+
+def page_at(browser, base: str, name: str, width: int, **options):
+    page = browser.new_context(viewport={"width": width, "height": 900}, **options).new_page()
+    page.goto(f"{base}/{name}", wait_until="load")
+    return page
+
+
+CUT = """selector => [...document.querySelectorAll(selector)].filter(e => e.offsetParent &&
+    e.scrollWidth > e.clientWidth + 1).map(e => e.innerText.slice(0, 80))"""
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_nothing_is_cut_on_a_desk_and_no_page_is_wider_than_a_phone(colours, site, browser):
+    names = ["README", "CONTRIBUTING", "docs/failures", "docs/your_room", "benchmarks/README"]
+    for name in [*names, *(f"notebooks/{chapter.stem}" for chapter in CHAPTERS)]:
+        for width, pieces in ((1300, ".bd-article :is(pre, .cell_output)"), (390, ".text_html:has(caption), .stream pre")):
+            page = page_at(browser, site.as_uri(), f"{name}.html", width, color_scheme=colours)
+            page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+            assert page.evaluate(CUT, pieces) == [], (name, width)
+            page.context.close()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("how", ["click", "Enter", "no JavaScript", "on paper"])
+@each_chapter
+def test_the_answer_to_a_prediction_is_folded_until_it_is_asked_for(chapter, how, site, browser):
+    tagged = [c for c in nbformat.read(chapter, as_version=4).cells if "hide-output" in c.metadata.get("tags", [])]
+    page = page_at(
+        browser, site.as_uri(), f"notebooks/{chapter.stem}.html", 1300, java_script_enabled=how != "no JavaScript"
+    )
+    try:
+        folds = page.locator("details.hide")
+        assert folds.count() == len(tagged)
+        if not tagged:
+            return
+        question, answer = folds.first.locator("summary"), folds.first.locator(".cell_output")
+        assert question.inner_text().strip() == "Made your prediction? Show what happens" and not answer.is_visible()
+        if how == "on paper":
+            page.emulate_media(media="print")
+        elif how == "Enter":
+            question.focus()
+            page.keyboard.press("Enter")
+        else:
+            question.click()
+        assert answer.is_visible()
+    finally:
+        page.context.close()
