@@ -52,7 +52,7 @@ def make_parser() -> Parser:
     one_room, as_json = Parser(add_help=False), Parser(add_help=False)
     one_room.add_argument("room", metavar="ROOM", help=ROOM)
     one_room.add_argument("--keepalive", type=keepalive, metavar="SECONDS",
-                          help="ping each client so often, and close what does not answer within as many seconds more; "
+                          help="ping each client this often, and disconnect it if no answer comes in as long again; "
                           "0: never (default: as the room's server_options say, or never)")  # fmt: skip
     as_json.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
@@ -82,8 +82,8 @@ def make_parser() -> Parser:
     command = commands.add_parser("bench", help="measure versions and other servers against websockets.broadcast()",
                                   parents=[as_json])  # fmt: skip
     command.set_defaults(run=run_bench)
-    command.add_argument("targets", metavar="ROOM", nargs="*", help=f"{ROOM}, or none: all that there are")
-    command.add_argument("--quick", action="store_true", help="less of everything: under a minute, not a quarter hour")
+    command.add_argument("targets", metavar="ROOM", nargs="*", help=f"{ROOM}, or none, for all there are")
+    command.add_argument("--quick", action="store_true", help="less of everything: under a minute, not fifteen")
     return parser
 
 
@@ -138,7 +138,7 @@ async def serve_until_told(room, options) -> None:
     server.name = options.room
     await server.start()
     if not server.on_loopback:
-        complain(f"everybody who can reach {options.host} can join and read along")
+        complain(f"anyone who can reach {options.host} can join and read along")
     told = asyncio.Event()
     when_signalled(partial(asyncio.get_running_loop().call_soon_threadsafe, told.set))
     with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the server serves

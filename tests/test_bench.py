@@ -162,7 +162,7 @@ def test_an_impossible_load_is_an_error_before_anything_starts(options, problem)
 
 
 def test_a_profile_needs_a_load():
-    with pytest.raises(ValueError, match="take in_flight=8, or rate=100"):
+    with pytest.raises(ValueError, match="a load: in_flight=8 or rate=100"):
         bench.profile("v9, which nobody looks for", in_flight=0)
 
 

@@ -329,7 +329,7 @@ async def test_the_name_field_changes_the_name_at_the_next_join():
     await alice.leave()
     typed(alice.name_field, "x" * 99)
     alice.join_button.click()
-    await is_drawn(alice, "has 99 characters; take at most 40")
+    await is_drawn(alice, "has 99 characters; use at most 40")
     with pytest.raises(ValueError, match="99 characters"):
         await alice.join()
     assert alice.state == "left" and alice.name == "Carol"
@@ -363,7 +363,7 @@ async def test_the_log_reports_a_reset():
         reset(server.room.members()[0])
 
     await submit(cut())
-    await is_drawn(alice, "Connection lost: it broke off. See if the server runs, then join again.")
+    await is_drawn(alice, "Connection lost: the connection broke. Check that the server is running, then join again.")
 
 
 @in_a_loop
@@ -423,7 +423,7 @@ class Scripted(v1.Room):
 
 @pytest.mark.parametrize(
     "code, words",
-    [(1000, "the room has ended it"), (1007, "does not take what you have sent"), (3333, "with code 3333")],
+    [(1000, "the room ended the connection"), (1007, "did not accept what you sent"), (3333, "with code 3333")],
 )
 @in_a_loop
 async def test_a_close_is_reported_with_its_reason_escaped(code, words):
@@ -514,7 +514,7 @@ async def test_a_room_whose_members_are_broken_can_be_chatted_in_and_the_log_say
     await alice.heard("hello")
     assert alice.session.people == people
     told = [line for line in alice.lines if "members() must list connections, and " + problem in line]
-    assert len(told) == 1 and told[0].startswith("Who is in the room is unknown: ")
+    assert len(told) == 1 and told[0].startswith("Cannot tell who is in the room: ")
     await alice.leave()
     server.room.members = list
 

@@ -399,7 +399,7 @@ def test_serve_stops_in_two_seconds_although_the_rooms_own_thread_goes_on(own_ro
 def test_serve_warns_if_others_can_join():
     with started("serve", "v1", "--port", 0, "--host", "0.0.0.0") as server:
         assert server.stdout.readline().startswith("serving v1 at ws://0.0.0.0:")
-        stops(server, signal.SIGINT, stderr="chatroom: everybody who can reach 0.0.0.0 can join and read along\n")
+        stops(server, signal.SIGINT, stderr="chatroom: anyone who can reach 0.0.0.0 can join and read along\n")
 
 
 def test_serve_says_once_how_to_let_pages_opened_as_files_in():
@@ -501,12 +501,12 @@ MISTAKES = {
     "keepalive in words": (["serve", "v1", "--keepalive", "often"], "'often' is not a number of seconds, 0 for no"),
     "keepalive below 0": (["check", "v1", "--keepalive", "-1"], "'-1' is not a number of seconds"),
     "a room's own wrong option": (["serve", "{folder}/rooms.py:Pings"], "cannot set 'ping'; it can set what"),
-    "taken port": (["serve", "v1", "--port", "{taken}"], "take another port"),
+    "taken port": (["serve", "v1", "--port", "{taken}"], "use another port"),
     "port too high": (["serve", "v1", "--port", "99999"], "from 0 to 65535"),
     "port in words": (["serve", "v1", "--port", "abc"], "'abc' is not a port"),
     "port below 0": (["serve", "v1", "--port", "-1"], "from 0 to 65535"),
     "foreign host": (["serve", "v1", "--host", "203.0.113.1"], "cannot listen on 203.0.113.1 port 8081"),
-    "empty host": (["serve", "v1", "--host", ""], "no host to listen on: take 127.0.0.1"),
+    "empty host": (["serve", "v1", "--host", ""], "no host to listen on: use 127.0.0.1"),
     "no host": (["serve", "v1", "--host", ".."], "cannot listen on .. port 8081"),
     "nobody listening": (["load", "ws://127.0.0.1:{free}/chatroom"], "chatroom serve"),
     "no room to load": (["load", "ws://127.0.0.1:{served}/nowhere"], "404"),

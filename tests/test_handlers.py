@@ -337,16 +337,16 @@ class Sized(App):
 
 
 WRONG = {
-    "two arguments": (old, r"old is no handler: it takes two .* write async def old\(websocket\), and websocket.req"),
+    "two arguments": (old, r"old is not a handler: it takes two .* write async def old\(websocket\), and websocket.re"),
     "no argument": (
         nobody,
-        r"nobody is no handler: it is async and takes no argument; a handler is async def nobody\(we",
+        r"nobody is not a handler: it is async and takes no argument; a handler is async def nobody\(we",
     ),
     "more than a connection": (
         with_a_database,
         r"required argument: 'database'; .* functools.partial\(with_a_database",
     ),
-    "a method of a class": (App.meet, r"meet is no handler: it is a method of a class; .* = Chat\(\).meet"),
+    "a method of a class": (App.meet, r"meet is not a handler: it is a method of a class; .* = Chat\(\).meet"),
     "not async": (not_async, r"argument: 'websocket'; .* a handler is async: async def not_async\(websocket\)"),
     "a class with arguments": (Sized, r"argument: 'size'; try a function that makes one: lambda: Sized\(\.\.\.\)"),
 }
@@ -379,7 +379,7 @@ def test_a_function_that_makes_a_room_and_is_taken_for_a_handler_is_told_so():
 
 
 IN_A_FILE = {
-    "old": "old in .* is no handler: it takes two arguments",
+    "old": "old in .* is not a handler: it takes two arguments",
     "not_async": r"argument: 'websocket'; .* async def not_async\(websocket\)",
     "Sized": r"argument: 'size'; try a function that makes one: def make_room\(\): return Sized\(\.\.\.\), in that f",
     "room": "room in .* is one room; name its class, or a function",

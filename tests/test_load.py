@@ -292,10 +292,10 @@ NOWHERE = "ws://127.0.0.1:1"
     ("options", "text"),
     [
         ({"clients": 0}, "the number of clients must be 1 or more, not 0"),
-        ({"every": 0}, "every must be more than 0 seconds (0 is not allowed), not 0: take 0.001, say"),
+        ({"every": 0}, "every must be more than 0 seconds (0 is not allowed), not 0: 0.001, for example"),
         ({"every": -0.5}, "(0 is not allowed), not -0.5"),
         ({"every": float("nan")}, "not nan"),
-        ({"seconds": 0}, "seconds must be more than 0, not 0: take 5, say"),
+        ({"seconds": 0}, "seconds must be more than 0, not 0: 5, for example"),
         ({"seconds": float("inf")}, "not inf"),
     ],
     ids=str,
@@ -316,7 +316,7 @@ def test_a_text_that_is_not_a_url_of_a_room(url):
     "host", ["example.com", "192.0.2.1", "0.0.0.0", "127.0.0.1.example.com", "127.0.0.1@192.0.2.1", "[2001:db8::1]"]
 )
 def test_a_load_test_goes_to_this_machine_only(host):
-    assert "goes to your own only: take 127.0.0.1" in problem(f"ws://{host}/chatroom")
+    assert "may only go to your own: use 127.0.0.1" in problem(f"ws://{host}/chatroom")
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_nobody_listens(host):
 
 def test_a_path_that_does_not_lead_to_a_room():
     url = served("v1").url.replace("/chatroom", "/nowhere")
-    assert problem(url).startswith(f"cannot join {url}: server rejected WebSocket connection: HTTP 404; take")
+    assert problem(url).startswith(f"cannot join {url}: server rejected WebSocket connection: HTTP 404; use")
 
 
 @contextmanager
@@ -377,7 +377,7 @@ def test_a_server_that_never_answers(monkeypatch):
     monkeypatch.setattr(load, "TIME_TO_JOIN", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}/chatroom"
-        assert problem(url).startswith(f"only 0 of 10 clients joined {url} within 0.2 s: take fewer clients")
+        assert problem(url).startswith(f"only 0 of 10 clients joined {url} within 0.2 s: use fewer clients")
 
 
 # ---------------------------------------------------------------- interrupts, and what is shown

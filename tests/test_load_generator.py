@@ -287,7 +287,7 @@ FAILURES = {
     Closes: ("closed a connection before the run", "closed a connection during the run"),
     Resets: ("closed a connection before the run", "closed a connection during the run"),
     Raises: ("closed a connection before the run .*too quiet", "closed a connection during the run .*too quiet"),
-    Garbles: ("is no WebSocket frame", "is no WebSocket frame"),
+    Garbles: ("is not a WebSocket frame", "is not a WebSocket frame"),
     Rewrites: 2 * ("99999999, which was never sent|nothing was delivered",),
 }
 CASES = [(how, when, problem) for how in FAILURES for when, problem in zip((AtOnce, Later), FAILURES[how])]

@@ -289,7 +289,7 @@ def test_a_lost_connection_comes_back_and_nothing_typed_is_lost(open_page):
     ann.keyboard.type("tence")
     with serving("v3", port=server.port) as server:
         sees_status(ann, "Joined as Ann.")
-        ann.get_by_role("log").get_by_text("What was said meanwhile is not here.").wait_for()
+        ann.get_by_role("log").get_by_text("What was said in the meantime is not shown.").wait_for()
         ann.keyboard.press("Enter")
         sees_line(ann, "Ann", "half a sentence")
 

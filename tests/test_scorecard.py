@@ -132,7 +132,7 @@ def test_they_can_be_replayed_and_shortened_and_stand_beside_the_others():
             ValueError,
             "guarantee 'mine' cannot judge a run with seed 0: Attribut",
         ),
-        ({"mine": lambda trace: True}, TypeError, "guarantee 'mine' cannot judge .* it returns True, and not KEPT"),
+        ({"mine": lambda trace: True}, TypeError, "guarantee 'mine' cannot judge .* it returned True instead of KEPT"),
         ({"mine": "delivery"}, TypeError, "must be a dictionary, {name: function of a Trace}"),
         ([GUARANTEES["delivery"]], TypeError, "must be a dictionary"),
         ({}, ValueError, "no guarantee to judge"),

@@ -193,7 +193,7 @@ async def test_servers_of_different_names_live_side_by_side():
 async def test_a_taken_port_is_one_clear_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ServerError, match=rf"^cannot listen on 127\.0\.0\.1 port {port}: .+; take another port"):
+        with pytest.raises(ServerError, match=rf"^cannot listen on 127\.0\.0\.1 port {port}: .+; use another port"):
             await serve("v1", port=port)
     assert await echoes(await serve("v1", port=port))  # and once it is free
 
@@ -209,7 +209,7 @@ async def test_an_address_that_cannot_be_had_is_one_clear_line(where):
 
 @in_a_loop
 async def test_no_host_is_not_every_host():
-    with pytest.raises(ServerError, match="no host to listen on: take 127.0.0.1"):
+    with pytest.raises(ServerError, match="no host to listen on: use 127.0.0.1"):
         await serve("v1", host="")
 
 

@@ -291,7 +291,7 @@ CUT = """selector => [...document.querySelectorAll(selector)].filter(e => e.offs
 def test_nothing_is_cut_on_a_desk_and_no_page_is_wider_than_a_phone(colours, site, browser):
     names = ["README", "CONTRIBUTING", "docs/failures", "docs/your_room", "benchmarks/README"]
     for name in [*names, *(f"notebooks/{chapter.stem}" for chapter in CHAPTERS)]:
-        for width, pieces in ((1300, ".bd-article :is(pre, .cell_output)"), (390, ".text_html:has(caption), .stream pre")):
+        for width, pieces in ((1300, ".bd-article :is(pre, .cell_output)"), (390, ".text_html:has(caption)")):
             page = page_at(browser, site.as_uri(), f"{name}.html", width, color_scheme=colours)
             page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)

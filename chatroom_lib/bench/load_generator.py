@@ -70,7 +70,7 @@ class Job:
         if self.clients < 1:
             raise ValueError(f"clients must be 1 or more, not {self.clients!r}")
         if self.in_flight < 0 or self.rate < 0 or (self.in_flight and self.rate):
-            raise ValueError(f"take in_flight={self.in_flight!r}, or rate={self.rate!r}: one of them, and none below 0")
+            raise ValueError(f"give in_flight={self.in_flight!r} or rate={self.rate!r}: one of them, none below 0")
         if not (self.seconds > 0 and self.warm_up >= 0):
             raise ValueError(f"seconds={self.seconds!r} must be more than 0, and warm_up={self.warm_up!r} at least 0")
 

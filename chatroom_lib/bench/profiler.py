@@ -36,7 +36,7 @@ def profile(
     be measured.
     """
     if not (in_flight or rate):
-        raise ValueError("a profile needs a load: take in_flight=8, or rate=100, say")
+        raise ValueError("a profile needs a load: in_flight=8 or rate=100, for example")
     with tempfile.TemporaryDirectory(prefix="chatroom-profile-") as folder:
         with open(f"{folder}/room", "wb") as file:
             cloudpickle.dump(room, file)

@@ -6,7 +6,7 @@ run is counted at once: if every `size` bytes stands the header of a frame of `s
 
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 OPCODES = (TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG)
-NO_FRAME = "the server sent what is no WebSocket frame"
+NO_FRAME = "the server sent something that is not a WebSocket frame"
 WHOLE_TEXT = 0x81  # the first byte of a text message in one frame
 
 

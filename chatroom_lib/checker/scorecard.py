@@ -224,7 +224,7 @@ def compare(*cards: Scorecard) -> "Grid":
             raise TypeError(f'compare() takes cards, as in compare(check("v1"), check("v2")), not {card!r:.80}')
     if len({card.seeds for card in cards}) != 1:
         seeds = ", ".join(str(card.seeds) for card in cards) or "no card"
-        raise ValueError(f"cards can be compared that have the same number of seeds, and these have {seeds}")
+        raise ValueError(f"only cards with the same number of seeds can be compared; these have {seeds}")
     names = dict.fromkeys(name for card in cards for name in card.scores)
     rows = {name: [card.scores.get(name, Score()) for card in cards] for name in names}
     return Grid(f"{len(cards)} rooms", cards[0].seeds, [card.room for card in cards], rows)

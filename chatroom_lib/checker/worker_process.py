@@ -248,7 +248,7 @@ class Trials:
 
 def require_verdict(verdict: object) -> Verdict:
     if not isinstance(verdict, Verdict):
-        raise TypeError(f"it returns {verdict!r:.80}, and not KEPT, broken(evidence) or untested(why)")
+        raise TypeError(f"it returned {verdict!r:.80} instead of KEPT, broken(evidence) or untested(why)")
     return verdict
 
 

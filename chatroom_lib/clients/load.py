@@ -163,13 +163,13 @@ class LoadRun:
     def explain(self, error: Exception) -> str:
         joined = f"{len(self.connections)} of {self.clients} clients joined {self.url}"
         if isinstance(error, TimeoutError):
-            return f"only {joined} within {TIME_TO_JOIN:g} s: take fewer clients, or check whether the room stalls"
+            return f"only {joined} within {TIME_TO_JOIN:g} s: use fewer clients, or check whether the room stalls"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return f"only {joined}, then this process had too many open files: take fewer clients"
+            return f"only {joined}, then this process had too many open files: use fewer clients"
         if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
             return f"nobody listens at {self.url}: start a room with `chatroom serve v1`"
         reason = " ".join(str(error).split()) or type(error).__name__
-        return f"cannot join {self.url}: {reason}; take the address that `chatroom serve` prints, like {EXAMPLE}"
+        return f"cannot join {self.url}: {reason}; use the address that `chatroom serve` prints, like {EXAMPLE}"
 
     # ------------------------------------------------------------ talking
 
@@ -286,9 +286,9 @@ def require_numbers(clients: int, every: float, seconds: float) -> None:
     if clients < 1:
         raise LoadError(f"the number of clients must be 1 or more, not {clients}")
     if not 0 < every < math.inf:
-        raise LoadError(f"every must be more than 0 seconds (0 is not allowed), not {every:g}: take 0.001, say")
+        raise LoadError(f"every must be more than 0 seconds (0 is not allowed), not {every:g}: 0.001, for example")
     if not 0 < seconds < math.inf:
-        raise LoadError(f"seconds must be more than 0, not {seconds:g}: take 5, say")
+        raise LoadError(f"seconds must be more than 0, not {seconds:g}: 5, for example")
 
 
 def room_url(url: str) -> str:
@@ -297,9 +297,9 @@ def room_url(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port  # a port that is not a number raises ValueError
     except ValueError as error:
-        raise LoadError(f"{url!r} is not a URL ({error}): take one like {EXAMPLE}") from None
+        raise LoadError(f"{url!r} is not a URL ({error}): use one like {EXAMPLE}") from None
     if parts.scheme not in ("ws", "wss") or not host:
-        raise LoadError(f"{url!r} is not the URL of a room: take one that begins with ws:// or wss://, like {EXAMPLE}")
+        raise LoadError(f"{url!r} is not the URL of a room: use one that begins with ws:// or wss://, like {EXAMPLE}")
     if not is_loopback(host):
-        raise LoadError(f"{host} may be another machine, and a load test goes to your own only: take 127.0.0.1")
+        raise LoadError(f"{host} may be another machine, and a load test may only go to your own: use 127.0.0.1")
     return parts._replace(path=parts.path or "/chatroom").geturl()

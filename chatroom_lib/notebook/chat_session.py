@@ -158,7 +158,7 @@ class ChatSession:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await connection.send(frame)
         except TimeoutError:  # it waits in the connection's buffer and may still be sent
-            self.trouble("The room is slow to take what you have said.")
+            self.trouble("The room is slow to accept what you said.")
         except ConnectionClosed:
             raise NotJoined(f"{self.name}'s connection is lost. Join again.") from None
 
@@ -205,7 +205,7 @@ class ChatSession:
             except (RuntimeError, TypeError) as error:
                 if not self.members_broken:
                     self.members_broken = True
-                    self.trouble(f"Who is in the room is unknown: {one_line(str(error))}")
+                    self.trouble(f"Cannot tell who is in the room: {one_line(str(error))}")
         return members
 
     def is_me(self, member) -> bool:
@@ -272,9 +272,9 @@ def checked_name(name: str) -> str:
     name = name.strip()
     if len(name) > NAME_LENGTH:
         start = shortened(name, 20)
-        raise ValueError(f"the name {start!r} has {len(name)} characters; take at most {NAME_LENGTH}")
+        raise ValueError(f"the name {start!r} has {len(name)} characters; use at most {NAME_LENGTH}")
     if not name.isprintable():
-        raise ValueError(f"the name {name!r} has characters that cannot be shown; take others")
+        raise ValueError(f"the name {name!r} has characters that cannot be shown; use others")
     return name
 
 

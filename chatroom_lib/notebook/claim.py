@@ -10,7 +10,7 @@ def claim(sentence: str, holds: bool) -> None:
     list or a coroutine, say, would always count as true.
     """
     if not isinstance(sentence, str):
-        raise TypeError(f"claim(sentence, holds): the sentence comes first, and this is no text: {sentence!r}")
+        raise TypeError(f"claim(sentence, holds): the sentence comes first, and this is not text: {sentence!r}")
     if holds is not True and holds is not False:
         raise TypeError(
             f"claim({sentence!r}, ...) needs True or False, not {holds!r}: write a comparison, or bool(...)"

@@ -77,12 +77,12 @@ def what_is_wrong_with(handler: Handler) -> str:
     if not (error := refuses(signature, 1)):
         return ""
     if not refuses(signature, 0):
-        return f"it is async and takes no argument; a handler is {good}, and what makes a room is no async def"
+        return f"it is async and takes no argument; a handler is {good}, and a function that makes a room is not async"
     if [*signature.parameters][0] == "self":
-        return f"it is a method of a class; take that of an object, as in handler = Chat().{name}"
+        return f"it is a method of a class; use that of an object, as in handler = Chat().{name}"
     if not refuses(signature, 2):
         path = "websocket.request.path"
-        return f"it takes two arguments, and websockets gives it one: write {good}, and {path} for the path"
+        return f"it takes two arguments, but websockets passes only one: write {good}, and {path} for the path"
     return f"{error}; a handler is {good}, if need be by functools.partial({name}, ...)"
 
 

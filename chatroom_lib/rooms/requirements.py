@@ -20,7 +20,7 @@ class RoomError(ValueError):
 def require_handler(handler: Handler, name: str) -> None:
     """Raises RoomError unless it can be called with a connection alone."""
     if wrong := what_is_wrong_with(handler):
-        raise RoomError(f"{name} is no handler: {wrong}")
+        raise RoomError(f"{name} is not a handler: {wrong}")
 
 
 def missing_methods(room: object) -> list[str]:

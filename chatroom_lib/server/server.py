@@ -138,7 +138,7 @@ class Server:
 
     async def listen(self) -> None:
         if not self.host:  # asyncio would take that for every address
-            raise ServerError("no host to listen on: take 127.0.0.1, or 0.0.0.0 for every address of this machine")
+            raise ServerError("no host to listen on: use 127.0.0.1, or 0.0.0.0 for every address of this machine")
         try:
             self.listener = await websockets.serve(
                 self.visit,
@@ -151,7 +151,7 @@ class Server:
         except (OSError, OverflowError, UnicodeError) as error:  # the latter two: no such port, no such host name
             reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
             if getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES):
-                reason += "; take another port, or 0 for any free one"
+                reason += "; use another port, or 0 for any free one"
             raise ServerError(f"cannot listen on {self.host} port {self.port}: {reason}") from None
 
     async def stop(self) -> None:

@@ -16,7 +16,7 @@ KINDS = {
     "altered": "it has received a message of somebody's that is not what they said; what it looks like",
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
-    "lost": "its connection ended without its doing; the code and the reason that the room gave",
+    "lost": "its connection was ended by the other side; the code and the reason that the room gave",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
     "sending": "the room begins to send it a message",
