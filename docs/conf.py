@@ -98,13 +98,15 @@ html_show_search_summary = False  # it is fetched, which a page opened from a di
 
 
 def read(_app, docname: str, source: list[str]) -> None:
-    """Show a Python file as a page; let links to folders and to LICENSE lead to a page; add the contents."""
+    """Show Python files as pages, make anchors targets, let links to folders and LICENSE work, add the contents."""
     path = ROOT / f"{docname}.py"
     if path.exists():
         source[0] = SOURCE.format(path=f"{docname}.py")
         if path.name == "__init__.py":
             others = sorted(other.name for other in path.parent.glob("*.py") if other != path)
             source[0] += "\n".join(f"- [{name}]({name})" for name in others)
+    elif docname.startswith("notebooks/"):
+        source[0] = re.sub(r'<a id=\\"([a-z0-9-]+)\\"></a>', r"(\1)=", source[0])  # JSON; links may lead there, then
     elif docname.startswith("docs/"):
         source[0] = reference.fill_in(source[0])
     elif docname == "README":

@@ -226,7 +226,7 @@ def no_head_of_line_blocking(trace: Trace) -> Verdict:
 def recovery(trace: Trace) -> Verdict:
     """After the death of a client that did not read, all who were well before can speak, and hear.
 
-    That is, who were in the room, and not deaf while others heard.
+    A client was well if it was in the room, and not deaf while others heard.
     """
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
