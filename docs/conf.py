@@ -106,12 +106,19 @@ def read(_app, docname: str, source: list[str]) -> None:
             others = sorted(other.name for other in path.parent.glob("*.py") if other != path)
             source[0] += "\n".join(f"- [{name}]({name})" for name in others)
     elif docname.startswith("notebooks/"):
-        source[0] = re.sub(r'<a id=\\"([a-z0-9-]+)\\"></a>', r"(\1)=", source[0])  # JSON; links may lead there, then
+        source[0] = with_targets(source[0])
     elif docname.startswith("docs/"):
         source[0] = reference.fill_in(source[0])
     elif docname == "README":
-        folders = re.sub(r"\]\((chatroom_lib/\w+)\)", r"](\1/__init__.py)", source[0])
-        source[0] = folders.replace("](LICENSE)", "](docs/license.md)") + CONTENTS
+        source[0] = source[0].replace("](LICENSE)", "](docs/license.md)") + CONTENTS
+    source[0] = re.sub(r"\]\(((?:\.\./)?chatroom_lib/\w+)\)", r"](\1/__init__.py)", source[0])
+
+
+def with_targets(notebook: str) -> str:
+    """The JSON of a notebook, with a target, to which links may lead, for each anchor that is no heading's own."""
+    headings = {nodes.make_id(title) for title in re.findall(r'"#+ (.+?)(?:\\n)?"', notebook)}
+    anchors = re.compile(r'<a id=\\"([a-z0-9-]+)\\"></a>')
+    return anchors.sub(lambda found: "" if found[1] in headings else f"({found[1]})=", notebook)
 
 
 def describe_figures(_app, doctree) -> None:

@@ -13,6 +13,7 @@ from chatroom_lib.message import decode_reply
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
 YOUR_ROOM = (ROOT / "docs/your_room.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
@@ -40,8 +41,16 @@ def test_it_names_every_version_in_order():
 
 
 def test_it_leads_to_every_chapter_in_order():
-    chapters = sorted(path.name for path in (ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
-    assert re.findall(r"^\| \w+ \| \[[^\]]+\]\(notebooks/([^)]+)\)", README, flags=re.MULTILINE) == chapters
+    listed = re.findall(r"^\| \w+ \| \[[^\]]+\]\(notebooks/([^)]+)\)", README, flags=re.MULTILINE)
+    assert listed == [path.name for path in CHAPTERS]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_it_has_the_title_and_the_question_of_each_chapter(path):
+    start = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    number, title, question = re.match(r"# (\w+) · (.+)\n\n\*\*(.+)\*\*\n", start).groups()
+    number = f"{int(number):02}" if number.isdigit() else number
+    assert f"| {number} | [{title}](notebooks/{path.name}) | {question} |" in README
 
 
 @pytest.mark.parametrize("text", [README, YOUR_ROOM], ids=["README", "your_room"])
