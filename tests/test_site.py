@@ -171,7 +171,7 @@ def test_the_glossary_gives_each_word_in_a_few_sentences_and_a_place_to_link_to(
 
 
 def test_each_failure_has_a_line_that_leads_to_its_place_in_a_chapter(site, pages):
-    rows = re.findall(r"^\| (\[.+?) \|", (ROOT / "docs/failures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rows = re.findall(r"^- (\[.+?): ", (ROOT / "docs/failures.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
     listed = [re.search(r"\(\.\./notebooks/(\w+)\.ipynb#([a-z0-9-]+)\)", row) for row in rows]
     listed = [(link[1], link[2]) for link in listed]
     marked = [
@@ -293,7 +293,10 @@ CUT = """selector => [...document.querySelectorAll(selector)].filter(e => e.offs
 def test_nothing_is_cut_on_a_desk_and_no_page_is_wider_than_a_phone(site, browser):
     names = ["README", "CONTRIBUTING", "docs/failures", "docs/your_room", "benchmarks/README"]
     for name in [*names, *(f"notebooks/{chapter.stem}" for chapter in CHAPTERS)]:
-        for width, pieces in ((1300, ".bd-article :is(pre, .cell_output)"), (390, ".text_html:has(caption)")):
+        for width, pieces in (
+            (1300, ".bd-article :is(pre, .cell_output, .text_html)"),
+            (390, ".text_html:has(caption)"),
+        ):
             page = page_at(browser, site.as_uri(), f"{name}.html", width)
             page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
