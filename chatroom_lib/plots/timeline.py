@@ -5,7 +5,17 @@ from statistics import fmean, median
 from matplotlib.axes import Axes
 
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale, readable_on_white
+from chatroom_lib.plots.style import (  # fmt: skip
+    ALARM,
+    MUTED,
+    as_is,
+    axes,
+    colour_of,
+    end_label,
+    label_rows,
+    pale,
+    readable_on_white,
+)
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.space_time import MessagePath, SpaceTimeDiagram
 
@@ -97,51 +107,85 @@ def space_time(trace: Trace, ax: Axes | None = None) -> Axes:
     sender to the room, and from the room to each receiver. Time runs to the right but not to scale: each instant at
     which something happens has a column of its own. For up to 6 clients and 20 messages.
 
-    A thick bar: in the pool. A stub that ends in a cross: the room read this message while this client was in its
-    pool, and never began to send it. A dotted line: sent, never heard. In the alarm colour: overtaken by a message
-    that the room read later. Grey: refused. A large cross: the connection is reset. A circle: evicted.
+    A thick bar: in the pool. A dotted line: sent, never heard. A stub that ends in a small cross: the room read this
+    message while this client was in its pool, and never began to send it. In the alarm colour: overtaken by a message
+    that the room read later. Grey: refused. A large cross: the connection is reset. A circle: evicted. Where more than
+    half of the run passes without an event, a broken line across says how long.
     """
     diagram = SpaceTimeDiagram(trace)
     above = (len(trace.names) + 1) // 2
     heights = {name: above - index - (index >= above) for index, name in enumerate(trace.names)}
-    ax = axes(ax, height=1.2 + 0.55 * (len(heights) + 1))
-    colour, end = colour_of(trace.room), len(diagram.instants)
+    ax = axes(ax, height=1.4 + 0.7 * (len(heights) + 1))
+    draw_clients(ax, trace, diagram, heights)
+    draw_messages(ax, trace, diagram, heights)
+    draw_failures(ax, trace, diagram, heights)
+    ax.set_yticks([0, *heights.values()], ["the room", *(as_is(row_label(client)) for client in trace.clients)])
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set(xticks=[], xlabel="time, with a column for each event", xlim=(-1, len(diagram.instants) + 1))
+    ax.set_ylim(min(heights.values(), default=0) - 0.9, above + 0.9)
+    ax.set_title(f"{trace.room}: the path of every message", loc="left", fontsize=10)
+    return ax
+
+
+def draw_clients(ax, trace: Trace, diagram: SpaceTimeDiagram, heights: dict[str, int]) -> None:
+    """The lines on which all else happens, and how long nothing did."""
+    end, gone, evicted = len(diagram.instants), trace.gone(), trace.evicted()
     for name, start, stop in trace.memberships():
         span = diagram.column(start), diagram.column(stop) if stop < trace.duration else end
-        ax.hlines(heights[name], *span, pale(colour), linewidth=7, zorder=1)
-    gone = trace.gone()
+        ax.hlines(heights[name], *span, pale(colour_of(trace.room)), linewidth=7, zorder=1)
     for name, time in trace.first("joined").items():
         until = diagram.column(gone[name]) if name in gone else end
         ax.hlines(heights[name], diagram.column(time), until, MUTED, linewidth=1)
+        if name in evicted and name not in gone:
+            end_label(ax, end, heights[name], "still connected", ALARM)
     ax.hlines(0, 0, end, MUTED, linewidth=3)
+    if diagram.pause:
+        column, seconds = diagram.pause
+        ax.axvline(column - 0.5, color=MUTED, linewidth=1, linestyle=(0, (5, 4)), ymax=0.92)
+        top = dict(xycoords=("data", "axes fraction"), ha="center", va="bottom", color=readable_on_white(MUTED))
+        ax.annotate(f"{seconds:.3g} s later", (column - 0.5, 0.94), fontsize=9, **top)
+
+
+def draw_messages(ax, trace: Trace, diagram: SpaceTimeDiagram, heights: dict[str, int]) -> None:
+    """Slanted lines, the number of each message where it is said, and a stub for what was never sent."""
+    colour = colour_of(trace.room)
     for path in diagram.to_room:
         slant(ax, path, (heights[path.who], 0), MUTED if path.message in diagram.refused else colour)
     for path in diagram.from_room:
         slant(ax, path, (0, heights[path.who]), ALARM if path in diagram.overtaken else colour)
+    for event in trace.of("said"):
+        outside(ax, diagram.column(event.time), heights[event.who], event.message.partition(" ")[2], 6)
+    unsent: dict[tuple[int, float], list[str]] = {}
     for path in diagram.withheld:
         stub = 0.3 if heights[path.who] > 0 else -0.3
-        ax.plot([path.start] * 2, [0, stub], "-x", color=ALARM, linewidth=1, markersize=4, markevery=[1])
-    for event in trace.of("said"):
-        point, number = (diagram.column(event.time), heights[event.who]), event.message.partition(" ")[2]
-        side = dict(xytext=(0, 6), va="bottom") if heights[event.who] > 0 else dict(xytext=(0, -6), va="top")
-        ax.annotate(number, point, textcoords="offset points", fontsize=7, ha="center", **side)
-    failures = {"x": [(event.who, event.time) for event in trace.of("vanished")], "o": trace.evicted().items()}
-    for marker, times in failures.items():
+        ax.plot([path.start] * 2, [0, stub], "-x", color=ALARM, linewidth=1, markersize=5, markevery=[1])
+        unsent.setdefault((path.start, stub), []).append(path.message.partition(" ")[2])
+    for (column, stub), numbers in unsent.items():
+        beside = dict(xytext=(7, 0), textcoords="offset points", va="center", fontsize=9)
+        ax.annotate(f"{', '.join(numbers)} never sent", (column, stub), color=ALARM, **beside)
+
+
+def draw_failures(ax, trace: Trace, diagram: SpaceTimeDiagram, heights: dict[str, int]) -> None:
+    """A marker for each death and each eviction, and what it is, and when."""
+    deaths = [(event.who, event.time) for event in trace.of("vanished")]
+    for marker, word, times in (("x", "reset", deaths), ("o", "evicted", trace.evicted().items())):
         mark(ax, heights, [(name, diagram.column(time)) for name, time in times], marker)
-    ax.set_yticks([0, *heights.values()], ["the room", *(as_is(row_label(client)) for client in trace.clients)])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    columns = range(0, end, max(1, end // 6))
-    ax.set_xticks(columns, [f"{diagram.instants[column]:.3f}" for column in columns])
-    ax.set(xlabel="seconds, not to scale", xlim=(-1, end + 1), ylim=(min(heights.values()) - 0.6, above + 0.6))
-    ax.set_title(f"{trace.room}: the path of every message", loc="left", fontsize=10)
-    return ax
+        for name, time in times:
+            outside(ax, diagram.column(time), heights[name], f"{word}, {time:.1f} s", 12, color=ALARM)
+
+
+def outside(ax, column: int, height: float, text: str, points: float, **look) -> None:
+    """A text beside a client's line, so many points from it, on the side where the room is not."""
+    side = dict(xytext=(0, points), va="bottom") if height > 0 else dict(xytext=(0, -points), va="top")
+    blank = dict(facecolor="white", edgecolor="none", pad=0.5)
+    ax.annotate(text, (column, height), textcoords="offset points", fontsize=9, ha="center", bbox=blank, **side, **look)
 
 
 def slant(ax, path: MessagePath, heights: tuple[float, float], colour: str) -> None:
     """From the sender's line to the receiver's; only half of it if the message never arrives."""
     start, end = heights
     if path.stop is None:
-        ax.plot((path.start, path.start + 1), (start, (start + end) / 2), ":", color=colour, linewidth=0.9, zorder=3)
+        ax.plot((path.start, path.start + 1), (start, (start + end) / 2), ":", color=colour, linewidth=1.6, zorder=3)
     else:
-        ax.plot((path.start, path.stop), (start, end), "-o", color=colour, linewidth=0.9, markersize=2.5, markevery=[1])
+        ax.plot((path.start, path.stop), (start, end), "-o", color=colour, linewidth=1.2, markersize=2.5, markevery=[1])

@@ -4,7 +4,7 @@ The x axis is ordinal: each instant at which something happens is one column.
 """
 
 from bisect import bisect_left
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from chatroom_lib.trace import Event, Trace
@@ -45,13 +45,14 @@ class SpaceTimeDiagram:
         ]
         self.from_room.sort(key=lambda path: path.start)
         self.withheld = [
-            MessagePath(who, message, accepted[message])
+            MessagePath(who, message, self.column(stop) if stop < trace.duration else accepted[message])
             for who, start, stop in trace.memberships()
             for message in ours
             if self.column(start) <= accepted[message] < self.column(stop)
             and message not in self.refused
             and (who, message) not in pairs
         ]
+        self.pause = self.longest_pause()
         self.overtaken = []
         latest = {}  # client -> the column in which the room read the latest message that it has heard
         again = set()  # (client, message) that has been heard by now
@@ -60,6 +61,11 @@ class SpaceTimeDiagram:
                 self.overtaken.append(path)
             again.add(path[:2])
             latest[path.who] = max(accepted[path.message], latest.get(path.who, 0))
+
+    def longest_pause(self) -> tuple[int, float] | None:
+        pauses = [(after - before, column) for column, (before, after) in enumerate(pairwise(self.instants), 1)]
+        seconds, column = max(pauses, default=(0, 0))
+        return (column, seconds) if pauses and seconds > (self.instants[-1] - self.instants[0]) / 2 else None
 
     def columns(self, events: list[Event]) -> dict[tuple[str, str], list[int]]:
         """(client, message) -> the columns of such events."""
