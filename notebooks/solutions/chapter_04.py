@@ -4,12 +4,11 @@ import asyncio
 
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib import MessageError, decode, encode, rate_limits, rooms
-from chatroom_lib.reference_rooms import FastAPIManager
+from chatroom_lib import MessageError, decode, rate_limits, rooms
 
 
 class Room1(rooms.resolve("v3.2")):
-    """Whoever does not keep up is evicted, and whoever types is not refused."""
+    """Anyone who does not keep up is evicted, and nobody who types is refused."""
 
     async def read(self, client):
         limiter, clock = rate_limits.TokenBucket(limit=1, burst=5), asyncio.get_running_loop().time
@@ -33,13 +32,11 @@ class Room1(rooms.resolve("v3.2")):
             client.connection.transport.abort()  # its reader then tells the hub
 
 
-class Room2(FastAPIManager):
-    """A send that fails ends the visit of the client it was meant for, and nobody else's."""
+class Room2(rooms.resolve("v3.1")):
+    """Drop: what a slow screen cannot take is worth nothing a second later. So do not demand `delivery`."""
 
-    async def broadcast(self, message):
-        frame = encode(message)
-        for connection in list(self.active):
-            try:
-                await connection.send(frame)
-            except ConnectionClosed:
-                pass  # its own visit removes it from the list
+    needs = (
+        *("at-most-once", "total-order", "no-false-eviction", "no-crash", "admission", "prompt-join"),
+        *("no-head-of-line-blocking", "recovery", "no-leak", "bounded-memory"),
+    )
+    why = "A newer price replaces an older one, so a screen may miss some, and must never harm another."
