@@ -1,12 +1,15 @@
-"""Rooms as other projects document them, rewritten for this library, to compare with its own.
+"""Rooms as other projects document them, rewritten for this library, to compare with its own; and what one would write.
 
 Each file contains one room and nothing else. A room of your own looks the same, and its file may be anywhere:
 `check(MyRoom)`, or `chatroom check path/to/my_room.py:MyRoom`.
 """
 
+from chatroom_lib.reference_rooms.bounded_broadcast import BoundedBroadcast
 from chatroom_lib.reference_rooms.fastapi_manager import FastAPIManager
 from chatroom_lib.reference_rooms.gorilla_hub import GorillaHub
 from chatroom_lib.reference_rooms.unbounded_queues import UnboundedQueues
 from chatroom_lib.reference_rooms.websockets_broadcast import WebsocketsBroadcast
 
-REFERENCE_ROOMS = {room.__name__: room for room in (FastAPIManager, WebsocketsBroadcast, UnboundedQueues, GorillaHub)}
+REFERENCE_ROOMS = {
+    room.__name__: room for room in (FastAPIManager, WebsocketsBroadcast, UnboundedQueues, GorillaHub, BoundedBroadcast)
+}
