@@ -46,15 +46,15 @@ def test_rooms_of_different_kinds_meet_a_case(checks, case, room, capsys):
 @pytest.mark.parametrize(
     "case, room, says",
     [
-        ("ticker", choice(hub, Ann="prompt", Bob="gaps"), "more than 10 s old. Measured: 69 s"),
+        ("ticker", choice(hub, Ann="prompt", Bob="gaps"), "more than 10 s old\n    measured: 69 s"),
         ("ticker", choice(BoundedBroadcast, Ann="prompt", Bob="late"), "Cy saw 34 of 300"),
         ("ticker", choice(partial(GorillaHub, 4), Ann="prompt", Bob="evicted"), "Bob stays connected"),
         ("office", choice(hub, Di="gaps", Pat="prompt"), "misses nothing"),
-        ("office", choice(WebsocketsBroadcast, Di="late", Pat="prompt"), "more than 1.5 MB. Measured: 2.8 MB"),
+        ("office", choice(WebsocketsBroadcast, Di="late", Pat="prompt"), "more than 1.5 MB\n    measured: 2.8 MB"),
         ("office", choice(rooms.resolve("v3.2"), Di="gaps", Pat="refused"), "Pat, who types short lines, is not refus"),
         ("lobby", choice(rooms.resolve("v2-rw"), Flo="gaps", Pat="gaps"), "in within 50 ms"),
         ("lobby", choice(GorillaHub, Flo="prompt", Pat="prompt"), "200 of Flo's"),
-        ("lobby", choice(rooms.resolve("v1"), Flo="late", Pat="late"), "harms nobody else. Measured: Bob, P0"),
+        ("lobby", choice(rooms.resolve("v1"), Flo="late", Pat="late"), "harms nobody else\n    measured: Bob, P0"),
     ],
 )
 def test_each_need_of_a_case_can_be_failed(checks, case, room, says, capsys):

@@ -14,12 +14,12 @@ from chatroom_lib.rate_limits import TokenBucket
 
 
 class BoundedBroadcast:
-    server_options = {"ping_interval": 20, "ping_timeout": 20}  # what the library does if nothing is said
+    server_options = {"ping_interval": 20, "ping_timeout": 20}  # the library's default
 
     def __init__(self, buffer_size: int = 512 * 1024, limit: float | None = 1.0, burst: int = 5):
         self.buffer_size = buffer_size  # bytes that may wait for one client
-        self.limit, self.burst = limit, burst  # messages a second that one client may say; messages at once
-        self.connections = {}  # connection -> None: a set in the order of joining; no await between look and change
+        self.limit, self.burst = limit, burst  # messages a second, messages at once
+        self.connections = {}  # connection -> None: a set in the order of joining
 
     async def __aenter__(self):
         return self
@@ -34,7 +34,8 @@ class BoundedBroadcast:
             async for frame in connection:
                 message = decode(frame)
                 if limiter and limiter.wait(asyncio.get_running_loop().time()):
-                    await connection.send(encode(Message("chatroom", "Not sent: too fast.", message.content)))
+                    refusal = Message("chatroom", "Not sent: too fast.", message.content)
+                    await connection.send(encode(refusal))
                 else:
                     self.broadcast(message)
         except MessageError as error:
@@ -48,7 +49,7 @@ class BoundedBroadcast:
         broadcast(self.connections, encode(message))
         for connection in self.connections:
             if connection.transport.get_write_buffer_size() > self.buffer_size:
-                connection.transport.abort()  # close() would wait behind what is not read; `handle` sees it end
+                connection.transport.abort()  # close() would wait behind what is not read
 
     def members(self):
         return list(self.connections)

@@ -76,7 +76,7 @@ def problem_with(need: Need, traces: list[Trace]) -> str:
     """What was measured in the first run in which this is not met; "" if it is met in all."""
     for trace in traces:
         if not need.holds(trace):
-            return f"  ✗ {need.text}. Measured: {need.measured(trace)}"
+            return f"  ✗ {need.text}\n    measured: {need.measured(trace)}"
     return ""
 
 
@@ -88,7 +88,7 @@ def wrong_reasons(case: Case, traces: list[Trace], because: dict[str, str]) -> l
         if told not in FATES:
             wrong.append(f"  ✗ because[{name!r}] must be one of {', '.join(FATES)}")
         elif found != {told}:
-            wrong.append(f"  ✗ you expect {name}: {told}. Measured: {' or '.join(sorted(found))}")
+            wrong.append(f"  ✗ you expect {name}: {told}, measured: {' or '.join(sorted(found))}")
     return wrong
 
 
