@@ -24,7 +24,6 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "in_flight=n, seconds=0.7)": "in_flight=n, warm_up=0.2, seconds=0.3)",
     "rate=30, seconds=1)": "rate=30, warm_up=0.2, seconds=0.5)",
     "warm_up=0.3, seconds=0.5)": "warm_up=0.1, seconds=0.2)",
-    "rate=50, seconds=1)": "rate=50, warm_up=0.2, seconds=0.5)",
     "seeds=20)": "seeds=3)",
     "flights, both = (1, 8, 64)": "flights, both = (1, 64)",
     '"v1", "v1.1", "v2", "v3.1")}': '"v1", "v3.1")}',
