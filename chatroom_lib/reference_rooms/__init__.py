@@ -1,4 +1,5 @@
-"""Rooms as other projects document them, rewritten for this library, to compare with its own; and what one would write.
+"""Rooms as other projects document them, rewritten for this library, to compare with its own; and BoundedBroadcast,
+which adds to one of them what it lacks.
 
 Each file contains one room and nothing else. A room of your own looks the same, and its file may be anywhere:
 `check(MyRoom)`, or `chatroom check path/to/my_room.py:MyRoom`.
