@@ -21,7 +21,7 @@ SEEDS = range(5)
 @exercise
 def check_a_slip_is_forgiven(room: type) -> None:
     requirements = {f"Ann is told that {slip} is no message": partial(is_told, slip) for slip in SLIPS}
-    requirements["Bob hears what she says next, and nothing else"] = hears_the_rest
+    requirements["Bob hears what Ann says next, and nothing else"] = hears_the_rest
     kept({sentence: partial(run, in_a_room(room, visit)) for sentence, visit in requirements.items()})
 
 
@@ -57,9 +57,9 @@ def check_one_person_has_one_limit(room: type) -> None:
     kept(
         {
             "Ann may say two things at once": a_burst_passes,
-            "her windows share one limit": windows_share_it,
-            "Bob is not refused because of her": lambda: run(in_a_room(room, bob_speaks)),
-            "she may speak again after a second": lambda: run(in_a_room(room, ann_speaks_again)),
+            "Ann's windows share one limit": windows_share_it,
+            "Bob is not refused because of Ann": lambda: run(in_a_room(room, bob_speaks)),
+            "Ann may speak again after a second": lambda: run(in_a_room(room, ann_speaks_again)),
         }
     )
 
