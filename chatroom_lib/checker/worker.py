@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -253,7 +254,7 @@ class Worker:
         """End the process, and all that the room has started in it; returns how it ended."""
         if not self.process:
             return "it never ran"
-        started = descendants(self.process.pid)  # of which some may have lost our environment
+        kill_all(partial(descendants, self.process.pid))  # while it lives: some may have lost our environment
         self.requests.close()
         self.replies.close()
         latest = time.monotonic() + 1
@@ -262,8 +263,7 @@ class Worker:
         with self.lock:
             process, self.process = self.process, None
             kill_group(process.pid)
-        kill_each(started)
-        kill_marked(self.mark)
+        kill_all(partial(marked, self.mark))
         code = process.wait()
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
@@ -279,21 +279,22 @@ def descendants(number: int) -> list[psutil.Process]:
     return []
 
 
-def kill_each(processes: list[psutil.Process]) -> None:
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-
-
-def kill_marked(mark: str) -> None:
-    """End all processes that a worker's room has started: also those that have left its session, or lost their parent.
-    They have its environment."""
-    for _ in range(5):  # they may be starting others
-        found = [process for process in psutil.process_iter() if is_marked(process, mark)]
+def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
+    """End all processes that `find` finds, until there are none: they may be starting others."""
+    for _ in range(5):
+        found = find()
         if not found:
             return
-        kill_each(found)
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
         psutil.wait_procs(found, timeout=0.2)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """The processes that a worker's room has started: also those that have left its session, or lost their parent. They
+    have its environment."""
+    return [process for process in psutil.process_iter() if is_marked(process, mark)]
 
 
 def is_marked(process: psutil.Process, mark: str) -> bool:
