@@ -273,7 +273,7 @@ def test_an_arrow_to_itself_tells_how_many_wait_for_each_other():
     def loops(*waits: Wait) -> list[str]:
         return [text for (start, end), text in Graph(waits).edges.items() if start == end]
 
-    assert loops(wait("a", 0, 1), wait("a", 0, 1)) == ["a: each for all 2"]
+    assert loops(wait("a", 0, 1), wait("a", 0, 1)) == ["a: each waits for all 2"]
     assert loops(wait("a", 0)) == ["a"]
     assert loops(wait("a", 1), wait("a", 0)) == ["a"]  # each for the other, and not for itself
 

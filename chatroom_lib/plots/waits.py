@@ -67,7 +67,7 @@ class Graph:
     """The wait-for graph as drawn. Tasks that do the same and wait for the same are one node.
 
     `edges` maps (node, node) to what is between: "saying", "Bob's outbox", or for tasks each of which waits for all of
-    them "lock, to write: each for all 9". `cycle` has the nodes of the cycle.
+    them "lock, to write: each waits for all 9". `cycle` has the nodes of the cycle.
     """
 
     def __init__(self, waits: Sequence[Wait]):
@@ -81,7 +81,7 @@ class Graph:
         for node in [start for start, end in self.edges if start == end]:
             alike = {index for index, wait in enumerate(waits) if node_of(wait) == node}
             if len(alike) > 1 and all(alike <= set(waits[index].needs) for index in alike):
-                self.edges[node, node] += f": each for all {len(alike)}"
+                self.edges[node, node] += f": each waits for all {len(alike)}"
 
     def label(self, node: tuple) -> str:
         return node[0] + (f" \N{MULTIPLICATION SIGN} {self.count[node]}" if self.count[node] > 1 else "")
