@@ -41,7 +41,7 @@ class Room:
         self.connections = {}  # connection -> frame key, in the order of joining; no await between look and change
         self.batch = []  # messages not yet written, as UTF-8
         self.batch_bytes = 0
-        self.idle = True  # the batch is empty, and nothing was said in this iteration of the event loop
+        self.idle = True  # nothing came in the last wait for more; the batch is empty
         self.usual = 1  # messages that the last batch had
         self.next_flush = 0.0  # the loop time until which the room waits for as many again
         self.evicted = 0  # clients whose buffer was too full
@@ -95,7 +95,7 @@ class Room:
             self.flush()
 
     def flush_when_due(self):
-        """Called in every iteration of the event loop until there was one in which nobody said anything."""
+        """Called in every iteration of the event loop until the wait for more ends and nobody has said anything."""
         loop = asyncio.get_running_loop()
         start = loop.time()
         if len(self.batch) >= self.usual or start >= self.next_flush:
