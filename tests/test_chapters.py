@@ -19,7 +19,7 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=1000": "seeds=100",
     "seeds=5)": "seeds=3)",
     "warm_up=0.2, seconds=0.8)": "warm_up=0.2, seconds=0.5)",
-    "(500, 1000, 2000)": "(250, 1500)",
+    "(500, 1000, 2000, 4000)": "(250, 1500)",
     "in_flight=n, seconds=0.7)": "in_flight=n, warm_up=0.2, seconds=0.3)",
     "rate=30, seconds=1)": "rate=30, warm_up=0.2, seconds=0.5)",
     "warm_up=0.3, seconds=0.5)": "warm_up=0.1, seconds=0.2)",
