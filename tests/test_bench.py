@@ -151,7 +151,7 @@ def test_the_memory_of_idle_connections_is_measured():
     "options, problem",
     [
         (dict(clients=0), "clients must be 1 or more, not 0"),
-        (dict(clients=3, in_flight=1, rate=5), "in_flight=1, or rate=5"),
+        (dict(clients=3, in_flight=1, rate=5), "in_flight=1 or rate=5"),
         (dict(clients=3, rate=-1), "rate=-1"),
         (dict(clients=3, in_flight=1, seconds=0), "seconds=0 must be more than 0"),
     ],

@@ -66,13 +66,20 @@ def tidy(notebook: nbformat.NotebookNode) -> None:
     }
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
-        if PREDICTION in cell.metadata.get("tags", []):
-            cell.metadata["jupyter"] = {"outputs_hidden": True}  # JupyterLab shows them on a click, or when it is run
         if "outputs" in cell:  # but for progress bars that have done their work and are empty
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/html") != ""]
+        if PREDICTION in cell.metadata.get("tags", []):
+            fold(cell)
         for output in cell.get("outputs", []):
             if "text/html" in output.get("data", {}):  # a panel's transcript; there is no panel without its kernel
                 output.data.pop("application/vnd.jupyter.widget-view+json", None)
+
+
+def fold(cell: nbformat.NotebookNode) -> None:
+    """Let JupyterLab show the outputs only on a click, or when the cell is run. In their place it shows the first line
+    of the first, so that is an empty one."""
+    cell.metadata["jupyter"] = {"outputs_hidden": True}
+    cell.outputs.insert(0, nbformat.v4.new_output("display_data", {"text/html": "", "text/plain": ""}))
 
 
 def require_publishable(name: str, notebook: nbformat.NotebookNode) -> None:
