@@ -22,7 +22,7 @@ CELLS = (
     "await view.stop()\nview.thread.is_alive()",
 )
 RUN = 180  # seconds that a whole chapter may take, with room to spare on a busy machine,
-START = 60  # that JupyterLab may take to start,
+START = 120  # that JupyterLab may take to start,
 MS = 60_000  # and anything else that is awaited here, in ms
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
