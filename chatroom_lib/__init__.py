@@ -6,8 +6,8 @@
     check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
 run a room    simulate, live; serve, stop_all, Server, ServerError; run (a coroutine, in the background)
-clients       Client, Scenario; talker, listener, late_joiner, leaving, vanishing, unplugged, slow_reader,
-              frozen, flooder, typist
+clients       Client, Scenario, Kill; talker, listener, late_joiner, leaving, vanishing, commuter, unplugged,
+              slow_reader, frozen, flooder, typist
 results       Trace; Event and Use, of which it is made
 check         check, Scorecard, compare; guarantees and scenarios (modules)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
@@ -30,7 +30,9 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib.checker.scorecard import Scorecard as Scorecard, compare as compare
     from chatroom_lib.clients.scenario import (
         Client as Client,
+        Kill as Kill,
         Scenario as Scenario,
+        commuter as commuter,
         flooder as flooder,
         frozen as frozen,
         late_joiner as late_joiner,
@@ -72,8 +74,8 @@ __getattr__, __dir__, __all__ = lazy_names(
         "checker.check": ("check",),
         "checker.scorecard": ("Scorecard", "compare"),
         "clients.scenario": (
-            *("Client", "Scenario", "talker", "listener", "late_joiner", "slow_reader"),
-            *("frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
+            *("Client", "Scenario", "Kill", "talker", "listener", "late_joiner", "slow_reader"),
+            *("commuter", "frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
         ),
         "message": ("Message", "MessageError", "decode", "encode"),
         "notebook.chat_panel": ("ChatPanel", "chat"),

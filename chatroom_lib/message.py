@@ -24,6 +24,7 @@ class Message:
     token: str
     content: str
     refused: str | None = None  # set by a room: the content that it refuses
+    id: str | None = None  # the speaker's own name for it
 
 
 def encode(message: Message) -> str:
@@ -31,6 +32,8 @@ def encode(message: Message) -> str:
     fields = {"token": message.token, "content": message.content}
     if message.refused is not None:
         fields["refused"] = message.refused
+    if message.id is not None:
+        fields["id"] = message.id
     return to_json(fields)
 
 

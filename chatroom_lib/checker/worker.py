@@ -19,11 +19,10 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-import cloudpickle
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import Guarantees, describe_error
+from chatroom_lib.checker.guarantees import Guarantees
 from chatroom_lib.checker.outcome import (
     ENDING,
     GUARD,
@@ -38,7 +37,8 @@ from chatroom_lib.checker.outcome import (
 )
 from chatroom_lib.checker.scenarios import Scenarios
 from chatroom_lib.clients.scenario import Scenario
-from chatroom_lib.rooms.handler import HandlerRoom, is_handler, without_partial
+from chatroom_lib.rooms.handler import HandlerRoom, is_handler
+from chatroom_lib.rooms.packing import packed
 from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runs.simulation import require_fresh_globals
 from chatroom_lib.runtime.console import one_line
@@ -65,45 +65,10 @@ class Package(NamedTuple):
 def pack(room, scenarios: Scenarios, guarantees: Guarantees) -> Package:
     """`room`: a name, a class, a function that makes one, or a handler. Raises RoomError if they cannot go to another
     process."""
-    name = rooms.display_name(room)
     if is_handler(room):
         require_fresh_globals(HandlerRoom(room))
-    try:
-        if isinstance(room, str) and room not in rooms.VERSIONS:
-            room = os.path.abspath(room)  # a room may change its folder
-        with everything_by_value(room, *scenarios.values(), *guarantees.values()):
-            return Package(name, cloudpickle.dumps((room, scenarios, guarantees)), tuple(guarantees))
-    except Exception as error:  # whatever the objects that the room refers to may raise
-        raise rooms.RoomError(
-            f"{name} cannot be sent to another process to be tried: {describe_error(error)}. "
-            "Let it refer to nothing that runs or is open, or put it into a file and name that: path/to/file.py:NAME"
-        ) from error
-
-
-@contextlib.contextmanager
-def everything_by_value(*things):
-    """Send along the code of modules that another process could not import by their name, and of those of handlers:
-    what is in their globals is to be new in each run."""
-    handlers = {module_of(thing) for thing in things if is_handler(thing)}
-    names = {module_of(thing) for thing in things} - {None, "__main__"}
-    names = {name for name in names if name in handlers or not importable(name.partition(".")[0])}
-    sent = [sys.modules[name] for name in names if name in sys.modules]
-    for module in sent:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in sent:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def module_of(thing) -> str | None:
-    return getattr(without_partial(thing), "__module__", None)
-
-
-def importable(name: str) -> bool:
-    """Would `import` find this module, if it were not loaded yet?"""
-    return any(finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
+    data = packed(room, scenarios, guarantees, code_of=[*scenarios.values(), *guarantees.values()])
+    return Package(rooms.display_name(room), data, tuple(guarantees))
 
 
 class Conditions(NamedTuple):

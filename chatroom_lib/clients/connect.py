@@ -33,7 +33,7 @@ def dial_options(name: str) -> dict:
 
 def connect_options(client: Client) -> dict:
     """The same for a simulated client: a slow reader prefetches at most one message."""
-    options = dial_options(client.name)
+    options = {**dial_options(client.name), "additional_headers": client.headers}
     if not client.prompt:
         options["max_queue"] = 1
     return options

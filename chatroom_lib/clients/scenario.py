@@ -35,9 +35,16 @@ class Client:
     latency: float = 0.0  # seconds that everything travels longer to it, and from it, than to others
     dark: float = NEVER  # when its line goes dark: nothing passes, and nobody is told
     light: float = NEVER  # when something passes again, and what was sent meanwhile arrives
+    returns: bool = False  # whenever its connection ends, it comes back, and says again what it has not heard itself
+    away: Sequence[tuple[float, float]] = ()  # (from, until) when it is out of reach; kept as a tuple. Then it returns
+    path: str = "/chatroom"  # what it asks the server for, the query included
+    headers: Sequence[tuple[str, str]] = ()  # (name, value) of its handshake, beside the usual ones; kept as a tuple
+    first: str | None = None  # a frame that it sends whenever it has connected, before anything else
 
     def __post_init__(self):
         object.__setattr__(self, "at", tuple(self.at))
+        object.__setattr__(self, "away", tuple(map(tuple, self.away)))
+        object.__setattr__(self, "headers", tuple(map(tuple, self.headers)))
         if self.name.split() != [self.name]:
             raise ValueError(f"a client's name must be one word, not {self.name!r}")
         check_encodable(self.name, f"the client's name {self.name!r}")
@@ -46,6 +53,13 @@ class Client:
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
         if self.light < self.dark:
             raise ValueError(f"{self.name}: `light` must not come before `dark`")
+        moments = list(itertools.chain(*self.away))
+        if any(len(span) != 2 for span in self.away) or moments != sorted(set(moments)) or NEVER in moments:
+            raise ValueError(f"{self.name}: `away` must be (from, until), one after the other, not {self.away!r}")
+        if self.away and not self.returns:
+            raise ValueError(f"{self.name}: only a client that returns can be away")
+        if not self.path.startswith("/"):
+            raise ValueError(f"{self.name}: a path begins with a slash, unlike {self.path!r}")
 
     @property
     def send_times(self) -> list[float]:
@@ -99,6 +113,13 @@ def unplugged(name: str, dark: float, light: float = NEVER, **changes) -> Client
     return Client(name, dark=dark, light=light, **changes)
 
 
+def commuter(name: str, away: Sequence[tuple[float, float]] = (), **changes) -> Client:
+    """Reads promptly, and comes back whenever its connection has ended: after a tunnel, from second 2 to second 4 of
+    the run (`away=[(2, 4)]`), or when the server was down. It waits before each attempt, at random and longer from one
+    to the next, and says again what it has not heard itself. Each of its messages has an `id` of its own."""
+    return Client(name, away=away, returns=True, **changes)
+
+
 def leaving(name: str, leaves: float, **changes) -> Client:
     """Reads promptly until it closes its connection politely, at second `leaves` of the run."""
     return Client(name, leaves=leaves, **changes)
@@ -122,14 +143,32 @@ def typist(name: str, *lines: str, speed: float = 4.3, **changes) -> Client:
 
 
 @dataclass(frozen=True)
+class Kill:
+    """The server's process is killed, as by `kill -9`, and started again: a new room, on the same files."""
+
+    at: float  # seconds from the start of the run
+    back_after: float = 0.5  # seconds until it is started again; NEVER: it is not
+
+    def __post_init__(self):
+        if not (0 <= self.at < NEVER and self.back_after >= 0):
+            raise ValueError(f"a kill needs a time from 0 on, and one until the server is back: not {self!r}")
+
+
+@dataclass(frozen=True)
 class Scenario:
-    """Which clients meet, and for how long. Both for `simulate(room, scenario, seed)` and `live(room, scenario)`."""
+    """Which clients meet, for how long, and what happens to the server. Both for `simulate(room, scenario, seed)` and
+    `live(room, scenario)`."""
 
     clients: Sequence[Client]  # kept as a tuple
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
+    kills: Sequence[Kill] = ()  # of the server, in the order of time; kept as a tuple
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
+        object.__setattr__(self, "kills", tuple(self.kills))
+        moments = [moment for kill in self.kills for moment in (kill.at, kill.at + kill.back_after)]
+        if moments != sorted(moments) or NEVER in moments[:-1]:
+            raise ValueError(f"a server can be killed only while it runs: not {list(self.kills)!r}")
         names = [client.name for client in self.clients]
         if len(set(names)) < len(names):
             raise ValueError(f"two clients of one name: {', '.join(names)}")

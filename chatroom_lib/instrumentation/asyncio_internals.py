@@ -104,6 +104,13 @@ class SteppedLoop(asyncio.BaseEventLoop):
 
     run = staticmethod(asyncio.Handle._run)
 
+    def forget(self, unwanted: Callable[[contextvars.Context], bool]) -> None:
+        """Drop all callbacks, ready or due later, whose context is unwanted."""
+        for handle in [handle for handle in self._ready if unwanted(handle._context)]:
+            self._ready.remove(handle)
+        self.timers = [timer for timer in self.timers if not unwanted(timer[2]._context)]
+        heapq.heapify(self.timers)
+
     def reorder_ready_tasks(self, reorder: Callable[[list], None]) -> None:
         """Let `reorder` change the order of the ready tasks. Plain callbacks keep their places among them."""
         ready = self._ready

@@ -33,10 +33,10 @@ NOT_RETAINED = (  # what a room refers to and does not retain; a connection's bu
 
 
 class MemorySampler:
-    """Samples the memory of a server's room as a run goes on, into its Trace."""
+    """Samples the memory of the room of a run's server as the run goes on, into its Trace."""
 
-    def __init__(self, server, trace: Trace):
-        self.server, self.trace = server, trace
+    def __init__(self, run, trace: Trace):
+        self.run, self.trace = run, trace
         self.next_check, self.next_sample = CHECK_INTERVAL, SAMPLE_INTERVAL
 
     def update(self) -> None:
@@ -47,10 +47,11 @@ class MemorySampler:
                 self.sample()
 
     def sample(self) -> None:
-        room, tasks = self.server.room, list(self.server.tasks.visitors)
-        roots = [room, *(task.get_coro() for task in tasks), *timers_of(room, self.server.loop)]
-        joined = [connection for connection in self.server.connections if hasattr(connection, "transport")]
-        roots += [kept for connection in joined for kept in attributes_set_by_the_room(connection, self.server)]
+        server = self.run.server
+        room, tasks = server.room, list(server.tasks.visitors)
+        roots = [room, *(task.get_coro() for task in tasks), *timers_of(room, server.loop)]
+        joined = [connection for connection in server.connections if hasattr(connection, "transport")]
+        roots += [kept for connection in joined for kept in attributes_set_by_the_room(connection, server)]
         reached = reachable_with_globals(room, roots)
         size = sum(map(sys.getsizeof, reached))
         buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)

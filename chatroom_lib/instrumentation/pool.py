@@ -42,11 +42,18 @@ class Pool:
         self.ids = ids
         observe_all(self.room, self.trace)
 
+    def end(self) -> None:
+        """The room is no more: whoever was in it is in no pool."""
+        for key in list(self.seen):
+            self.remove(key)
+
     def remove(self, key: int) -> None:
         self.ids = []
         if key in self.seen:
             _, name, since = self.seen.pop(key)
-            self.trace.record("removed", name, not_before=since)  # a simulated room's clock may be ahead
+            again = len(self.trace.of("entered", who=name)) > 1
+            what = f"in since {since!r}" if again else ""  # which of its connections
+            self.trace.record("removed", name, what, not_before=since)  # a simulated room's clock may be ahead
 
 
 def require_connections(members: list) -> None:

@@ -20,6 +20,7 @@ class Tasks:
         self.report = report  # called with each such exception
         # task -> the name of the visitor it runs for, or None. The room alone decides how long a task is kept.
         self.visitors: weakref.WeakKeyDictionary[asyncio.Task, str | None] = weakref.WeakKeyDictionary()
+        self.killed = False  # with their process: none of them runs any more
         self.reported: list[asyncio.Task] | None = None  # where a run keeps the tasks whose errors it has noted
 
     def add(self, task: asyncio.Task) -> None:

@@ -22,7 +22,7 @@ from typing import Literal, get_args
 from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.room_code import place_in_room
-from chatroom_lib.instrumentation.tasks import task_factory, watcher
+from chatroom_lib.instrumentation.tasks import Tasks, task_factory, watcher
 from chatroom_lib.runs.network import LATENCY, WINDOW, Link, Listener, Transport
 from chatroom_lib.runs.room_threads import RoomThreads
 
@@ -127,6 +127,8 @@ class SimulationLoop(SteppedLoop):
     def run_step(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
         if watcher not in context:  # of somebody who computes elsewhere
             self.run(handle)
+        elif is_of_the_killed(context) and not self.cleaning_up:
+            pass
         elif (self.put_by or self.now < self.busy_until - LEAD) and not self.cleaning_up:
             self.put_by.append(handle)
         else:
@@ -212,6 +214,16 @@ class SimulationLoop(SteppedLoop):
 
     # ------------------------------------------------------------ the network, as websockets asks for it
 
+    async def kill(self, tasks: Tasks, address: tuple[str, int]) -> None:
+        """Kill the process of a server at this address: from now on nothing of it runs, not even a `finally`."""
+        while self.now < self.busy_until:  # the step that it is in ends
+            await asyncio.sleep(self.busy_until - self.now)
+        tasks.killed = True
+        self.forget(is_of_the_killed)
+        self.put_by.clear()
+        if address in self.listening:
+            self.listening[address].die()
+
     async def create_server(self, protocol_factory, host, port, **_):
         self.listening[host, port] = Listener(self, protocol_factory, (host, port))
         return self.listening[host, port]
@@ -225,6 +237,8 @@ class SimulationLoop(SteppedLoop):
         if (wait := link.arrival(self.now, self.random) - self.now) == float("inf"):
             await self.create_future()  # nobody will ever answer
         await asyncio.sleep(wait)
+        if not listener.is_serving():
+            raise ConnectionRefusedError(111, "Connection refused")
         address = ("127.0.0.1", 50000 + next(self.serials))
         client = Transport(self, protocol_factory(), window, address, listener.address)
         server = Transport(self, listener.accept(), WINDOW, listener.address, address)
@@ -232,9 +246,16 @@ class SimulationLoop(SteppedLoop):
         server.write_time = WRITE_TIME
         client.link = server.link = link
         client.peer, server.peer = server, client
+        listener.transports = [each for each in listener.transports if not each.closed] + [server]
         self.call_soon(server.protocol.connection_made, server, context=server.context)
         client.protocol.connection_made(client)
         return client, client.protocol
+
+
+def is_of_the_killed(context: contextvars.Context) -> bool:
+    """Is this the context of something that a process did which has been killed?"""
+    tasks = context.get(watcher)
+    return tasks is not None and tasks.killed
 
 
 def never_close(task: asyncio.Task) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -13,15 +14,16 @@ from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.instrumentation.waits import waits
-from chatroom_lib.rooms import Room, RoomSpec, create, display_name
-from chatroom_lib.server.server import Server, observed_server
+from chatroom_lib.rooms import Room, RoomError, RoomSpec, create, display_name
+from chatroom_lib.rooms.loader import is_room_object
+from chatroom_lib.server.server import Server, ServerError, observed_server, url_of
 from chatroom_lib.trace import Trace
 
 TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and then the tasks that it leaves
 
 
 class Run:
-    """One run: start `server`, then `begin`; when its time is over, `finish`."""
+    """One run: start `server`, then `begin`; when its time is over, `finish`. After a kill there is a new `server`."""
 
     def __init__(
         self,
@@ -33,17 +35,27 @@ class Run:
         keepalive: float | None = None,
     ):
         given, room = room, create(room)
+        self.spec = given
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
+        if scenario.kills:
+            require_new_rooms(given)
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients, seed)
-        self.server = observed_server(
-            room, self.trace, connection_class, port=port, keepalive=keepalive, write_limit=SMALL_BUFFER
+        self.serve = partial(
+            observed_server,
+            trace=self.trace,
+            connection_class=connection_class,
+            keepalive=keepalive,
+            write_limit=SMALL_BUFFER,
         )
+        self.server = self.serve(room, port=port)
+        self.servers = [self.server]  # one after the other
         self.trace.keepalive = self.server.options["ping_interval"]
 
     @property
     def can_be_stopped(self) -> bool:
-        return self.is_ours and self.trace.ending in ("quiescent", "time is up")
+        runs = self.server.running and not self.server.tasks.killed
+        return self.is_ours and runs and self.trace.ending in ("quiescent", "time is up")
 
     def begin(self, loop: asyncio.AbstractEventLoop, dial: Dial) -> None:
         """The room has started: from now on time counts, and the clients play their parts."""
@@ -52,15 +64,43 @@ class Run:
         self.playing = loop.create_task(play(self.scenario, dial, self.trace))
 
     async def connect(self, client: Client, **options) -> ClientConnection:
-        return await connect(self.server.url, **connect_options(client), **options)
+        url = url_of(self.server.host, self.server.port, client.path)
+        return await connect(url, **connect_options(client), **options)
+
+    def note_kill(self) -> None:
+        """The server's process has been killed just now."""
+        self.pool.end()
+        self.trace.record("killed", "room")
+
+    async def start_again(self) -> None:
+        """A new room, as after a kill, at the same address."""
+        self.server = self.serve(create(self.spec), port=self.server.port)
+        self.servers.append(self.server)
+        try:
+            await self.server.start()
+        except ServerError as error:
+            self.server.record_error(error)
+        else:
+            self.pool = Pool(self.server.room, self.trace)
+            self.trace.record("started", "room")
 
     def finish(self, ending: str) -> Trace:
         """Whatever happens from now on is teardown. Raises what a client did that no client should."""
-        tasks = self.server.tasks
-        self.trace.finish(ending, waits(tasks.visitors), self.server.errors, tasks.awaited_since())
+        errors, settled = [], []
+        for server in self.servers:
+            errors += server.errors
+            settled += server.tasks.awaited_since()
+        suspended = {} if self.server.tasks.killed else self.server.tasks.visitors
+        self.trace.finish(ending, waits(suspended), errors, settled)
         if self.playing.done():
             self.playing.result()
         return self.trace
+
+
+def require_new_rooms(room: RoomSpec | Room) -> None:
+    """Raises RoomError for a room object."""
+    if is_room_object(room):
+        raise RoomError(f"{room!r:.80} is one room, and after a kill there is a new one: name its class, or a function")
 
 
 def stop_simulated(loop, run: Run) -> Trace:

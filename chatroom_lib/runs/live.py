@@ -6,10 +6,12 @@ does not read is felt after some 15 messages of 1 kB, and not after the 4 MB tha
 
 import asyncio
 import socket
+from collections.abc import Callable
 from random import Random
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 
+from chatroom_lib.clients.connect import connect_options
 from chatroom_lib.clients.line import Line
 from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.pool import Pool
@@ -17,7 +19,7 @@ from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.harness import Run
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
-from chatroom_lib.server.server import cancel_after
+from chatroom_lib.server.server import cancel_after, url_of
 from chatroom_lib.trace import Trace
 
 POOL_INTERVAL = 0.005  # seconds from one look at the pool to the next
@@ -31,29 +33,23 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     Raises RoomError if there is no such room, ServerError if it does not start, and TypeError or
     RuntimeError if its `members()` lists no connections.
     """
+    scenario = make_scenario(scenario, Random())
     with measured_window():
-        return await submit(play_live(Run(room, make_scenario(scenario, Random()), keepalive=keepalive)))
+        if scenario.kills:
+            from chatroom_lib.runs.killing import KillingRun  # which needs this module
+
+            return await submit(KillingRun(room, scenario, keepalive).play())
+        return await submit(play_live(Run(room, scenario, keepalive=keepalive)))
 
 
 async def play_live(run: Run) -> Trace:
-    lines: list[Line] = []
-
-    async def dial(client: Client) -> ClientConnection:
-        host, port = run.server.host, run.server.port
-        if client.latency or client.dark < NEVER:
-            lines.append(line := Line(client, run.trace.clock))
-            await line.open(host, port)
-            host, port = "127.0.0.1", line.port
-        elif client.prompt:
-            return await run.connect(client)
-        return await run.connect(client, sock=await small_socket(host, port))
-
+    dialling = Dialling(run.trace, lambda: (run.server.host, run.server.port))
     await run.server.start()
     sockets = run.server.listener.sockets
     tasks = []
     try:
         sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)  # accepted ones inherit it
-        run.begin(asyncio.get_running_loop(), dial)
+        run.begin(asyncio.get_running_loop(), dialling.dial)
         watching = asyncio.create_task(watch(run.pool))
         tasks = [watching, run.playing]
         if (await asyncio.wait([watching], timeout=run.scenario.duration))[0]:
@@ -62,7 +58,29 @@ async def play_live(run: Run) -> Trace:
     finally:
         await cancel_after(tasks, 0)
         await run.server.stop()
-        for line in lines:
+        await dialling.close()
+
+
+class Dialling:
+    """Opens the clients' connections on real sockets, to wherever the server is then."""
+
+    def __init__(self, trace: Trace, where: Callable[[], tuple[str, int]]):
+        self.trace, self.where = trace, where
+        self.lines: list[Line] = []
+
+    async def dial(self, client: Client) -> ClientConnection:
+        host, port = self.where()
+        url = url_of(host, port, client.path)
+        if client.latency or client.dark < NEVER:
+            self.lines.append(line := Line(client, self.trace.clock))
+            await line.open(host, port)
+            host, port = "127.0.0.1", line.port
+        elif client.prompt:
+            return await connect(url, **connect_options(client))
+        return await connect(url, **connect_options(client), sock=await small_socket(host, port))
+
+    async def close(self) -> None:
+        for line in self.lines:
             await line.close()
 
 

@@ -39,15 +39,23 @@ class Listener:
     def __init__(self, loop, protocol_factory, address):
         self.loop, self.protocol_factory, self.address = loop, protocol_factory, address
         self.context = contextvars.copy_context()
+        self.transports = []  # of those that it has accepted, while they are open
 
     def accept(self):
         return self.context.copy().run(self.protocol_factory)
 
+    def die(self):
+        """The process is killed: the system closes its sockets."""
+        self.close()
+        for transport in self.transports:
+            transport.die()
+
     def close(self):
-        self.loop.listening.pop(self.address, None)
+        if self.is_serving():
+            del self.loop.listening[self.address]
 
     def is_serving(self):
-        return self.address in self.loop.listening
+        return self.loop.listening.get(self.address) is self
 
     def get_loop(self):
         return self.loop
@@ -186,14 +194,24 @@ class Transport(asyncio.Transport):
         if self.reading or self.buffer:
             self.lose(ConnectionResetError(104, "Connection reset by peer"))
 
+    def die(self):
+        """The process at this end is killed: what it has not sent is lost, and its protocol hears nothing of it."""
+        if not self.closed:
+            self.closed = True
+            self.buffer.clear()
+            if not self.broken:
+                self.say_goodbye(reset=False)
+
     def lose(self, error, reset=False):
         if self.closed:
             return
         self.closed = True
         self.buffer.clear()
         self.loop.call_soon(self.let_go, error)
-        if self.broken:
-            return
+        if not self.broken:
+            self.say_goodbye(reset)
+
+    def say_goodbye(self, reset):
         if reset or self.arrived:  # closing a socket with unread data resets the connection, too
             self.travel(self.peer.be_reset)
         elif self.eof != "sent":

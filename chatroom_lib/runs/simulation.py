@@ -34,7 +34,7 @@ from concurrent.futures import Future, wait
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario, make_scenario
+from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import as_if_running
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
 from chatroom_lib.instrumentation.pool import listed
@@ -124,12 +124,14 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
         link = Link(client.latency, start + client.dark, start + client.light)
         return await run.connect(client, window=WINDOW if client.prompt else SMALL_BUFFER, link=link)
 
-    server, trace, scenario = run.server, run.trace, run.scenario
+    trace, scenario = run.trace, run.scenario
     trace.schedule = loop.schedule
     loop.report = lambda context: report(context, run)
     start(loop, run)
-    sampler = MemorySampler(server, trace)
+    sampler = MemorySampler(run, trace)
     run.begin(loop, dial)
+    if scenario.kills:
+        killing = loop.create_task(kill_and_start_again(loop, run))
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: trace.record("blocked", "room", f"{seconds:g} s in {place}")
     loop.after_jump = collect_at_intervals(loop)
@@ -142,11 +144,24 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
         sampler.sample()
     trace.threads = loop.threads.started
     run.finish(ending)
+    if scenario.kills and killing.done():
+        killing.result()
     if gone := trace.gone():
         if run.can_be_stopped:
-            let_tasks_end(loop, [task for task, _ in tasks_of(gone, server)])
-        trace.leak = leak_report(server, trace)
+            let_tasks_end(loop, [task for task, _ in tasks_of(gone, run.server)])
+        trace.leak = leak_report(run.server, trace)
     return stop_simulated(loop, run)
+
+
+async def kill_and_start_again(loop: SimulationLoop, run: Run) -> None:
+    for kill in run.scenario.kills:
+        await asyncio.sleep(kill.at - run.trace.clock())
+        await loop.kill(run.server.tasks, (run.server.host, run.server.port))
+        run.note_kill()
+        if kill.back_after == NEVER:
+            return
+        await asyncio.sleep(kill.back_after)
+        await run.start_again()
 
 
 def let_tasks_end(loop: SimulationLoop, tasks: list[asyncio.Task]) -> None:

@@ -92,15 +92,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"ws://{self.authority}/chatroom"
+        return url_of(self.host, self.port, "/chatroom")
 
     @property
     def page(self) -> str:
-        return f"http://{self.authority}/"
-
-    @property
-    def authority(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return url_of(self.host, self.port, "/", scheme="http")
 
     # ------------------------------------------------------------ start and stop
 
@@ -230,6 +226,11 @@ class Server:
         lines = [f"<Server {self.name} {state}, {self.error_count or 'no'} error{'s' * (self.error_count != 1)}>"]
         lines += [f"  {describe(error)}" for error in self.errors[:5]]
         return "\n".join(lines)
+
+
+def url_of(host: str, port: int, path: str, scheme: str = "ws") -> str:
+    """The address of a path at a server; an IPv6 address goes into brackets."""
+    return f"{scheme}://[{host}]:{port}{path}" if ":" in host else f"{scheme}://{host}:{port}{path}"
 
 
 def observed_server(room, trace: Trace, connection_class=ObservedConnection, **options) -> Server:

@@ -17,6 +17,9 @@ KINDS = {
     "left": "it closes its connection politely",
     "vanished": "it resets its connection",
     "lost": "its connection was ended by the other side; the code and the reason that the room gave",
+    "away": "its connection is cut, and it will come back",
+    "knocked": "it could not connect, and will try again; why",
+    "said again": "it begins to send a message once more",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
     "sending": "the room begins to send it a message",
@@ -29,6 +32,8 @@ KINDS = {
     "removed": "it is not in the pool any more",
     "error": "an exception in the room that nobody had handled by then",
     "blocked": "the room has blocked the event loop; for how long, and where",
+    "killed": "the server's process is killed",
+    "started": "it has been started again, as a new room",
     "collected": "a task of the room's that nothing referred to was garbage-collected before its end",
 }
 

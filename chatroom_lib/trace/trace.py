@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
+from typing import NamedTuple
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
@@ -23,6 +24,27 @@ def running_count(changes: Iterable[tuple[float, int]]) -> list[tuple[float, int
     for time, change in changes:
         counts.append((time, counts[-1][1] + change))
     return counts
+
+
+ENDS = ("left", "vanished", "away", "lost")  # the kinds of events with which a connection ends
+
+
+class Visit(NamedTuple):
+    """One connection of a client's."""
+
+    joined: float  # seconds since the run began
+    ended: float = math.inf
+    how: str = ""  # one of ENDS; "" if it is open at the end of the run
+
+
+def entered_at(removed: Event) -> float | None:
+    """When the connection had entered the pool that was removed; None if the client had no other."""
+    return float(removed.message.rpartition(" ")[2]) if removed.message else None
+
+
+def since(visits: list[Visit], time: float) -> float:
+    """When the connection was opened that a client had at that time."""
+    return max((visit.joined for visit in visits if visit.joined <= time), default=-math.inf)
 
 
 @dataclass
@@ -116,9 +138,15 @@ class Trace:
         return [event.message for event in self.of("heard", who=name)]
 
     def latencies(self) -> list[tuple[Event, float]]:
-        """For each message heard: the event, and the seconds since its speaker began to send it."""
+        """For each message heard: the event, and the seconds since its speaker began to send it. What was said before
+        the listener's connection was opened is history, and not late."""
         said = {event.message: event.time for event in self.of("said")}
-        return [(event, event.time - said[event.message]) for event in self.of("heard") if event.message in said]
+        visits = self.visits()
+        return [
+            (event, event.time - said[event.message])
+            for event in self.of("heard")
+            if event.message in said and said[event.message] >= since(visits[event.who], event.time)
+        ]
 
     def pool_size(self) -> list[tuple[float, int]]:
         """(time, connections in the pool) at the start and after each change."""
@@ -127,18 +155,21 @@ class Trace:
 
     def memberships(self) -> list[tuple[str, float, float]]:
         """(name, from, to) for each time that somebody was in the pool."""
-        since, spans = {}, []
+        since, spans = {}, []  # name -> when those of its connections entered that are in the pool
         for event in self.of("entered", "removed"):
             if event.kind == "entered":
-                since[event.who] = event.time
+                since.setdefault(event.who, []).append(event.time)
             else:
-                spans.append((event.who, since.pop(event.who), event.time))
-        return spans + [(name, start, self.duration) for name, start in since.items()]
+                start = entered_at(event) or since[event.who][0]
+                since[event.who].remove(start)
+                spans.append((event.who, start, event.time))
+        return spans + [(name, start, self.duration) for name, starts in since.items() for start in starts]
 
     def in_pool(self) -> list[str]:
         """The names of those in the pool at the end."""
-        last = {event.who: event.kind for event in self.of("entered", "removed")}
-        return [name for name, kind in last.items() if kind == "entered"]
+        count = Counter(event.who for event in self.of("entered"))
+        count.subtract(event.who for event in self.of("removed"))
+        return [name for name, connections in count.items() if connections > 0]
 
     def sends_in_flight(self) -> list[tuple[float, int]]:
         """(time, sends that have begun and not returned) at the start and after each change."""
@@ -182,18 +213,44 @@ class Trace:
             times.setdefault(event.who, event.time)
         return times
 
+    def visits(self) -> dict[str, list[Visit]]:
+        """Client -> each time that it was connected, one after the other."""
+        visits = {name: [] for name in self.names}
+        for event in self.of("joined", *ENDS):
+            theirs = visits.setdefault(event.who, [])
+            if event.kind == "joined":
+                theirs.append(Visit(event.time))
+            elif theirs and not theirs[-1].how:
+                theirs[-1] = Visit(theirs[-1].joined, event.time, event.kind)
+        return visits
+
     def gone(self) -> dict[str, float]:
         """Client -> when its connection ended, for those that are not connected at the end."""
-        return {event.who: event.time for event in self.of("left", "vanished", "lost", "shut out")}
+        gone = {}
+        for event in self.of("joined", "shut out", *ENDS):
+            if event.kind == "joined":
+                gone.pop(event.who, None)
+            else:
+                gone[event.who] = event.time
+        return gone
 
     def evicted(self) -> dict[str, float]:
-        """Client -> when it was evicted: removed from the pool while its connection was open."""
-        gone = self.gone()
-        return {
-            event.who: event.time
-            for event in self.of("removed")
-            if event.who in self.names and event.time < gone.get(event.who, float("inf"))
-        }
+        """Client -> when it was evicted: removed from the pool while its connection was open. (A room that is killed
+        evicts nobody.)"""
+        visits, gone, killed = self.visits(), self.gone(), {event.time for event in self.of("killed")}
+
+        def ended(event: Event) -> float:
+            """When the connection ended that was removed then."""
+            entered = entered_at(event) or 0.0
+            ends = [visit.ended for visit in visits[event.who] if visit.ended > entered]
+            return ends[0] if ends else gone.get(event.who, math.inf)
+
+        removed = [event for event in self.of("removed") if event.who in self.names and event.time not in killed]
+        return {event.who: event.time for event in removed if event.time < ended(event)}
+
+    def killed_during(self, visit: Visit) -> bool:
+        """Was the server killed while this connection was open?"""
+        return any(visit.joined <= event.time <= visit.ended for event in self.of("killed"))
 
     def deadlock(self) -> list[Wait]:
         """The shortest cycle of tasks, at the end of the run, each of which waits for the next, and the last for the
@@ -234,13 +291,23 @@ class Trace:
         """For each client that joined: the messages that were said while it was connected, in the pool or kept out of
         it, and that it has not heard. A client that is evicted or disconnected misses all that is said from then on.
         """
-        entered, left = self.first("entered"), {event.who: event.time for event in self.of("left", "vanished")}
-        said = self.to_pass_on()
-        missed = {}
-        for who, joined in self.first("joined").items():
-            heard, since, until = set(self.heard(who)), entered.get(who, joined), left.get(who, math.inf)
-            missed[who] = [e.message for e in said if since < e.time < until and e.message not in heard]
+        said, missed = self.to_pass_on(), {}
+        for who, visits in self.visits().items():
+            heard = set(self.heard(who))
+            spans = [self.in_reach(who, visit) for visit in visits]
+            if spans:
+                missed[who] = [
+                    e.message
+                    for e in said
+                    if e.message not in heard and any(since < e.time < until for since, until in spans)
+                ]
         return missed
+
+    def in_reach(self, who: str, visit: Visit) -> tuple[float, float]:
+        """From when until when a message should reach this visitor: for ever, if the room has ended it for good."""
+        entered = [event.time for event in self.of("entered", who=who) if visit.joined <= event.time <= visit.ended]
+        by_the_room = visit.how == "lost" and who in self.gone() and not self.killed_during(visit)
+        return entered[0] if entered else visit.joined, math.inf if by_the_room else visit.ended
 
     def undelivered(self) -> dict[str, list[str]]:
         """Messages that a prompt reader who is still connected should have received but has not.

@@ -1,0 +1,153 @@
+"""A client that comes back whenever its connection has ended, under its name, with what it has not yet heard itself."""
+
+import asyncio
+from collections import deque
+from random import Random
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from chatroom_lib.clients.connect import reset
+from chatroom_lib.clients.hearing import Understand, read, why_closed, why_shut_out
+from chatroom_lib.clients.scenario import NEVER, Client
+from chatroom_lib.message import Message, encode
+from chatroom_lib.trace import Trace, label
+
+FIRST_WAIT, LONGEST_WAIT = (
+    0.2,
+    5.0,
+)  # seconds that it waits at most before its next attempt: doubled from one to the next
+
+
+class Session:
+    """What of one client outlives its connections: what it has said and not heard yet, and the time of its next words.
+
+    It says a message in the order of its plan, and once more on each new connection until it hears it itself, or is
+    told that it is refused. A message keeps its `id`. Before each attempt to connect it waits at random, for as long as
+    the attempts before have failed ("full jitter").
+    """
+
+    def __init__(self, client: Client, dial, trace: Trace, understand: Understand):
+        self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
+        self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
+        self.unheard: dict[str, Message] = {}  # what a Trace calls it -> a message that it has not heard itself
+        self.said: set[str] = set()
+        self.due: deque[Message] = deque()  # to be said on this connection
+        self.anything_due, self.first_joined = asyncio.Event(), asyncio.Event()
+
+    async def run(self, done: asyncio.Event) -> None:
+        """From the first attempt to connect to the client's end. Sets `done` after the first attempt."""
+        failed = 0
+        async with asyncio.TaskGroup() as tasks:
+            planning = tasks.create_task(self.plan())
+            while (now := self.now()) < self.end:
+                if (until := self.away_until(now)) > now:
+                    await asyncio.sleep(until - now)
+                connection = await self.connect()
+                done.set()
+                if connection and await self.stay(connection):
+                    break
+                failed = 0 if connection else failed + 1
+                await asyncio.sleep(self.chance.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**failed)))
+            planning.cancel()
+
+    def now(self) -> float:
+        """Seconds of the run; NEVER when it is over."""
+        now = self.trace.now()
+        return NEVER if now is None else now
+
+    @property
+    def end(self) -> float:
+        """When it leaves for good, in seconds of the run."""
+        return min(self.client.leaves, self.client.vanishes)
+
+    def away_until(self, now: float) -> float:
+        return max((until for since, until in self.client.away if since <= now), default=0.0)
+
+    def time_to_go(self) -> float | None:
+        """Seconds until it is away again, or leaves for good; None: it is here to stay."""
+        now = self.now()
+        next_time = min([since for since, _ in self.client.away if since > now] + [self.end])
+        return None if next_time == NEVER else next_time - now
+
+    # ------------------------------------------------------------ connections
+
+    async def connect(self) -> ClientConnection | None:
+        try:
+            async with asyncio.timeout(self.time_to_go()):
+                return await self.dial(self.client)
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            self.trace.record("knocked", self.client.name, why_shut_out(error))
+            return None
+
+    async def stay(self, connection: ClientConnection) -> bool:
+        """One visit, to its end. Returns whether the client has left for good."""
+        self.trace.record("joined", self.client.name)
+        self.first_joined.set()
+        async with asyncio.TaskGroup() as tasks:
+            talking = tasks.create_task(self.talk(connection))
+            if self.client.pause < NEVER:
+                tasks.create_task(read(self.client, connection, self.trace, self.understand, self.settle))
+            else:
+                connection.transport.pause_reading()
+            try:
+                async with asyncio.timeout(self.time_to_go()):
+                    await connection.wait_closed()
+                self.trace.record("lost", self.client.name, why_closed(connection))
+                return False
+            except TimeoutError:
+                return await self.go(connection)
+            finally:
+                talking.cancel()
+                reset(connection)
+
+    async def go(self, connection: ClientConnection) -> bool:
+        if self.now() < self.end:
+            self.trace.record("away", self.client.name)
+            return False
+        if self.client.leaves < self.client.vanishes:
+            self.trace.record("left", self.client.name)
+            await connection.close()
+        else:
+            self.trace.record("vanished", self.client.name)
+        return True
+
+    # ------------------------------------------------------------ what it says
+
+    async def plan(self) -> None:
+        """Let its messages be due, each at its time, wherever it is then."""
+        await self.first_joined.wait()
+        clock = asyncio.get_running_loop().time
+        joined = clock()
+        for number, moment in enumerate(self.client.send_times, 1):
+            await asyncio.sleep(joined + moment - clock())
+            message = Message(self.client.name, self.client.text(number), id=f"{self.chance.getrandbits(128):032x}")
+            self.unheard[label(message)] = message
+            self.due.append(message)
+            self.anything_due.set()
+
+    async def talk(self, connection: ClientConnection) -> None:
+        """Say what is due on this connection: first all that it has not yet heard itself."""
+        self.due = deque(self.unheard.values())
+        try:
+            if self.client.first is not None:
+                await connection.send(self.client.first)
+            while True:
+                while self.due:
+                    await self.say(self.due.popleft(), connection)
+                self.anything_due.clear()
+                await self.anything_due.wait()
+        except ConnectionClosed:
+            pass
+
+    async def say(self, message: Message, connection: ClientConnection) -> None:
+        name = label(message)
+        if name in self.unheard:
+            self.trace.record("said again" if name in self.said else "said", self.client.name, name)
+            self.said.add(name)
+            await connection.send(encode(message))
+
+    def settle(self, kind: str, name: str) -> None:
+        """It has heard this message, or been told that it is refused."""
+        if kind in ("heard", "refused"):
+            self.unheard.pop(name, None)

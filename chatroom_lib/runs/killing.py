@@ -1,0 +1,158 @@
+"""A scenario on real sockets in which the server is killed: its room lives in a process of its own, which gets a real
+SIGKILL, and is started again at the same address."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import sys
+from collections import Counter
+
+from chatroom_lib.clients.player import play
+from chatroom_lib.clients.scenario import NEVER, Scenario
+from chatroom_lib.rooms import RoomSpec, display_name
+from chatroom_lib.rooms.packing import packed
+from chatroom_lib.runs.harness import require_new_rooms
+from chatroom_lib.runs.live import Dialling
+from chatroom_lib.server.server import ServerError, cancel_after
+from chatroom_lib.trace import Event, Trace
+from chatroom_lib.trace.plain import from_plain
+
+LONGEST_START = 20.0  # seconds until a process must say that it listens
+LONGEST_END = 5.0  # seconds in which it must tell what it knows at the end
+LONGEST_LINE = 1 << 26  # bytes
+
+
+class ServerProcess:
+    """One process with the room in it, and what it tells about a run."""
+
+    def __init__(self, job: dict, trace: Trace):
+        self.job, self.trace = job, trace
+        self.port, self.keepalive, self.last = 0, None, None
+        self.listening, self.finished = asyncio.Event(), asyncio.Event()
+
+    async def start(self) -> None:
+        """Raises ServerError if the room does not start."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "chatroom_lib.runs.server_process",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            limit=LONGEST_LINE,
+        )  # fmt: skip
+        self.reading = asyncio.create_task(self.read())
+        self.order(self.job)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_START):
+                await self.listening.wait()
+        if not self.port:
+            await self.kill()
+            raise ServerError(f"the room does not start: {self.last or 'its process says nothing'}")
+
+    def order(self, what: dict) -> None:
+        self.process.stdin.write(json.dumps(what).encode() + b"\n")
+
+    def begin(self, start: float) -> None:
+        """Seconds of a run count from this time of the loop's clock, in all processes."""
+        self.order({"begin": start})
+
+    async def read(self) -> None:
+        try:
+            while line := await self.process.stdout.readline():
+                self.take(json.loads(line))
+        finally:
+            self.listening.set()
+            self.finished.set()
+
+    def take(self, told: dict) -> None:
+        match told:
+            case {"event": event}:
+                if self.trace.clock:
+                    self.trace.events.append(Event(*event))
+            case {"port": port, "keepalive": keepalive}:
+                self.port, self.keepalive = port, keepalive
+                self.listening.set()
+            case {"error": error}:
+                self.last = error
+            case {"trace": plain}:
+                self.last = plain
+                self.finished.set()
+
+    async def kill(self) -> None:
+        """SIGKILL; returns when all that it has told is read."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        await self.process.wait()
+        await self.reading
+
+    async def finish(self) -> dict | None:
+        """What is in its Trace, if it still runs and can tell."""
+        if self.process.returncode is None:
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                self.order({"finish": True})
+                async with asyncio.timeout(LONGEST_END):
+                    await self.finished.wait()
+        return self.last if isinstance(self.last, dict) else None
+
+
+class KillingRun:
+    """A live run with kills. `play` plays it."""
+
+    def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None):
+        require_new_rooms(room)
+        self.scenario = scenario
+        self.trace = Trace(display_name(room), scenario.clients)
+        self.errors: list[Exception] = []
+        code = base64.b64encode(packed(room, scenario.clients)).decode()
+        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
+
+    async def play(self) -> Trace:
+        dialling = Dialling(self.trace, lambda: ("127.0.0.1", self.job["port"]))
+        self.server = ServerProcess(self.job, self.trace)
+        await self.server.start()
+        self.trace.keepalive = self.server.keepalive
+        self.job["port"] = self.server.port
+        tasks = []
+        try:
+            self.start = asyncio.get_running_loop().time()
+            self.trace.start_clock(asyncio.get_running_loop())
+            self.server.begin(self.start)
+            tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace))]
+            tasks.append(asyncio.create_task(self.kill_and_start_again()))
+            await asyncio.sleep(self.scenario.duration)
+            return await self.finish(tasks)
+        finally:
+            await cancel_after(tasks, 0)
+            await self.server.kill()
+            await dialling.close()
+
+    async def kill_and_start_again(self) -> None:
+        for kill in self.scenario.kills:
+            await asyncio.sleep(kill.at - self.trace.clock())
+            when = self.trace.clock()
+            await self.server.kill()
+            self.note_kill(when)
+            if kill.back_after == NEVER:
+                return
+            await asyncio.sleep(kill.back_after)
+            self.server = ServerProcess(self.job, self.trace)
+            try:
+                await self.server.start()
+            except ServerError as error:
+                self.errors.append(error)
+                return
+            self.server.begin(self.start)
+            self.trace.record("started", "room")
+
+    def note_kill(self, when: float) -> None:
+        for name in self.trace.in_pool():
+            self.trace.events.append(Event(when, "removed", name))
+        self.trace.events.append(Event(when, "killed", "room"))
+
+    async def finish(self, tasks: list[asyncio.Task]) -> Trace:
+        for task in tasks:
+            if task.done():
+                task.result()
+        plain = await self.server.finish()
+        last = from_plain(plain, self.scenario.clients) if plain else Trace(self.trace.room, self.scenario.clients)
+        self.trace.uses, self.trace.depths, self.trace.writes = last.uses, last.depths, Counter(last.writes)
+        self.trace.finish("time is up", last.waits, self.errors + last.errors)
+        return self.trace
