@@ -82,7 +82,7 @@ def delivery(trace: Trace) -> Verdict:
     gone, missed = trace.gone(), trace.missed()
     stayed = [client.name for client in trace.clients if reads_at_all(client) and client.name in missed]
     stayed = [name for name in stayed if name not in gone]
-    kicked = {event.who for event in trace.of("lost")} - {client.name for client in trace.clients if is_healthy(client)}
+    kicked = {*trace.disconnected()} - {client.name for client in trace.clients if is_healthy(client)}
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
         if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
@@ -119,7 +119,7 @@ def total_order(trace: Trace) -> Verdict:
 def no_false_eviction(trace: Trace) -> Verdict:
     """No healthy client is evicted, disconnected, or left deaf while others hear."""
     people = [client.name for client in trace.clients if is_healthy(client) and client.name in trace.first("joined")]
-    evicted, lost = trace.evicted(), {event.who: event.time for event in trace.of("lost")}
+    evicted, lost = trace.evicted(), trace.disconnected()
     for name in people:
         if name in evicted or name in lost:
             when = min(evicted.get(name, NEVER), lost.get(name, NEVER))
@@ -156,7 +156,7 @@ def no_crash(trace: Trace) -> Verdict:
 def admission(trace: Trace) -> Verdict:
     """Every healthy client that comes is in the room within 1 s, whether anybody talks or not."""
     end = end_of_run(trace)
-    joined, entered, lost = trace.first("joined"), trace.first("entered"), trace.first("lost")
+    joined, entered, lost = trace.first("joined"), trace.first("entered"), trace.disconnected()
     reasons = {event.who: f" ({event.message})" for event in trace.of("lost") if event.message}
     people = [client.name for client in trace.clients if is_healthy(client)]
     for event in trace.of("shut out"):
@@ -165,7 +165,7 @@ def admission(trace: Trace) -> Verdict:
             return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
     tested = False
     for name in [name for name in people if name in joined]:
-        came, stayed = joined[name], min(departure_time(name, trace), end)
+        came, stayed = joined[name], min(first_visit_end(name, trace), end)
         if entered.get(name, NEVER) <= came + PROMPT:
             tested = True
         elif lost.get(name, NEVER) < entered.get(name, NEVER):
@@ -192,7 +192,7 @@ def prompt_join(trace: Trace) -> Verdict:
     tested = False
     for name in newcomers:
         since = joined.get(name, NEVER) + GRACE
-        until = min(departure_time(name, trace), end)
+        until = min(first_visit_end(name, trace), end)
         others = [event for event in said if event.who != name]
         if not others or others[0].time > since:
             continue
@@ -360,7 +360,7 @@ def is_healthy(client: Client) -> bool:
 
 def was_well(name: str, when: float, trace: Trace) -> bool:
     """Was this client in the room by then, and not deaf while others heard, and did it stay?"""
-    if departure_time(name, trace) < NEVER or trace.first("lost").get(name, NEVER) < when:
+    if departure_time(name, trace) < NEVER or trace.disconnected().get(name, NEVER) < when:
         return False
     entered, evicted = trace.first("entered").get(name, NEVER), trace.evicted().get(name, NEVER)
     if not entered < when <= evicted:
@@ -420,9 +420,14 @@ def delays(trace: Trace, readers: list[str]) -> Iterator[Delay]:
     spans = [(name, joined[name], gone.get(name, end)) for name in readers if name in joined]
     entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
     for name in [client.name for client in trace.clients if is_healthy(client)]:
-        since, until = entered.get(name, NEVER), min(gone.get(name, end), evicted.get(name, end)) - PROMPT
+        if name not in entered:
+            continue
+        until, visits = evicted.get(name, end), trace.visits()[name]
+        reach = [
+            (since, min(visit.ended, until) - PROMPT) for visit in visits for since, _ in [trace.in_reach(name, visit)]
+        ]
         heard = times_heard(trace, name)
-        for event in [event for event in said if event.who != name and since < event.time < until]:
+        for event in [e for e in said if e.who != name and any(since < e.time < until for since, until in reach)]:
             if meanwhile := [who for who, *of in spans if of[0] < event.time < of[1]]:
                 yield Delay(name, event, meanwhile, how_late(event, heard))
 
@@ -452,14 +457,18 @@ def while_blocked(trace: Trace, since: float) -> str:
 def deaf(trace: Trace) -> dict[str, list[str]]:
     """Who is in the room and hears nothing of the others -> their last messages that somebody else heard meanwhile, if
     there are enough."""
-    entered, said = trace.first("entered"), trace.to_pass_on()
+    said = trace.to_pass_on()
     heard_by: dict[str, set[str]] = {}  # message -> who heard it
     for event in trace.of("heard"):
         heard_by.setdefault(event.message, set()).add(event.who)
     found = {}
-    for name, joined in trace.first("joined").items():
-        since = entered.get(name, joined)
-        theirs = (event for event in reversed(said) if event.time > since and event.who != name)
+    for name, visits in trace.visits().items():
+        reach = [trace.in_reach(name, visit) for visit in visits]
+        theirs = (
+            event
+            for event in reversed(said)
+            if event.who != name and any(since < event.time < until for since, until in reach)
+        )
         others_heard = (event.message for event in theirs if heard_by.get(event.message, set()) - {name})
         last = list(islice(others_heard, DEAF_AFTER))[::-1]
         if len(last) == DEAF_AFTER and not any(name in heard_by[message] for message in last):
@@ -475,6 +484,12 @@ def end_of_run(trace: Trace) -> float:
 def departure_time(name: str, trace: Trace) -> float:
     """When `name` left of its own accord; NEVER if it did not."""
     return max((event.time for event in trace.of("left", "vanished", who=name)), default=NEVER)
+
+
+def first_visit_end(name: str, trace: Trace) -> float:
+    """When the first connection of `name` ended by its own doing, or with the server; NEVER if it did not."""
+    visits = trace.visits()[name]
+    return visits[0].ended if visits and (visits[0].how != "lost" or trace.killed_during(visits[0])) else NEVER
 
 
 def due_time(client: Client, trace: Trace, number: int) -> float:

@@ -248,6 +248,14 @@ class Trace:
         removed = [event for event in self.of("removed") if event.who in self.names and event.time not in killed]
         return {event.who: event.time for event in removed if event.time < ended(event)}
 
+    def disconnected(self) -> dict[str, float]:
+        """Client -> when the room first ended a connection of theirs. (A kill is not the room's doing.)"""
+        return {
+            name: by_the_room[0].ended
+            for name, visits in self.visits().items()
+            if (by_the_room := [v for v in visits if v.how == "lost" and not self.killed_during(v)])
+        }
+
     def killed_during(self, visit: Visit) -> bool:
         """Was the server killed while this connection was open?"""
         return any(visit.joined <= event.time <= visit.ended for event in self.of("killed"))
