@@ -23,9 +23,12 @@ class Pool:
         self.ids: list[int] = []  # of the members
         # id -> (connection, name, since when); the room alone decides how long a connection is kept
         self.seen: dict[int, tuple[weakref.ref, str, float]] = {}
+        self.ended = False
         observe_all(room, trace)
 
     def update(self) -> None:
+        if self.ended:
+            return
         members = listed(self.room)
         ids = list(map(id, members))
         if ids == self.ids:
@@ -44,6 +47,7 @@ class Pool:
 
     def end(self) -> None:
         """The room is no more: whoever was in it is in no pool."""
+        self.ended = True
         for key in list(self.seen):
             self.remove(key)
 

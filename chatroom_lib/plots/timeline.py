@@ -1,5 +1,6 @@
 """Figures with a row for each client, over time."""
 
+from itertools import zip_longest
 from statistics import fmean, median
 
 from matplotlib.axes import Axes
@@ -27,11 +28,22 @@ def rows(trace: Trace, ax, title: str):
     label_rows(ax, dict(enumerate(map(row_label, trace.clients))), len(heights))
     ax.set_xlim(0, trace.duration * 1.02)
     ax.set_title(f"{trace.room}: {title}", loc="left", fontsize=10)
-    gone = trace.gone()
-    for event in trace.of("joined"):
-        ax.hlines(heights[event.who], event.time, gone.get(event.who, trace.duration), MUTED, linewidth=1)
+    for name, visits in trace.visits().items():
+        for visit in visits:
+            ax.hlines(heights[name], visit.joined, min(visit.ended, trace.duration), MUTED, linewidth=1)
+    show_kills(trace, ax)
     mark(ax, heights, [(event.who, event.time) for event in trace.of("vanished")], "x")
     return ax, heights
+
+
+def show_kills(trace: Trace, ax) -> None:
+    """A band from each kill of the server to its new start."""
+    starts = [event.time for event in trace.of("started")]
+    for kill, start in zip_longest(trace.of("killed"), starts, fillvalue=None):
+        ax.axvspan(kill.time, trace.duration if start is None else start, color=ALARM, alpha=0.12, linewidth=0)
+        ax.axvline(kill.time, color=ALARM, linewidth=1)
+        label = dict(xytext=(3, 0), textcoords="offset points", color=ALARM, fontsize=8, va="top")
+        ax.annotate("killed", (kill.time, 0.5), **label)
 
 
 def row_label(client: Client) -> str:

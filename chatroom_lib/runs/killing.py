@@ -10,7 +10,7 @@ from collections import Counter
 
 from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import NEVER, Scenario
-from chatroom_lib.rooms import RoomSpec, display_name
+from chatroom_lib.rooms import RoomSpec, create, display_name
 from chatroom_lib.rooms.packing import packed
 from chatroom_lib.runs.harness import require_new_rooms
 from chatroom_lib.runs.live import Dialling
@@ -98,6 +98,7 @@ class KillingRun:
 
     def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None):
         require_new_rooms(room)
+        create(room)  # here, too: so whoever calls is told what is wrong with it
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients)
         self.errors: list[Exception] = []

@@ -135,7 +135,10 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: trace.record("blocked", "room", f"{seconds:g} s in {place}")
     loop.after_jump = collect_at_intervals(loop)
-    loop.after_iteration = run.pool.update if scenario.all_prompt else lambda: (run.pool.update(), sampler.update())
+    if scenario.all_prompt:
+        loop.after_iteration = lambda: run.pool.update()  # of the room that there is then
+    else:
+        loop.after_iteration = lambda: (run.pool.update(), sampler.update())
     ending = loop.run_until_quiescent(scenario.duration)
     with as_if_running(loop):
         gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone

@@ -1,0 +1,268 @@
+"""A server that is killed and started again, and people who come back: in virtual time and on real sockets."""
+
+import json
+import os
+
+import psutil
+import pytest
+
+from chatroom_lib import Kill, Scenario, check, commuter, frozen, listener, live, plots, run, simulate, talker
+from chatroom_lib.checker.guarantees import judge
+from chatroom_lib.clients.scenario import NEVER
+from chatroom_lib.rooms import RoomError, v1, v3_1
+from chatroom_lib.runs.event_loop import endless_tasks
+from tests.helpers import in_both_worlds
+
+KILL = [Kill(at=1, back_after=0.3)]
+
+
+def killed(*people, kills=KILL, duration=7, **changes) -> Scenario:
+    return Scenario(people, duration=duration, kills=kills, **changes)
+
+
+# ---------------------------------------------------------------- people who come back
+
+
+@in_both_worlds
+def test_a_commuter_is_away_and_back_again_under_the_same_name(play):
+    trace = play("v1.1", Scenario([talker("Ann", says=30, every=0.05), commuter("Cy", away=[(0.6, 1)])], duration=3))
+    (first, second) = trace.visits()["Cy"]
+    assert first.how == "away" and 0.55 < first.ended < 0.9 and 1 <= second.joined < 2
+    assert not trace.missed()["Cy"] and len(trace.heard("Cy")) < 30 and not trace.evicted()
+    assert trace.in_pool() == ["Ann", "Cy"]
+
+
+@in_both_worlds
+def test_what_is_due_while_one_is_away_is_said_later_in_order(play):
+    trace = play("v1.1", Scenario([commuter("Ann", says=10, every=0.1, away=[(0.5, 1)]), listener("Cy")], duration=3))
+    assert trace.heard("Cy") == [f"Ann {number}" for number in range(1, 11)]
+
+
+class Forgetful(v1.Room):
+    """Passes nothing on, notes what it reads, and disconnects whoever speaks first."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.greeted = [], False
+
+    async def broadcast(self, message):
+        if self.greeted:
+            await super().broadcast(message)
+
+    async def handle(self, connection):
+        async for frame in connection:
+            self.read.append(json.loads(frame))
+            if not self.greeted:
+                self.greeted = True
+                return
+            self.connections = [connection]
+            await self.broadcast(v1.decode(frame))
+
+
+@in_both_worlds
+def test_what_one_has_not_heard_oneself_is_said_again_with_the_same_id_until_it_is_heard(play):
+    room = Forgetful()
+    trace = play(room, Scenario([commuter("Ann", says=1, size=20)], duration=3))
+    assert [event.message for event in trace.of("said again")] == ["Ann 1"] and trace.heard("Ann") == ["Ann 1"]
+    first, again = room.read
+    assert first == again and len(first["id"]) == 32
+
+
+@in_both_worlds
+def test_a_client_asks_for_a_path_with_headers_and_says_something_first(play):
+    asked = []
+
+    class Asks(v1.Room):
+        async def handle(self, connection):
+            first = await connection.recv()
+            asked.append((connection.request.path, connection.request.headers["X-Room"], first))
+            await super().handle(connection)
+
+    play(Asks, Scenario([listener("Ann", path="/chatroom?last=5", headers=[("X-Room", "lobby")], first="let me in")]))
+    assert asked == [("/chatroom?last=5", "lobby", "let me in")]
+
+
+def test_the_waits_before_an_attempt_are_random_and_follow_the_seed():
+    gone = Scenario([commuter(name) for name in ("Ann", "Cy")], duration=60, kills=[Kill(at=1, back_after=NEVER)])
+    knocks = {}
+    for seed in (1, 2):
+        trace = simulate("v1.1", gone, seed)
+        knocks[seed] = {name: [event.time for event in trace.of("knocked", who=name)] for name in trace.names}
+        assert trace.digest() == simulate("v1.1", gone, seed).digest()
+    times = knocks[1]["Ann"]
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert knocks[1]["Ann"] != knocks[1]["Cy"] != knocks[2]["Cy"]
+    assert max(gaps) < 5.1 and sum(gaps[-5:]) > sum(gaps[:5])  # longer from one to the next, up to 5 s
+
+
+# ---------------------------------------------------------------- a server that is killed
+
+
+@in_both_worlds
+def test_after_a_kill_there_is_a_new_room_and_those_who_return_go_on(play):
+    people = commuter("Ann", says=30, every=0.1, size=20), commuter("Cy"), listener("Di")
+    trace = play("v3.1", killed(*people))
+    (kill,), (start,) = trace.of("killed"), trace.of("started")
+    assert 1 <= kill.time < 1.2 and start.time >= kill.time + 0.3
+    assert {name: visits[0].how for name, visits in trace.visits().items()} == dict.fromkeys(
+        ["Ann", "Cy", "Di"], "lost"
+    )
+    assert trace.in_pool() == ["Ann", "Cy"] and not trace.evicted() and not trace.disconnected()
+    assert set(trace.heard("Ann")) == {f"Ann {number}" for number in range(1, 31)}
+    assert any(event.time > start.time for event in trace.of("heard", who="Cy"))
+    assert judge(trace)["no-false-eviction"].kept and judge(trace)["admission"].kept and not trace.errors
+
+
+@in_both_worlds
+def test_a_server_may_be_killed_twice_or_for_good(play):
+    for kills, starts in ([Kill(0.5, 0.2), Kill(2.2, 0.2)], 2), ([Kill(0.5, NEVER)], 0):
+        trace = play("v1.1", killed(commuter("Ann", says=20, every=0.2, size=20), kills=kills))
+        assert len(trace.of("killed")) == len(kills) and len(trace.of("started")) == starts
+        assert trace.in_pool() == ["Ann"] * bool(starts)
+
+
+class Orderly(v1.Room):
+    """Says in a file when a visit ends, and when it is stopped."""
+
+    path = ""
+
+    async def handle(self, connection):
+        try:
+            await super().handle(connection)
+        finally:
+            self.note("visit")
+
+    async def __aexit__(self, *exc):
+        self.note("exit")
+
+    def note(self, what):
+        with open(self.path, "a") as file:
+            file.write(f"{what}\n")
+
+
+def test_not_a_single_finally_of_a_simulated_room_runs_in_the_run_in_which_it_is_killed(tmp_path):
+    seen = []
+
+    class Looks(Orderly):
+        path = str(tmp_path / "notes")
+
+        async def __aenter__(self):
+            seen.append(os.path.exists(self.path))
+            return await super().__aenter__()
+
+    trace = simulate(Looks, killed(listener("Ann"), frozen("Bob"), kills=[Kill(1, 5)], duration=20))
+    assert seen == [False, False] and len(trace.of("started")) == 1 and not endless_tasks
+
+
+@pytest.mark.real
+def test_a_live_room_is_killed_by_the_system(tmp_path):
+    path = str(tmp_path / "notes")
+
+    class Notes(Orderly):
+        pass
+
+    Notes.path = path
+    run(live(Notes, killed(listener("Ann"), kills=[Kill(0.5, 0.1)], duration=2)))
+    assert not os.path.exists(path)  # at the end of the run its last process is killed, too
+
+
+@pytest.mark.real
+def test_no_process_of_a_live_run_is_left(tmp_path):
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    run(live("v1", killed(listener("Ann"), kills=[Kill(0.3, 0.1)], duration=1.5)))
+    with pytest.raises(RoomError, match="cannot make a room"):
+        run(live(lambda: 1 / 0, killed(listener("Ann"))))
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
+
+
+@in_both_worlds
+def test_a_room_object_cannot_be_killed(play):
+    with pytest.raises(RoomError, match="is one room, and after a kill there is a new one"):
+        play(v1.Room(), killed(listener("Ann")))
+
+
+class OnlyOnce(v1.Room):
+    path = ""
+
+    async def __aenter__(self):
+        with open(self.path, "x"):  # fails if there is one
+            return self
+
+
+@in_both_worlds
+def test_a_room_that_does_not_start_again_is_an_error_of_the_run(play, tmp_path):
+    class Once(OnlyOnce):
+        path = str(tmp_path / "lock")
+
+    trace = play(Once, killed(commuter("Ann")))
+    assert "FileExistsError" in str(trace.errors) and not trace.of("started")
+    assert not judge(trace)["no-crash"].kept
+
+
+def test_a_kill_in_the_middle_of_a_handshake_refuses_the_newcomer():
+    for moment in range(20):
+        kills = [Kill(at=1 + moment * 0.0003, back_after=1)]
+        trace = simulate(
+            "v3.1", killed(listener("Ann"), commuter("Eve", joins=1), kills=kills, duration=9), seed=moment
+        )
+        assert trace.visits()["Eve"][-1].joined > 2 and trace.in_pool() == ["Eve"]
+
+
+def test_the_same_seed_gives_the_same_run_kills_included():
+    people = commuter("Ann", says=40, every=0.1, away=[(2, 2.5)]), commuter("Cy", pause=0.02), frozen("Bob")
+    for room in ("v1", "v3", "v4"):
+        scenario = killed(*people, kills=[Kill(1), Kill(3)], duration=30)
+        assert len({simulate(room, scenario, seed=7).digest() for _ in range(3)}) == 1
+        assert simulate(room, scenario, seed=8).digest() != simulate(room, scenario, seed=7).digest()
+
+
+def test_check_plays_kills_as_well():
+    scenario = killed(commuter("Ann", says=20, every=0.5, size=20), commuter("Cy"), duration=20)
+    card = check("v3.1", seeds=3, scenarios={"restart": scenario}, progress=False)
+    assert not card.broken and "admission" in card.kept
+
+
+def test_what_was_said_before_one_came_is_not_late():
+    class Tells(v3_1.Room):
+        async def handle(self, connection):
+            await connection.send(v1.encode(v1.Message("Ann", "1 ".ljust(20, "."))))
+            await super().handle(connection)
+
+    people = talker("Ann", says=1, size=20), listener("Eve", joins=5)
+    trace = simulate(Tells, Scenario(people, duration=9))
+    assert trace.heard("Eve") == ["Ann 1"] and "Eve" not in {event.who for event, _ in trace.latencies()}
+
+
+# ---------------------------------------------------------------- what cannot be
+
+
+@pytest.mark.parametrize(
+    "away",
+    [[(2, 1)], [(1, 3), (2, 4)], [(1, NEVER)], [(1, 2, 3)]],
+    ids=["backwards", "overlapping", "for ever", "three"],
+)
+def test_times_away_that_make_no_sense_are_an_error(away):
+    with pytest.raises(ValueError, match="Cy: `away` must be"):
+        commuter("Cy", away=away)
+
+
+def test_whoever_does_not_return_cannot_be_away():
+    with pytest.raises(ValueError, match="Cy: only a client that returns can be away"):
+        listener("Cy", away=[(1, 2)])
+
+
+@pytest.mark.parametrize("kills", [[Kill(3), Kill(1)], [Kill(1, 5), Kill(2)], [Kill(1, NEVER), Kill(2)]])
+def test_a_server_that_is_down_cannot_be_killed(kills):
+    with pytest.raises(ValueError, match="only while it runs"):
+        Scenario([listener("Ann")], kills=kills)
+
+
+@pytest.mark.parametrize("times", [(-1, 1), (1, -1), (float("nan"), 1), (NEVER, 1)])
+def test_the_times_of_a_kill_are_times(times):
+    with pytest.raises(ValueError, match="a kill needs a time"):
+        Kill(*times)
+
+
+def test_a_figure_shows_the_time_without_a_server():
+    ax = plots.pool(simulate("v1.1", killed(commuter("Ann"), listener("Cy"))))
+    assert any("killed" in text.get_text() for text in ax.texts)
