@@ -6,7 +6,19 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 
-from chatroom_lib import Scenario, frozen, late_joiner, leaving, listener, plots, rooms, simulate, talker
+from chatroom_lib import (
+    Kill,
+    Scenario,
+    commuter,
+    frozen,
+    late_joiner,
+    leaving,
+    listener,
+    plots,
+    rooms,
+    simulate,
+    talker,
+)
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.reference_rooms import WebsocketsBroadcast
 from chatroom_lib.trace import Event, Trace
@@ -136,3 +148,23 @@ def test_shares_have_a_bar_and_a_number_each():
     assert [patch.get_width() for patch in ax.patches] == [0, 12.34, 100]
     assert [text.get_text() for text in ax.texts] == ["0.0 %", "12.3 %", "100.0 %"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["v1", "v3", "Mine"]
+
+
+def test_the_line_of_the_room_ends_with_a_kill_and_begins_anew():
+    diagram = diagram_of(
+        (1, "said", "Ann", "Ann 1"), (2, "killed", "room"), (3, "started", "room"), (4, "said again", "Ann", "Ann 1"),
+        (5, "accepted", "Ann", "Ann 1"),
+    )  # fmt: skip
+    assert diagram.running == [(0, 1), (2, None)]
+    assert diagram.to_room == [MessagePath("Ann", "Ann 1", 0, None), MessagePath("Ann", "Ann 1", 3, 4)]
+
+
+def test_a_kill_for_good_leaves_no_line():
+    assert diagram_of((1, "said", "Ann", "Ann 1"), (2, "killed", "room")).running == [(0, 1)]
+
+
+def test_a_kill_is_drawn_as_the_end_of_the_rooms_line():
+    people = [commuter("Ann", at=[0.5 + number / 1000 for number in range(3)], size=20), listener("Cy")]
+    trace = simulate("v1", Scenario(people, duration=9, kills=[Kill(0.505)]))
+    assert trace.of("said again")
+    assert [text.get_text() for text in plots.space_time(trace).texts].count("killed") == 1

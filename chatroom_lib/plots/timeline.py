@@ -121,8 +121,9 @@ def space_time(trace: Trace, ax: Axes | None = None) -> Axes:
 
     A thick bar: in the pool. A dotted line: sent, never heard. A stub that ends in a small cross: the room read this
     message while this client was in its pool, and never began to send it. In the alarm colour: overtaken by a message
-    that the room read later. Grey: refused. A large cross: the connection is reset. A circle: evicted. Where more than
-    half of the run passes without an event, a broken line across says how long.
+    that the room read later. Grey: refused. A large cross: the connection is reset. A circle: evicted. The line of the
+    room ends where its server is killed, and begins anew where it starts again. Where more than half of the run passes
+    without an event, a broken line across says how long.
     """
     diagram = SpaceTimeDiagram(trace)
     above = (len(trace.names) + 1) // 2
@@ -146,12 +147,17 @@ def draw_clients(ax, trace: Trace, diagram: SpaceTimeDiagram, heights: dict[str,
     for name, start, stop in trace.memberships():
         span = diagram.column(start), diagram.column(stop) if stop < trace.duration else end
         ax.hlines(heights[name], *span, pale(colour_of(trace.room)), linewidth=7, zorder=1)
-    for name, time in trace.first("joined").items():
-        until = diagram.column(gone[name]) if name in gone else end
-        ax.hlines(heights[name], diagram.column(time), until, MUTED, linewidth=1)
-        if name in evicted and name not in gone:
+    for name, visits in trace.visits().items():
+        for visit in visits:
+            until = diagram.column(visit.ended) if visit.how else end
+            ax.hlines(heights[name], diagram.column(visit.joined), until, MUTED, linewidth=1)
+        if visits and name in evicted and name not in gone:
             end_label(ax, end, heights[name], "still connected", ALARM)
-    ax.hlines(0, 0, end, MUTED, linewidth=3)
+    for start, kill in diagram.running:
+        ax.hlines(0, start, end if kill is None else kill, MUTED, linewidth=3)
+        if kill is not None:
+            ax.plot(kill, 0, "x", color=ALARM, markersize=8, markeredgewidth=2, zorder=5)
+            ax.annotate("killed", (kill, 0), xytext=(7, 0), textcoords="offset points", color=ALARM, va="center")
     if diagram.pause:
         column, seconds = diagram.pause
         ax.axvline(column - 0.5, color=MUTED, linewidth=1, linestyle=(0, (5, 4)), ymax=0.92)

@@ -3,13 +3,18 @@
 The x axis is ordinal: each instant at which something happens is one column.
 """
 
+import math
 from bisect import bisect_left
+from collections.abc import Iterator
 from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from chatroom_lib.trace import Event, Trace
 
-KINDS = ("joined", "said", "accepted", "heard", "sending", "overlap", "removed", "left", "vanished", "lost")
+KINDS = (
+    *("joined", "said", "said again", "accepted", "heard", "sending", "overlap", "removed"),
+    *("left", "vanished", "lost", "away", "killed", "started"),
+)
 
 
 class MessagePath(NamedTuple):
@@ -26,7 +31,7 @@ class SpaceTimeDiagram:
 
     A message that somebody hears twice has two paths. `overtaken` are those paths from the room on which a later
     message arrived first. `withheld` are messages that the room read while a client was in its pool, and never began to
-    send to that client.
+    send to that client. `running`: while the server ran.
     """
 
     def __init__(self, trace: Trace):
@@ -37,7 +42,10 @@ class SpaceTimeDiagram:
         ours = [event.message for event in said if event.message in accepted]
         pairs = [(who, message) for who, message in dict.fromkeys([*sent, *heard]) if message in ours]
 
-        self.to_room = [MessagePath(e.who, e.message, self.column(e.time), accepted.get(e.message)) for e in said]
+        self.to_room = list(self.paths_to_room(trace))
+        starts = [0, *(self.column(event.time) for event in trace.of("started"))]
+        kills = [self.column(event.time) for event in trace.of("killed")]
+        self.running = list(zip_longest(starts[: len(kills) + 1], kills))  # from which column to which; None: the end
         self.from_room = [
             MessagePath(*pair, accepted[pair[1]] if start is None else start, stop)
             for pair in pairs
@@ -61,6 +69,14 @@ class SpaceTimeDiagram:
                 self.overtaken.append(path)
             again.add(path[:2])
             latest[path.who] = max(accepted[path.message], latest.get(path.who, 0))
+
+    def paths_to_room(self, trace: Trace) -> Iterator[MessagePath]:
+        """Of each time that a message was said: until the room read it, or it was said again."""
+        accepted = self.columns(trace.of("accepted"))
+        for pair, said in self.columns(trace.of("said", "said again")).items():
+            for start, following in zip_longest(said, said[1:], fillvalue=math.inf):
+                arrivals = [column for column in accepted.get(pair, []) if start <= column < following]
+                yield MessagePath(*pair, start, arrivals[0] if arrivals else None)
 
     def longest_pause(self) -> tuple[int, float] | None:
         pauses = [(after - before, column) for column, (before, after) in enumerate(pairwise(self.instants), 1)]
