@@ -2,7 +2,7 @@
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label, speaker
-from chatroom_lib.trace.trace import Trace, percentile
+from chatroom_lib.trace.trace import Trace, Visit, percentile
 
 __all__ = [
     "KINDS",
@@ -11,6 +11,7 @@ __all__ = [
     "MemorySample",
     "Trace",
     "Use",
+    "Visit",
     "Wait",
     "cycle",
     "label",
