@@ -13,10 +13,8 @@ from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.message import Message, encode
 from chatroom_lib.trace import Trace, label
 
-FIRST_WAIT, LONGEST_WAIT = (
-    0.2,
-    5.0,
-)  # seconds that it waits at most before its next attempt: doubled from one to the next
+FIRST_WAIT = 0.2  # seconds that it waits at most before it comes back; doubled with each attempt that fails,
+LONGEST_WAIT = 5.0  # up to this
 
 
 class Session:
