@@ -125,8 +125,8 @@ class Kernel:
     def start(self, code: str) -> str:
         """Begin a cell; returns once it runs."""
         self.idle = False
-        request = self.client.execute(f"print('begun', flush=True)\n{code}")
-        assert self.read(request, until="stream", seconds=AT_MOST)[-1]["content"]["text"] == "begun\n"
+        request = self.client.execute(f"print('begun', end='', flush=True)\n{code}")
+        assert self.read(request, until="stream", seconds=AT_MOST)[-1]["content"]["text"] == "begun"
         return request
 
     def end(self, request: str, seconds: float) -> tuple[str | None, str]:

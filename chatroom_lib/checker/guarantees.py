@@ -419,13 +419,12 @@ def delays(trace: Trace, readers: list[str]) -> Iterator[Delay]:
     gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
     spans = [(name, joined[name], gone.get(name, end)) for name in readers if name in joined]
     entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
+    visits, reaches = trace.visits(), trace.reach()
     for name in [client.name for client in trace.clients if is_healthy(client)]:
         if name not in entered:
             continue
-        until, visits = evicted.get(name, end), trace.visits()[name]
-        reach = [
-            (since, min(visit.ended, until) - PROMPT) for visit in visits for since, _ in [trace.in_reach(name, visit)]
-        ]
+        until = evicted.get(name, end)
+        reach = [(since, min(visit.ended, until) - PROMPT) for visit, (since, _) in zip(visits[name], reaches[name])]
         heard = times_heard(trace, name)
         for event in [e for e in said if e.who != name and any(since < e.time < until for since, until in reach)]:
             if meanwhile := [who for who, *of in spans if of[0] < event.time < of[1]]:
@@ -462,8 +461,7 @@ def deaf(trace: Trace) -> dict[str, list[str]]:
     for event in trace.of("heard"):
         heard_by.setdefault(event.message, set()).add(event.who)
     found = {}
-    for name, visits in trace.visits().items():
-        reach = [trace.in_reach(name, visit) for visit in visits]
+    for name, reach in trace.reach().items():
         theirs = (
             event
             for event in reversed(said)

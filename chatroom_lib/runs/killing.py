@@ -18,6 +18,9 @@ from chatroom_lib.server.server import ServerError, cancel_after
 from chatroom_lib.trace import Event, Trace
 from chatroom_lib.trace.plain import from_plain
 
+START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.runs.server_process import main; main()"
+)
 LONGEST_START = 20.0  # seconds until a process must say that it listens
 LONGEST_END = 5.0  # seconds in which it must tell what it knows at the end
 LONGEST_LINE = 1 << 26  # bytes
@@ -28,13 +31,14 @@ class ServerProcess:
 
     def __init__(self, job: dict, trace: Trace):
         self.job, self.trace = job, trace
+        self.process: asyncio.subprocess.Process | None = None
         self.port, self.keepalive, self.last = 0, None, None
         self.listening, self.finished = asyncio.Event(), asyncio.Event()
 
     async def start(self) -> None:
         """Raises ServerError if the room does not start."""
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "chatroom_lib.runs.server_process",
+            sys.executable, "-c", START, json.dumps(sys.path),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             limit=LONGEST_LINE,
         )  # fmt: skip
@@ -78,6 +82,8 @@ class ServerProcess:
 
     async def kill(self) -> None:
         """SIGKILL; returns when all that it has told is read."""
+        if not self.process:
+            return  # it was about to start
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         await self.process.wait()

@@ -1,4 +1,4 @@
-"""A room in a process of its own, for a live run in which it is killed: python -m chatroom_lib.runs.server_process
+"""The process in which a room of a live run lives that is killed: what killing.py starts.
 
 It gets the room on standard input, a line of JSON, then "begin" and at last "finish". On standard output it tells, a
 line of JSON each, its port, every event as it happens, so that a kill loses none, and in the end all that is in its
@@ -92,7 +92,3 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     run_here(run())
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

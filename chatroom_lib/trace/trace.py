@@ -300,22 +300,26 @@ class Trace:
         it, and that it has not heard. A client that is evicted or disconnected misses all that is said from then on.
         """
         said, missed = self.to_pass_on(), {}
-        for who, visits in self.visits().items():
+        for who, spans in self.reach().items():
             heard = set(self.heard(who))
-            spans = [self.in_reach(who, visit) for visit in visits]
+            theirs = (e for e in said if any(since < e.time < until for since, until in spans))
             if spans:
-                missed[who] = [
-                    e.message
-                    for e in said
-                    if e.message not in heard and any(since < e.time < until for since, until in spans)
-                ]
+                missed[who] = [event.message for event in theirs if event.message not in heard]
         return missed
 
-    def in_reach(self, who: str, visit: Visit) -> tuple[float, float]:
-        """From when until when a message should reach this visitor: for ever, if the room has ended it for good."""
-        entered = [event.time for event in self.of("entered", who=who) if visit.joined <= event.time <= visit.ended]
-        by_the_room = visit.how == "lost" and who in self.gone() and not self.killed_during(visit)
-        return entered[0] if entered else visit.joined, math.inf if by_the_room else visit.ended
+    def reach(self) -> dict[str, list[tuple[float, float]]]:
+        """Client -> from when until when messages should reach it, a pair for each of its visits: for ever, if the room
+        has ended its last one."""
+        gone, reach = self.gone(), {}
+        for who, visits in self.visits().items():
+            entered = [event.time for event in self.of("entered", who=who)]
+            reach[who], before = [], -math.inf
+            for visit in visits:  # the room may let a client in before the client knows that it is connected
+                since = next((time for time in entered if before < time <= visit.ended), visit.joined)
+                before = visit.ended
+                by_the_room = visit.how == "lost" and who in gone and not self.killed_during(visit)
+                reach[who].append((since, math.inf if by_the_room else visit.ended))
+        return reach
 
     def undelivered(self) -> dict[str, list[str]]:
         """Messages that a prompt reader who is still connected should have received but has not.
