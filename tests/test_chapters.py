@@ -16,7 +16,7 @@ CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
 MEASURING = ("05", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
-    "seeds=1000": "seeds=100",
+    "seeds=1000": "seeds=40",
     "seeds=5)": "seeds=3)",
     "warm_up=0.2, seconds=0.8)": "warm_up=0.2, seconds=0.5)",
     "(500, 1000, 2000, 4000)": "(250, 1500)",

@@ -115,8 +115,9 @@ def test_after_a_kill_there_is_a_new_room_and_those_who_return_go_on(play):
 
 @in_both_worlds
 def test_a_server_may_be_killed_twice_or_for_good(play):
-    for kills, starts in ([Kill(0.5, 0.2), Kill(2.2, 0.2)], 2), ([Kill(0.5, NEVER)], 0):
-        trace = play("v1.1", killed(commuter("Ann", says=20, every=0.2, size=20), kills=kills, duration=11))
+    for kills, starts, duration in ([Kill(0.5, 0.2), Kill(2.2, 0.2)], 2, 11), ([Kill(0.5, NEVER)], 0, 2):
+        ann = commuter("Ann", says=20, every=0.2, size=20)
+        trace = play("v1.1", killed(ann, kills=kills, duration=duration))
         assert len(trace.of("killed")) == len(kills) and len(trace.of("started")) == starts
         assert trace.in_pool() == ["Ann"] * bool(starts)
 
