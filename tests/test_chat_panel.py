@@ -405,6 +405,29 @@ async def test_a_wrong_path_and_an_unknown_host_are_named(monkeypatch):
     assert nowhere.status.startswith("Could not join: there is no host nowhere.invalid. Check the address")
 
 
+@in_a_loop
+async def test_whoever_joins_again_in_the_moment_of_a_failure_is_told_how_that_ends():
+    failed = asyncio.Event()
+
+    def changed():
+        if session.state == "lost":
+            failed.set()
+
+    async def join_again() -> bool:
+        await failed.wait()  # the visit has ended, and its callbacks have not run yet
+        assert session.visit.done()
+        return await session.join("Ann")
+
+    server = await Server("v1").start()
+    session = ChatSession(server.url.replace("chatroom", "chat"), "Ann", changed)
+    again = asyncio.create_task(join_again())
+    try:
+        await session.join("Ann")
+        assert not await again and session.state == "lost" and "status 404" in session.status
+    finally:
+        await server.stop()
+
+
 # ---------------------------------------------------------------- rooms that behave badly
 
 

@@ -73,6 +73,7 @@ class ChatSession:
             await asyncio.wait([self.visit])
         if not self.visit or self.visit.done():
             self.name, self.leave_reason = name, ""
+            self.connection = self.people = None
             self.join_finished.clear()
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
@@ -115,6 +116,8 @@ class ChatSession:
             self.set_state("lost", f"{failed}: {why_not(error, self.url, self.connect_timeout)}")
 
     def visit_ended(self, visit: asyncio.Task) -> None:
+        if visit is not self.visit:
+            return  # we are joining again already
         self.connection = self.people = None
         if visit.cancelled():  # only hang_up() cancels
             self.set_state("left", self.leave_reason)
