@@ -6,7 +6,7 @@ from statistics import fmean, median
 from matplotlib.axes import Axes
 
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.plots.style import (  # fmt: skip
+from chatroom_lib.plots.style import (
     ALARM,
     MUTED,
     as_is,

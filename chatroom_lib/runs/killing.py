@@ -6,7 +6,6 @@ import base64
 import contextlib
 import json
 import sys
-from collections import Counter
 
 from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import NEVER, Scenario
@@ -160,6 +159,6 @@ class KillingRun:
                 task.result()
         plain = await self.server.finish()
         last = from_plain(plain, self.scenario.clients) if plain else Trace(self.trace.room, self.scenario.clients)
-        self.trace.uses, self.trace.depths, self.trace.writes = last.uses, last.depths, Counter(last.writes)
+        self.trace.uses, self.trace.depths, self.trace.writes = last.uses, last.depths, last.writes
         self.trace.finish("time is up", last.waits, self.errors + last.errors)
         return self.trace

@@ -47,6 +47,11 @@ def why_not(verify: Callable[[], None]) -> NotYet | None:
     return None
 
 
+def is_a_reason(text: str) -> bool:
+    """Five words or more."""
+    return len(str(text).split()) >= 5
+
+
 def no_errors(trace: Trace) -> None:
     if trace.errors:
         error = trace.errors[0]
