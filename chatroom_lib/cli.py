@@ -15,7 +15,8 @@ import threading
 import time
 from functools import partial
 
-from chatroom_lib.rooms import VERSIONS, RoomError, create
+from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
+from chatroom_lib.rooms.loader import takes
 from chatroom_lib.runtime.console import complain, one_line
 
 TIME_TO_STOP = 1.8  # seconds
@@ -60,6 +61,8 @@ def make_parser() -> Parser:
     command.set_defaults(run=run_server)
     command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
+    command.add_argument("--data", metavar="FILE",
+                         help="keep the room's history in this file (default: a temporary one)")  # fmt: skip
     command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
     command.add_argument("--allow-null-origin", action="store_true",
                          help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
@@ -113,7 +116,9 @@ def run_server(options) -> None:
     from chatroom_lib.runtime.background import run_here
     from chatroom_lib.server.server import ServerError
 
-    room = create(options.room, unlimited=options.unlimited)
+    if options.data is not None and not takes(resolve(options.room), "path"):
+        raise UsageError(f"{options.room} keeps no history; --data is for a room that takes a `path`, such as v5")
+    room = create(options.room, unlimited=options.unlimited, path=options.data)
     try:
         run_here(serve_until_told(room, options))
     except ServerError as error:
@@ -142,9 +147,17 @@ async def serve_until_told(room, options) -> None:
     told = asyncio.Event()
     when_signalled(partial(asyncio.get_running_loop().call_soon_threadsafe, told.set))
     with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the server serves
-        print(f"serving {server.name} at {server.url}", flush=True)
+        print(f"serving {server.name} at {server.url}{where_it_is_kept(room, options.data)}", flush=True)
     await told.wait()
     await server.stop()
+
+
+def where_it_is_kept(room, data: str | None) -> str:
+    """ " (history in chat.db)", if the room has one."""
+    path = data or getattr(getattr(room, "history", None), "path", None)
+    if not isinstance(path, str):
+        return ""
+    return f" (history in {one_line(path)}{'' if data else ', a temporary file: --data FILE keeps it'})"
 
 
 def when_signalled(stop) -> None:

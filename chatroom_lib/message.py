@@ -1,12 +1,17 @@
 """What travels between a client and a room: one JSON object, `{"token": "Ann", "content": "hello"}`.
 
 `token` names the speaker, `content` is what they say; both are text. A version may add fields; a reader skips those
-that it does not know.
+that it does not know. From v5 on a client may add an `id` to what it says, a room adds a `seq`, its number in the
+history, and `{"before": 120, "limit": 50}` asks for a page of that.
 """
 
 import json
 from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
 
+MAX_ID = 64  # characters
+MAX_PAGE = 100  # messages
+MAX_LAST = 1000  # messages
 MAX_SIZE = 64 * 1024  # bytes of a message from a client; the chat page sends 10,000 characters at most
 # What both ends pass to `websockets` unless they are told otherwise: no compression and no keepalive. (The article's
 # library does neither unless asked, and each is a topic of its own.)
@@ -25,6 +30,15 @@ class Message:
     content: str
     refused: str | None = None  # set by a room: the content that it refuses
     id: str | None = None  # the speaker's own name for it
+    seq: int | None = None  # set by a room: its number in the history, 1, 2, 3, ...
+
+
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """A client asks for the newest `limit` messages of the history with a smaller number than `before`."""
+
+    before: int
+    limit: int = MAX_PAGE
 
 
 def encode(message: Message) -> str:
@@ -34,7 +48,14 @@ def encode(message: Message) -> str:
         fields["refused"] = message.refused
     if message.id is not None:
         fields["id"] = message.id
+    if message.seq is not None:
+        fields["seq"] = message.seq
     return to_json(fields)
+
+
+def encode_end(request: PageRequest) -> str:
+    """The payload of the text frame that answers `request` if there are no such messages: JSON."""
+    return to_json({"token": "chatroom", "content": "", "before": request.before, "end": True})
 
 
 def decode(frame: str | bytes) -> Message:
@@ -43,14 +64,43 @@ def decode(frame: str | bytes) -> Message:
     return Message(text_field(fields, "token"), text_field(fields, "content"))
 
 
+def decode_request(frame: str | bytes) -> Message | PageRequest:
+    """What a client wants of a room with a history: that it passes on a message, whose `id` is kept, or a page.
+
+    Raises MessageError if it is neither.
+    """
+    fields = parse(frame)
+    if "before" in fields:
+        return PageRequest(number_field(fields, "before", 0), min(number_field(fields, "limit", 1, MAX_PAGE), MAX_PAGE))
+    return Message(text_field(fields, "token"), text_field(fields, "content"), id=id_field(fields))
+
+
 def decode_reply(frame: str | bytes) -> Message:
     """The message in `frame`, as a client reads it from a room: `refused` is set if it is a refusal.
 
-    Raises MessageError if it is not a message.
+    Raises MessageError if it is not a message. An `id` or a `seq` that cannot be one counts as none.
     """
     fields = parse(frame)
     refused = text_field(fields, "refused") if "refused" in fields else None
-    return Message(text_field(fields, "token"), text_field(fields, "content"), refused)
+    id, seq = fields.get("id"), fields.get("seq")
+    return Message(
+        text_field(fields, "token"),
+        text_field(fields, "content"),
+        refused,
+        id if isinstance(id, str) else None,
+        seq if type(seq) is int else None,
+    )
+
+
+def last_wanted(path: str) -> int:
+    """How many of the last messages a newcomer asks for: `?last=50` in the path of its connection, 1,000 at most.
+
+    Raises MessageError if that is no number.
+    """
+    text = parse_qs(urlsplit(path).query).get("last", ["0"])[0]
+    if not (text.isascii() and text.isdigit()):
+        raise MessageError("last must be a whole number")
+    return min(int(text[:9]), MAX_LAST)
 
 
 def parse(frame: str | bytes) -> dict:
@@ -74,6 +124,22 @@ def text_field(fields: dict, name: str) -> str:
     if not isinstance(text, str):
         raise MessageError(f"{name} must be text")
     return check_encodable(text, name)
+
+
+def id_field(fields: dict) -> str | None:
+    if fields.get("id") is None:
+        return None
+    id = text_field(fields, "id")
+    if not 1 <= len(id) <= MAX_ID:
+        raise MessageError(f"id must have 1 to {MAX_ID} characters")
+    return id
+
+
+def number_field(fields: dict, name: str, least: int, default: int | None = None) -> int:
+    number = fields.get(name, default)
+    if type(number) is not int or number < least:
+        raise MessageError(f"{name} must be a whole number, {least} or more")
+    return number
 
 
 def check_encodable(text: str, name: str) -> str:

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import live, rooms, run, simulate
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import v2, v2_rw
-from chatroom_lib.rooms.loader import takes_a_limit
+from chatroom_lib.rooms.loader import takes
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
@@ -28,7 +28,7 @@ WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeou
 PROMPT = {  # without the delay or the limit that would make a test wait
     "v2": partial(v2.Room, delay=0),
     "v2-rw": partial(v2_rw.Room, delay=0),
-    **{name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes_a_limit(room)},
+    **{name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes(room, "limit")},
 }
 every_version = pytest.mark.parametrize(
     "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]

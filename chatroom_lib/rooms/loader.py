@@ -58,19 +58,21 @@ def factory_of(thing: Callable, name: str) -> Callable[..., Room]:
     return thing
 
 
-def create(spec: RoomSpec | Room, unlimited: bool = False) -> Room:
+def create(spec: RoomSpec | Room, unlimited: bool = False, path: str | None = None) -> Room:
     """A new room of this `spec`; a room object is returned as it is. `unlimited`: without its rate limit, if it has
-    one.
+    one. `path`: of the file in which it keeps what it must not lose, if it has one.
 
     Raises RoomError if there is no such room, or if it cannot be made.
     """
     if is_room_object(spec):
         return spec
     factory, name = resolve(spec), display_name(spec)
-    limit = {"limit": None} if unlimited and takes_a_limit(factory) else {}
-    require_no_arguments(factory, name, **limit)
+    given = {"limit": None} if unlimited and takes(factory, "limit") else {}
+    if path is not None and takes(factory, "path"):
+        given["path"] = path
+    require_no_arguments(factory, name, **given)
     try:
-        made = factory(**limit)
+        made = factory(**given)
     except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {name}: {describe(error)}") from error
     room = as_room(made, name)
@@ -108,8 +110,11 @@ def display_name(spec: RoomSpec | Room) -> str:
     return versions[0] if versions else handler_name(factory)
 
 
-def takes_a_limit(factory: Callable[..., Room]) -> bool:
-    return "limit" in inspect.signature(factory).parameters
+def takes(factory: Callable[..., Room], parameter: str) -> bool:
+    try:
+        return parameter in inspect.signature(factory).parameters
+    except ValueError:  # it does not say what it takes
+        return False
 
 
 def load(spec: str) -> Callable[..., Room]:

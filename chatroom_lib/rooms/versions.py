@@ -4,7 +4,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6
 
 
 class Room(Protocol):
@@ -30,4 +30,6 @@ VERSIONS: dict[str, type[Room]] = {
     "v3.1": v3_1.Room,
     "v3.2": v3_2.Room,
     "v4": v4.Room,
+    "v5": v5.Room,
+    "v6": v6.Room,
 }

@@ -1,0 +1,150 @@
+"""What was said in a room, in one SQLite file. What `append` returns is on the disk, and stays there.
+
+    async with History("chat.db") as history:
+        await history.append([Message("Ann", "hello")])     # [Message("Ann", "hello", seq=1)]
+
+One thread waits for the disk while it writes, another while it reads, so the event loop never does.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from chatroom_lib.message import Message
+
+KEEP = 100_000  # messages
+PATIENCE = 5.0  # seconds to wait while another program has locked the file
+LARGEST = 2**63 - 1  # of SQLite's numbers
+SCHEMA = """
+    CREATE TABLE IF NOT EXISTS message (
+        seq INTEGER PRIMARY KEY,  -- 1, 2, 3, ... without a hole: given by us, not drawn by SQLite
+        token TEXT NOT NULL, content TEXT NOT NULL, id TEXT,
+        time REAL NOT NULL  -- when it was written down, in seconds since 1970
+    );
+    CREATE INDEX IF NOT EXISTS message_by_id ON message (token, id) WHERE id IS NOT NULL;
+"""
+
+
+class HistoryError(OSError):
+    """A history cannot be read or written. The text names the file, and says why."""
+
+
+class History:
+    """The messages in the file `path`, which is made if it is missing; None: in a temporary one.
+
+    With each `append` it forgets all but the newest `keep` messages, and those older than `max_age` seconds; never the
+    last one. `synchronous`: SQLite waits for the medium at each commit (FULL), or only now and then (NORMAL).
+    All methods raise HistoryError.
+    """
+
+    def __init__(
+        self, path: str | None = None, keep: int = KEEP, max_age: float | None = None, synchronous: str = "FULL"
+    ):
+        self.path = path
+        self.keep, self.max_age, self.synchronous = max(1, keep), max_age, synchronous
+        self.last = 0  # the number of the last message in it
+        self.writing, self.reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+
+    async def __aenter__(self) -> "History":
+        self.folder = None if self.path else tempfile.TemporaryDirectory(prefix="chatroom-", ignore_cleanup_errors=True)
+        self.path = self.path or f"{self.folder.name}/chat.db"
+        await self.on(self.writing, self.open)
+        return self
+
+    async def __aexit__(self, *exc) -> None:
+        await self.on(self.reading, self.reader.close)
+        await self.on(self.writing, self.writer.close)
+        if self.folder:
+            self.folder.cleanup()
+
+    async def append(self, messages: list[Message], once: bool = False) -> list[Message]:
+        """Keep these messages, all or none; returns them with their `seq`.
+
+        `once`: one whose token and `id` are known is not kept again, and comes back as it was kept first.
+        """
+        return await self.on(self.writing, self.write, messages, once)
+
+    async def find(self, message: Message) -> Message | None:
+        """The message of the same token and `id`, if there is one."""
+        return await self.on(self.reading, self.known, self.reader, message)
+
+    async def after(self, seq: int, until: int, limit: int) -> list[Message]:
+        """The first `limit` messages with numbers above `seq`, up to `until`."""
+        which = "seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        return await self.on(self.reading, self.select, self.reader, which, seq, until, limit)
+
+    async def before(self, seq: int, limit: int) -> list[Message]:
+        """The last `limit` messages with numbers below `seq`, the oldest first."""
+        which = "seq < ? ORDER BY seq DESC LIMIT ?"
+        found = await self.on(self.reading, self.select, self.reader, which, min(seq, LARGEST), limit)
+        return found[::-1]
+
+    async def on(self, thread: ThreadPoolExecutor, function, *arguments):
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
+        except sqlite3.Error as error:
+            raise HistoryError(f"{self.path}: {error}") from error
+
+    # ------------------------------------------------------------ on these threads
+
+    def open(self) -> None:
+        self.writer, self.reader = self.connect(), self.connect()  # the reader sees what is committed, and never waits
+        self.writer.executescript(SCHEMA)
+        self.last = self.newest()
+
+    def connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {self.synchronous}")
+        connection.execute("PRAGMA fullfsync = 1")  # on macOS, too, as far as the medium
+        return connection
+
+    def write(self, messages: list[Message], once: bool) -> list[Message]:
+        with self.transaction():
+            seq, kept = self.newest(), []
+            if seq != self.last:
+                raise HistoryError(f"{self.path}: another server writes to it, too")
+            for message in messages:
+                if not (once and (entry := self.known(self.writer, message))):
+                    seq += 1
+                    entry = Message(message.token, message.content, id=message.id, seq=seq)
+                    row = seq, message.token, message.content, message.id, time.time()
+                    self.writer.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?)", row)
+                kept.append(entry)
+            self.writer.execute("DELETE FROM message WHERE seq < ?", [self.first_to_keep(seq)])
+        self.last = seq
+        return kept
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.writer.execute("COMMIT")
+        except BaseException:
+            if self.writer.in_transaction:  # some errors have ended it already
+                self.writer.execute("ROLLBACK")
+            raise
+
+    def newest(self) -> int:
+        return self.writer.execute("SELECT coalesce(max(seq), 0) FROM message").fetchone()[0]
+
+    def first_to_keep(self, last: int) -> int:
+        first = last - self.keep + 1
+        if self.max_age is None:
+            return first
+        young = "SELECT seq FROM message WHERE time >= ? ORDER BY seq LIMIT 1"
+        row = self.writer.execute(young, [time.time() - self.max_age]).fetchone()
+        return max(first, row[0] if row else last)
+
+    def known(self, connection: sqlite3.Connection, message: Message) -> Message | None:
+        which = "token = ? AND id = ? ORDER BY seq LIMIT 1"
+        return next(iter(self.select(connection, which, message.token, message.id)), None)
+
+    def select(self, connection: sqlite3.Connection, which: str, *values) -> list[Message]:
+        rows = connection.execute(f"SELECT token, content, id, seq FROM message WHERE {which}", values)
+        return [Message(token, content, id=id, seq=seq) for token, content, id, seq in rows]
