@@ -16,6 +16,7 @@ import itertools
 import random
 import sys
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Literal, get_args
 
@@ -23,6 +24,7 @@ from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.room_code import place_in_room
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, watcher
+from chatroom_lib.runs.executor_calls import ExecutorCalls
 from chatroom_lib.runs.network import LATENCY, WINDOW, Link, Listener, Transport
 from chatroom_lib.runs.room_threads import RoomThreads
 
@@ -70,7 +72,7 @@ class SimulationLoop(SteppedLoop):
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
-        self.threads = RoomThreads(self)
+        self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
 
     def time(self) -> float:
@@ -181,6 +183,11 @@ class SimulationLoop(SteppedLoop):
         self.set_timer(timer)
         return timer
 
+    def run_in_executor(self, executor, function, *arguments):
+        if isinstance(executor, (ThreadPoolExecutor, type(None))):
+            return self.calls.make(executor, function, *arguments)
+        return super().run_in_executor(executor, function, *arguments)
+
     def add_signal_handler(self, sig, callback, *args) -> None:
         """A run hears no signals."""
 
@@ -195,6 +202,7 @@ class SimulationLoop(SteppedLoop):
         self.report = lambda context: None
         self.deadline = float("inf")
         self.threads.release()
+        self.calls.end()
         for _ in range(100):  # a task may go on for some iterations after it was cancelled
             tasks = asyncio.all_tasks(self)
             if not tasks:

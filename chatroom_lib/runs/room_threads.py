@@ -1,4 +1,4 @@
-"""Threads that a simulated room starts, and those of its executors: they run for real, and the clock waits for them.
+"""Threads that a simulated room starts: they run for real, and the clock waits for them.
 
 A thread answers the event loop by `call_soon_threadsafe`. Before the clock jumps, each thread gets the time to do what
 it was asked for: until it has called, or waits where threads of its kind wait when there is nothing to do. That place
@@ -10,6 +10,8 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 GRACE = 0.0001  # seconds of real time in which a thread at its resting place begins to move, if it has been woken
 LEARNING = 0.1  # seconds of real time after which the place where a thread stands still is a resting place
+LOOK = 0.005  # seconds of real time from one look at a call that a thread makes to the next
 PATIENCE = 10.0  # seconds of real time that a thread which goes on computing is waited for, each time
 
 real_sleep, real_clock = time.sleep, time.monotonic
@@ -35,14 +38,43 @@ class RoomThreads:
         self.last_seen: dict[int, tuple] = {}  # ident -> its place and processor time, and since when they are so
         self.have_called = threading.Event()
         self.released = False
+        self.calling = False  # while a thread makes a call for the loop, which waits
 
     # ------------------------------------------------------------ on the loop's thread
 
     def adopt(self, thread: threading.Thread, clocks) -> None:
-        """Let `thread`, which the room is about to start, be one of this run."""
-        self.waited_for.append(thread)
-        self.started += 1
+        """Let `thread`, which is about to start, be one of this run."""
+        if not self.calling:
+            self.wait_for([thread])
         thread.run = partial(self.run, thread.run, clocks)
+
+    def wait_for(self, threads: Iterable[threading.Thread]) -> None:
+        """From now on nobody knows when these do what."""
+        new = [thread for thread in threads if thread not in self.waited_for]
+        self.waited_for += new
+        self.started += len(new)
+
+    def make_call(self, executor: ThreadPoolExecutor, function: Callable[[], object]) -> Future:
+        """Let a thread of `executor` call `function`, and wait: until that has returned, or until the thread waits for
+        something itself."""
+        done, thread = threading.Event(), []
+
+        def call() -> object:
+            thread.append(threading.current_thread())
+            return function()
+
+        self.have_called.clear()
+        self.calling = True
+        result = ThreadPoolExecutor.submit(executor, call)
+        self.calling = False
+        result.add_done_callback(lambda _: done.set())
+        patience = real_clock() + PATIENCE
+        while not done.wait(LOOK):
+            stands = thread and (thread[0].ident in self.asleep or not self.is_moving(thread[0]))
+            if stands or self.have_called.is_set() or real_clock() > patience:
+                self.wait_for(thread)
+                break
+        return result
 
     def answer(self) -> bool:
         """Wait until each thread has done what it was asked for. True if one has called the loop meanwhile."""

@@ -1,0 +1,106 @@
+"""Calls that a simulated room hands to a thread of an executor, as for a disk: the seed decides how long each takes.
+
+`loop.run_in_executor` and `asyncio.to_thread` make them. A call takes effect at one moment and is answered at a later
+one, so a process can be killed before, between and after. Really, a thread makes the call at the first of these
+moments, while the clock stands. If it does not come back, because it waits for the loop or for time to pass, it goes on
+as the room's own threads do (room_threads.py).
+"""
+
+import asyncio
+import heapq
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context
+from functools import partial
+from typing import TYPE_CHECKING
+
+from chatroom_lib.instrumentation.tasks import Tasks, watcher
+
+if TYPE_CHECKING:
+    from chatroom_lib.runs.event_loop import SimulationLoop
+
+CALL_TIME = (0.0005, 0.010)  # seconds that a call takes: those of a disk that waits for its medium
+DEFAULT_WORKERS = 8  # of asyncio's own executor; the real one has as many as the machine suggests
+
+
+class ExecutorCalls:
+    """Those of one run."""
+
+    def __init__(self, loop: "SimulationLoop"):
+        self.loop = loop
+        self.own: ThreadPoolExecutor | None = None
+        self.free_at: dict[ThreadPoolExecutor, list[float]] = {}  # a heap: when each of its threads is free
+
+    def make(self, executor: ThreadPoolExecutor | None, function: Callable, *arguments) -> asyncio.Future:
+        """What `loop.run_in_executor` does."""
+        loop, executor = self.loop, executor or self.default()
+        free_at = self.workers_of(executor)
+        start = max(loop.now, heapq.heappop(free_at))
+        end = start + loop.random.uniform(*CALL_TIME)
+        heapq.heappush(free_at, end)
+        call = Call(loop, executor, partial(function, *arguments), watcher.get())
+        effect = loop.random.uniform(start, end)
+        for moment, step in (start, call.begin), (effect, call.take_effect), (end, call.answer):
+            loop.call_at(moment, step, context=Context())  # nobody computes meanwhile
+        return call.answered
+
+    def default(self) -> ThreadPoolExecutor:
+        self.own = self.own or ThreadPoolExecutor(DEFAULT_WORKERS)
+        return self.own
+
+    def workers_of(self, executor: ThreadPoolExecutor) -> list[float]:
+        if executor not in self.free_at:
+            self.free_at[executor] = [0.0] * executor._max_workers
+            executor.submit = partial(self.submit, executor)
+        return self.free_at[executor]
+
+    def submit(self, executor: ThreadPoolExecutor, *arguments, **options) -> Future:
+        """What `executor.submit` does: nobody knows when the room looks at the result, so its threads are the room's
+        own from now on."""
+        future = ThreadPoolExecutor.submit(executor, *arguments, **options)
+        self.loop.threads.wait_for(executor._threads)
+        return future
+
+    def end(self) -> None:
+        for executor in self.free_at:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Call:
+    def __init__(
+        self,
+        loop: "SimulationLoop",
+        executor: ThreadPoolExecutor,
+        function: Callable[[], object],
+        process: Tasks | None,
+    ):
+        self.loop, self.executor, self.function, self.process = loop, executor, function, process
+        self.answered = loop.create_future()
+        self.begun = False
+        self.result: Future | None = None
+
+    @property
+    def is_of_the_killed(self) -> bool:
+        return self.process is not None and self.process.killed
+
+    def begin(self) -> None:
+        self.begun = not self.answered.cancelled()  # from now on, giving it up ends nothing
+
+    def take_effect(self) -> None:
+        if self.begun and not self.is_of_the_killed:
+            self.result = self.loop.threads.make_call(self.executor, self.function)
+
+    def answer(self) -> None:
+        if not self.result or self.answered.cancelled() or self.is_of_the_killed:
+            return
+        if self.result.done():
+            copy(self.result, self.answered)
+        else:
+            self.result.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self.answer, context=Context()))
+
+
+def copy(result: Future, future: asyncio.Future) -> None:
+    if error := result.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(result.result())
