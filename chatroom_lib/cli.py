@@ -16,7 +16,7 @@ import time
 from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
-from chatroom_lib.rooms.loader import takes
+from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.runtime.console import complain, one_line
 
 TIME_TO_STOP = 1.8  # seconds

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib import live, rooms, run, simulate
 from chatroom_lib.clients.player import reset
 from chatroom_lib.rooms import v2, v2_rw
-from chatroom_lib.rooms.loader import takes
+from chatroom_lib.rooms.requirements import takes
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all

@@ -20,7 +20,7 @@ from chatroom_lib import (
     talker,
 )  # fmt: skip
 from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2
-from chatroom_lib.rooms.loader import takes
+from chatroom_lib.rooms.requirements import takes
 
 NO_LIMIT = {name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes(room, "limit")}
 EVERY_VERSION = [pytest.param(NO_LIMIT.get(name, name), id=name) for name in rooms.VERSIONS]

@@ -30,7 +30,7 @@ from chatroom_lib.clients.scenario import require_scenario
 from chatroom_lib.instrumentation.room_code import importing
 from chatroom_lib.rooms import VERSIONS, RoomError, RoomSpec, display_name, resolve
 from chatroom_lib.rooms.loader import split
-from chatroom_lib.rooms.requirements import require_no_arguments
+from chatroom_lib.rooms.requirements import require_makeable
 from chatroom_lib.runs.event_loop import Schedule, require_schedule
 from chatroom_lib.runtime.console import usable_cores
 from chatroom_lib.runtime.interrupts import interruptible
@@ -90,7 +90,7 @@ def require_candidate(room: RoomSpec) -> None:
         if room not in VERSIONS:
             split(room)
     else:
-        require_no_arguments(resolve(room), display_name(room))
+        require_makeable(resolve(room), display_name(room))
 
 
 def require_scenarios(scenarios: Scenarios) -> dict:

@@ -24,7 +24,7 @@ from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import as_room
-from chatroom_lib.rooms.requirements import require_no_arguments
+from chatroom_lib.rooms.requirements import require_makeable
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
@@ -136,7 +136,7 @@ class Trials:
         with self.watch.over_loading(self.tell_of_import), self.room_problems():
             room, scenarios, _ = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
-            require_no_arguments(factory, name)
+            require_makeable(factory, name)
         if not isinstance(factory, type):
             with self.room_problems():
                 self.try_function(factory, name)

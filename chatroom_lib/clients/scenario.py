@@ -148,6 +148,7 @@ class Kill:
 
     at: float  # seconds from the start of the run
     back_after: float = 0.5  # seconds until it is started again; NEVER: it is not
+    power: bool = False  # the power is cut: what had not reached the medium is lost as well; simulated runs only
 
     def __post_init__(self):
         if not (0 <= self.at < NEVER and self.back_after >= 0):

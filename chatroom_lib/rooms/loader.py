@@ -25,6 +25,7 @@ from chatroom_lib.rooms.requirements import (
     require_methods,
     require_no_arguments,
     require_server_options,
+    takes,
 )
 from chatroom_lib.rooms.versions import VERSIONS, Room
 from chatroom_lib.runtime.console import describe
@@ -108,13 +109,6 @@ def display_name(spec: RoomSpec | Room) -> str:
     factory = type(spec) if is_room_object(spec) else without_partial(spec)
     versions = [name for name, version in VERSIONS.items() if version is factory]
     return versions[0] if versions else handler_name(factory)
-
-
-def takes(factory: Callable[..., Room], parameter: str) -> bool:
-    try:
-        return parameter in inspect.signature(factory).parameters
-    except ValueError:  # it does not say what it takes
-        return False
 
 
 def load(spec: str) -> Callable[..., Room]:

@@ -47,6 +47,13 @@ def require_server_options(room: Room, name: str) -> None:
         )
 
 
+def takes(factory: Callable[..., Room], parameter: str) -> bool:
+    try:
+        return parameter in inspect.signature(factory).parameters
+    except ValueError:  # it does not say what it takes
+        return False
+
+
 def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> None:
     """Raises RoomError unless a class or a function can be called without saying more than is `given`."""
     try:
@@ -55,6 +62,11 @@ def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> No
         raise RoomError(f"cannot make a room of {name}: {error}; {how_to_make(factory, name)}") from None
     except ValueError:
         pass  # it does not say what it takes
+
+
+def require_makeable(factory: Callable[..., Room], name: str) -> None:
+    """Raises RoomError unless a run can make a room of this class or function: it may take a `path`, and no more."""
+    require_no_arguments(factory, name, **({"path": ""} if takes(factory, "path") else {}))
 
 
 def how_to_make(factory: Callable[..., Room], name: str) -> str:

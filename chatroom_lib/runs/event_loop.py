@@ -26,6 +26,7 @@ from chatroom_lib.instrumentation.room_code import place_in_room
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, watcher
 from chatroom_lib.runs.executor_calls import ExecutorCalls
 from chatroom_lib.runs.network import LATENCY, WINDOW, Link, Listener, Transport
+from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runs.room_threads import RoomThreads
 
 Schedule = Literal["fifo", "any"]
@@ -72,6 +73,7 @@ class SimulationLoop(SteppedLoop):
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
+        self.files: RoomFiles | None = None  # of the room
         self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
 

@@ -23,7 +23,10 @@ TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and t
 
 
 class Run:
-    """One run: start `server`, then `begin`; when its time is over, `finish`. After a kill there is a new `server`."""
+    """One run: start `server`, then `begin`; when its time is over, `finish`. After a kill there is a new `server`.
+
+    `path`: of the file that the room may keep, one after the other.
+    """
 
     def __init__(
         self,
@@ -33,9 +36,10 @@ class Run:
         connection_class: type[ObservedConnection] = ObservedConnection,
         port: int = 0,
         keepalive: float | None = None,
+        path: str | None = None,
     ):
-        given, room = room, create(room)
-        self.spec = given
+        given, room = room, create(room, path=path)
+        self.spec, self.path = given, path
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         if scenario.kills:
             require_new_rooms(given)
@@ -74,7 +78,7 @@ class Run:
 
     async def start_again(self) -> None:
         """A new room, as after a kill, at the same address."""
-        self.server = self.serve(create(self.spec), port=self.server.port)
+        self.server = self.serve(create(self.spec, path=self.path), port=self.server.port)
         self.servers.append(self.server)
         try:
             await self.server.start()

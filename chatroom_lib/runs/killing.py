@@ -101,14 +101,16 @@ class ServerProcess:
 class KillingRun:
     """A live run with kills. `play` plays it."""
 
-    def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None):
+    def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None, path: str):
+        if any(kill.power for kill in scenario.kills):
+            raise ValueError("live() cannot cut the power: try simulate()")
         require_new_rooms(room)
-        create(room)  # here, too: so whoever calls is told what is wrong with it
+        create(room, path=path)  # here, too: so whoever calls is told what is wrong with it
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients)
         self.errors: list[Exception] = []
         code = base64.b64encode(packed(room, scenario.clients)).decode()
-        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
+        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive, "path": path}
 
     async def play(self) -> Trace:
         dialling = Dialling(self.trace, lambda: ("127.0.0.1", self.job["port"]))

@@ -17,6 +17,7 @@ from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario,
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.rooms import Room, RoomSpec
 from chatroom_lib.runs.harness import Run
+from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
 from chatroom_lib.server.server import cancel_after, url_of
@@ -38,8 +39,10 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
         if scenario.kills:
             from chatroom_lib.runs.killing import KillingRun  # which needs this module
 
-            return await submit(KillingRun(room, scenario, keepalive).play())
-        return await submit(play_live(Run(room, scenario, keepalive=keepalive)))
+            with RoomFiles() as files:
+                return await submit(KillingRun(room, scenario, keepalive, files.path).play())
+        with RoomFiles() as files:
+            return await submit(play_live(Run(room, scenario, keepalive=keepalive, path=files.path)))
 
 
 async def play_live(run: Run) -> Trace:

@@ -43,6 +43,7 @@ from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
 from chatroom_lib.runs.harness import Run, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
+from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runs.virtual_time import here, virtual_time
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
 from chatroom_lib.server.server import Server
@@ -110,9 +111,9 @@ def complete(done: Future, function: Callable, *arguments) -> None:
 def run_on(
     loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int, keepalive: float | None
 ) -> Trace:
-    with virtual_time.running(loop), garbage_kept():
+    with RoomFiles(simulated=True) as loop.files, virtual_time.running(loop), garbage_kept():
         try:
-            run = Run(room, scenario, seed, SimulatedConnection, port=8081, keepalive=keepalive)
+            run = Run(room, scenario, seed, SimulatedConnection, 8081, keepalive, loop.files.path)
             return play_simulated(loop, run)
         finally:
             loop.clean_up()
@@ -160,6 +161,7 @@ async def kill_and_start_again(loop: SimulationLoop, run: Run) -> None:
     for kill in run.scenario.kills:
         await asyncio.sleep(kill.at - run.trace.clock())
         await loop.kill(run.server.tasks, (run.server.host, run.server.port))
+        loop.files.survive(kill.power)
         run.note_kill()
         if kill.back_after == NEVER:
             return

@@ -1,4 +1,5 @@
 """Time and randomness for a simulated room: on the thread of a run both follow the seed, on all others they are real.
+There, too, it is noted what a room does to its files (room_files.py).
 
 What a room calls is replaced where it looks for it: in the modules `time`, `datetime`, `os` and `random`, and, as a
 name that was imported earlier (`from time import monotonic`), in the room's own modules.
@@ -8,6 +9,7 @@ import contextlib
 import datetime
 import os
 import random
+import sqlite3
 import sys
 import threading
 import time
@@ -51,6 +53,16 @@ def sleep(real: Callable, seconds: float) -> None:
 def urandom(real: Callable, size: int) -> bytes:
     loop = here()
     return loop.random.randbytes(size) if loop else real(size)
+
+
+def connect(real: Callable, *arguments, **options) -> sqlite3.Connection:
+    loop = here()
+    return loop.files.connect(real, *arguments, **options) if loop and loop.files else real(*arguments, **options)
+
+
+def fsync(real: Callable, file) -> None:
+    loop = here()
+    return loop.files.fsync(real, file) if loop and loop.files else real(file)
 
 
 def draw(name: str) -> Callable:
@@ -123,6 +135,8 @@ REPLACED = [  # (module, name, real, what takes its place)
     *((random, name, getattr(random, name), draw(name)) for name in ("random", "getrandbits", "seed")),
     (os, "urandom", os.urandom, partial(urandom, os.urandom)),  # `uuid4` calls it
     (random, "_urandom", os.urandom, partial(urandom, os.urandom)),  # and `secrets` this
+    (os, "fsync", os.fsync, partial(fsync, os.fsync)),
+    (sqlite3, "connect", sqlite3.connect, partial(connect, sqlite3.connect)),
     (datetime, "datetime", REAL_DATETIME, VirtualDatetime),
     (datetime, "date", REAL_DATE, VirtualDate),
 ]

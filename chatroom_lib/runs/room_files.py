@@ -1,0 +1,90 @@
+"""The files of a room in a run: a folder of its own, which is left after a kill as a real one would be.
+
+In the simulation the killed process is still here, with its files open. So after a kill the new one gets a copy of them
+as they are: what was not written, or not committed, is not in there. When the power is cut, what had not reached the
+medium is gone too: from plain files what was written after the last `os.fsync`, and from an SQLite database what its
+documentation allows for its `PRAGMA synchronous` (https://www.sqlite.org/pragma.html#pragma_synchronous). With FULL
+that is nothing, with NORMAL and a write-ahead log all that the log has, and with OFF everything.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+IN_MEMORY = "/dev/shm"  # where Linux has files that take no time
+SYNCHRONOUS = re.compile(r"\bpragma\s+(?:\w+\.)?synchronous\s*[=(]\s*'?(\w+)", re.IGNORECASE)
+LEVELS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
+LOG = "-wal"  # what SQLite adds to the name of a database for its write-ahead log
+
+
+class RoomFiles:
+    """The folder; `path` is that of the file which a room is offered. A context manager: at its end all is removed."""
+
+    def __init__(self, simulated: bool = False):
+        where = IN_MEMORY if simulated and os.access(IN_MEMORY, os.W_OK) else None
+        self.all = tempfile.TemporaryDirectory(prefix="chatroom-run-", dir=where, ignore_cleanup_errors=True)
+        self.folder = Path(self.all.name, "room")
+        self.folder.mkdir()
+        self.path = str(self.folder / "chat.db")
+        self.deaths = 0
+        self.levels: dict[str, str] = {}  # database -> its level of `synchronous`
+        self.synced: dict[tuple[int, int], int] = {}  # (device, inode) of a file -> bytes that are on the medium
+
+    def __enter__(self) -> "RoomFiles":
+        return self
+
+    def __exit__(self, *exc) -> None:
+        self.all.cleanup()
+
+    # ------------------------------------------------------------ what is replaced in a simulated run
+
+    def connect(self, real: Callable, database, *arguments, **options) -> sqlite3.Connection:
+        """What `sqlite3.connect` does there."""
+        connection = real(database, *arguments, **options)
+        name = os.path.abspath(os.fspath(database))
+
+        def note(statement: str) -> None:
+            if level := SYNCHRONOUS.search(statement):
+                self.levels[name] = LEVELS.get(level[1], level[1].upper())
+
+        if name.startswith(str(self.folder)):
+            connection.set_trace_callback(note)
+        return connection
+
+    def fsync(self, real: Callable, file) -> None:
+        """What `os.fsync` does there."""
+        real(file)
+        status = os.fstat(file if isinstance(file, int) else file.fileno())
+        self.synced[status.st_dev, status.st_ino] = status.st_size
+
+    # ------------------------------------------------------------ the end of a process
+
+    def survive(self, power_cut: bool = False) -> None:
+        """The process is killed, and maybe the power cut: let the next one find what is left."""
+        self.deaths += 1
+        old = self.folder.rename(Path(self.all.name, f"dead-{self.deaths}"))
+        shutil.copytree(old, self.folder)
+        if power_cut:
+            for file in [file for file in old.rglob("*") if file.is_file()]:
+                self.cut(file, self.folder / file.relative_to(old))
+
+    def cut(self, old: Path, new: Path) -> None:
+        """Take from the file `new`, a copy of `old`, what had not reached the medium."""
+        if is_database(Path(str(old).removesuffix(LOG))):
+            level = self.levels.get(str(new).removesuffix(LOG), "FULL")
+            if level == "OFF" or (level == "NORMAL" and new.name.endswith(LOG)):
+                new.unlink()
+        else:
+            status = old.stat()
+            os.truncate(new, self.synced.get((status.st_dev, status.st_ino), 0))
+
+
+def is_database(file: Path) -> bool:
+    with contextlib.suppress(OSError), file.open("rb") as opened:
+        return opened.read(16) == b"SQLite format 3\0"
+    return False
