@@ -195,7 +195,7 @@ def test_a_room_that_does_not_start_again_is_an_error_of_the_run(play, tmp_path)
     class Once(OnlyOnce):
         path = str(tmp_path / "lock")
 
-    trace = play(Once, killed(commuter("Ann")))
+    trace = play(Once, killed(commuter("Ann"), duration=11))  # a process may take seconds to start, on a busy machine
     assert "FileExistsError" in str(trace.errors) and not trace.of("started")
     assert not judge(trace)["no-crash"].kept
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from typing import NamedTuple
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -13,24 +14,40 @@ from chatroom_lib.message import Message, MessageError, decode_reply
 from chatroom_lib.runtime.console import describe, excerpt, one_line
 from chatroom_lib.trace import Trace, label
 
-Understand = Callable[[str | bytes], tuple[str, str]]  # the kind of event that a frame is, and what a Trace says of it
-Note = Callable[[str, str], None]
+
+class Understood(NamedTuple):
+    """What a frame is."""
+
+    kind: str  # of event
+    message: Message | None = None  # None: it is not one of those that people have said
+    excerpt: str = ""  # what a frame looks like that should not be
+
+    @property
+    def label(self) -> str:
+        """What a Trace says of it."""
+        return self.excerpt or label(self.message)
 
 
-def ignore(kind: str, what: str) -> None:
+Understand = Callable[[str | bytes], Understood]
+Note = Callable[[Understood], None]
+
+
+def ignore(understood: Understood) -> None:
     """A client that remembers nothing."""
 
 
 async def read(
     client: Client, connection: ClientConnection, trace: Trace, understand: Understand, note: Note = ignore
 ) -> None:
-    """Read at the client's pace until the connection ends. `note` is told of each frame what the Trace says of it."""
+    """Read at the client's pace until the connection ends. `note` is told of each frame."""
     try:
         async for frame in connection:
-            kind, what = understand(frame)
-            what = label(Message(client.name, what)) if kind == "refused" else what
-            trace.record(kind, client.name, what)
-            note(kind, what)
+            understood = understand(frame)
+            if understood.kind == "refused":
+                refused = understood.message
+                understood = Understood("refused", Message(client.name, refused.refused, id=refused.id))
+            trace.record(understood.kind, client.name, understood.label, understood.message and understood.message.seq)
+            note(understood)
             if client.pause:
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
@@ -38,8 +55,7 @@ async def read(
 
 
 def understanding(clients: Iterable[Client]) -> Understand:
-    """How clients understand a frame, once for all who hear the same: the kind of event, and the message, the content
-    that is refused, or what the frame looks like."""
+    """How clients understand a frame, once for all who hear the same."""
     speakers = {client.name: client for client in clients}
 
     @lru_cache(maxsize=256)
@@ -47,10 +63,10 @@ def understanding(clients: Iterable[Client]) -> Understand:
         try:
             message = decode_reply(frame)
         except MessageError:
-            return "garbled", excerpt(frame)
+            return Understood("garbled", excerpt=excerpt(frame))
         if altered(message, speakers):
-            return "altered", excerpt(frame)
-        return ("heard", label(message)) if message.refused is None else ("refused", message.refused)
+            return Understood("altered", excerpt=excerpt(frame))
+        return Understood("heard" if message.refused is None else "refused", message)
 
     return understand
 
@@ -60,8 +76,7 @@ def altered(message: Message, speakers: dict[str, Client]) -> bool:
     speaker = speakers.get(message.token)
     if speaker is None or message.refused is not None:
         return False
-    number = message.content.partition(" ")[0]
-    return not number.isdecimal() or len(number) > 9 or message.content != speaker.text(int(number))
+    return not speaker.may_have_said(message.content)
 
 
 def why_shut_out(error: Exception) -> str:

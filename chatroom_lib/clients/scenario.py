@@ -29,6 +29,7 @@ class Client:
     every: float = 0.1  # seconds from one message to the next
     at: Iterable[float] = ()  # seconds from joining to each message, instead of the three above; kept as a tuple
     size: int = 1000  # characters in a message
+    texts: Sequence[str] = ()  # what it says, one after the other, instead of numbers; kept as a tuple
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
     leaves: float = NEVER  # when it closes its connection politely
     vanishes: float = NEVER  # when it resets its connection, as a program that is killed may do
@@ -43,6 +44,11 @@ class Client:
 
     def __post_init__(self):
         object.__setattr__(self, "at", tuple(self.at))
+        object.__setattr__(self, "texts", tuple(self.texts))
+        if self.texts:
+            object.__setattr__(self, "says", len(self.texts))
+            if self.at and len(self.at) != self.says:
+                raise ValueError(f"{self.name}: {self.says} texts for {len(self.at)} times")
         object.__setattr__(self, "away", tuple(map(tuple, self.away)))
         object.__setattr__(self, "headers", tuple(map(tuple, self.headers)))
         if self.name.split() != [self.name]:
@@ -68,7 +74,14 @@ class Client:
 
     def text(self, number: int) -> str:
         """What it says in its message of that number, counted from 1."""
-        return f"{number} ".ljust(self.size, ".")
+        return self.texts[number - 1] if self.texts else f"{number} ".ljust(self.size, ".")
+
+    def may_have_said(self, content: str) -> bool:
+        """Is this one of its messages?"""
+        if self.texts:
+            return content in self.texts
+        number = content.partition(" ")[0]
+        return number.isdecimal() and len(number) <= 9 and content == self.text(int(number))
 
     @property
     def prompt(self) -> bool:

@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from chatroom_lib.clients.connect import reset
-from chatroom_lib.clients.hearing import Understand, read, why_closed, why_shut_out
+from chatroom_lib.clients.hearing import Understand, Understood, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.message import Message, encode
 from chatroom_lib.trace import Trace, label
@@ -28,8 +28,8 @@ class Session:
     def __init__(self, client: Client, dial, trace: Trace, understand: Understand):
         self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
         self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
-        self.unheard: dict[str, Message] = {}  # what a Trace calls it -> a message that it has not heard itself
-        self.said: set[str] = set()
+        self.unheard: dict[str, Message] = {}  # id -> a message that it has not heard itself
+        self.said: set[str] = set()  # the ids
         self.due: deque[Message] = deque()  # to be said on this connection
         self.anything_due, self.first_joined = asyncio.Event(), asyncio.Event()
 
@@ -120,7 +120,7 @@ class Session:
         for number, moment in enumerate(self.client.send_times, 1):
             await asyncio.sleep(joined + moment - clock())
             message = Message(self.client.name, self.client.text(number), id=f"{self.chance.getrandbits(128):032x}")
-            self.unheard[label(message)] = message
+            self.unheard[message.id] = message
             self.due.append(message)
             self.anything_due.set()
 
@@ -139,13 +139,21 @@ class Session:
             pass
 
     async def say(self, message: Message, connection: ClientConnection) -> None:
-        name = label(message)
-        if name in self.unheard:
-            self.trace.record("said again" if name in self.said else "said", self.client.name, name)
-            self.said.add(name)
+        if message.id in self.unheard:
+            again = message.id in self.said
+            self.trace.record("said again" if again else "said", self.client.name, label(message))
+            self.said.add(message.id)
             await connection.send(encode(message))
 
-    def settle(self, kind: str, name: str) -> None:
-        """It has heard this message, or been told that it is refused."""
-        if kind in ("heard", "refused"):
-            self.unheard.pop(name, None)
+    def settle(self, understood: Understood) -> None:
+        """It may have heard a message of its own, or been told that one is refused."""
+        kind, heard, _ = understood
+        if kind not in ("heard", "refused") or heard.token != self.client.name:
+            return
+        if heard.id is None:  # the room passes no ids on: the first of these words is meant
+            same = (message for message in self.unheard.values() if message.content == heard.content)
+            if said := next(same, None):
+                del self.unheard[said.id]
+        elif said := self.unheard.pop(heard.id, None):
+            if kind == "heard":
+                self.trace.record("acknowledged", self.client.name, label(said), heard.seq)

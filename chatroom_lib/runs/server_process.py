@@ -35,8 +35,8 @@ class ToldTrace(Trace):
 
     told: TextIO = field(default=sys.stdout, compare=False)
 
-    def record(self, kind: str, who: str, message: str = "", not_before: float = 0.0) -> None:
-        super().record(kind, who, message, not_before)
+    def record(self, *event, **options) -> None:
+        super().record(*event, **options)
         if self.clock:
             tell(self.told, event=self.events[-1])
 

@@ -20,6 +20,7 @@ KINDS = {
     "away": "its connection is cut, and it will come back",
     "knocked": "it could not connect, and will try again; why",
     "said again": "it begins to send a message once more",
+    "acknowledged": "it has heard its own message, under the id that it has given it",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
     "sending": "the room begins to send it a message",
@@ -43,9 +44,11 @@ class Event(NamedTuple):
     kind: str  # one of KINDS
     who: str  # the name of the client it happens to
     message: str = ""  # who said it and its first word: "Ann 3"; what else there is to say of some kinds
+    seq: int | None = None  # the number that the room has given it
 
     def __str__(self):
-        return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}".rstrip()
+        number = "" if self.seq is None else f"  #{self.seq}"
+        return f"{self.time:10.6f}  {self.who:10} {self.kind:9} {self.message}{number}".rstrip()
 
 
 @dataclass(slots=True)

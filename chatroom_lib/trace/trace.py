@@ -88,9 +88,9 @@ class Trace:
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
 
-    def record(self, kind: str, who: str, message: str = "", not_before: float = 0.0) -> None:
+    def record(self, kind: str, who: str, message: str = "", seq: int | None = None, not_before: float = 0.0) -> None:
         if self.clock:
-            self.events.append(Event(max(self.clock(), not_before), kind, who, message))
+            self.events.append(Event(max(self.clock(), not_before), kind, who, message, seq))
 
     def now(self) -> float | None:
         return self.clock() if self.clock else None
@@ -118,7 +118,7 @@ class Trace:
             self.forget_index()
         places, events = self.places, self.events
         for place in range(self.indexed, len(events)):
-            _, kind, who, _ = events[place]
+            _, kind, who, *_ = events[place]
             places[kind, who].append(place)
             places[kind, None].append(place)
         self.indexed = len(events)
@@ -139,8 +139,9 @@ class Trace:
 
     def latencies(self) -> list[tuple[Event, float]]:
         """For each message heard: the event, and the seconds since its speaker began to send it. What was said before
-        the listener's connection was opened is history, and not late."""
-        said = {event.message: event.time for event in self.of("said")}
+        the listener's connection was opened is history, and not late. Nor can it be told of what was said twice."""
+        times = Counter(event.message for event in self.of("said"))
+        said = {event.message: event.time for event in self.of("said") if times[event.message] == 1}
         visits = self.visits()
         return [
             (event, event.time - said[event.message])
@@ -355,7 +356,7 @@ class Trace:
 
     def digest(self) -> str:
         """A fingerprint of the run: equal for equal runs, to the last digit of every time."""
-        text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}" for e in self.events)
+        text = "\n".join(f"{e.time!r} {e.kind} {e.who} {e.message}{e.seq or ''}" for e in self.events)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def as_dict(self) -> dict:
