@@ -5,6 +5,7 @@ that it does not know. From v5 on a client may add an `id` to what it says, a ro
 history, and `{"before": 120, "limit": 50}` asks for a page of that.
 """
 
+import contextlib
 import json
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -82,14 +83,11 @@ def decode_reply(frame: str | bytes) -> Message:
     """
     fields = parse(frame)
     refused = text_field(fields, "refused") if "refused" in fields else None
-    id, seq = fields.get("id"), fields.get("seq")
-    return Message(
-        text_field(fields, "token"),
-        text_field(fields, "content"),
-        refused,
-        id if isinstance(id, str) else None,
-        seq if type(seq) is int else None,
-    )
+    id, seq = None, fields.get("seq")
+    with contextlib.suppress(MessageError):
+        id = id_field(fields)
+    token, content = text_field(fields, "token"), text_field(fields, "content")
+    return Message(token, content, refused, id, seq if type(seq) is int else None)
 
 
 def last_wanted(path: str) -> int:

@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from chatroom_lib.message import Message, MessageError, decode, decode_reply, encode
+from chatroom_lib.message import (
+    Message,
+    MessageError,
+    PageRequest,
+    decode,
+    decode_reply,
+    decode_request,
+    encode,
+    encode_end,
+    last_wanted,
+)  # fmt: skip
 
 TEXTS = [
     "hello",
@@ -151,3 +161,40 @@ def test_the_error_hides_the_json_library_behind_it():
     with pytest.raises(MessageError) as caught:
         decode("hello")
     assert caught.value.__suppress_context__
+
+
+# ---------------------------------------------------------------- what rooms with a history read and write
+
+
+def test_a_number_and_an_id_reach_the_client():
+    message = Message("Ann", "hi", id="7f", seq=12)
+    assert (
+        encode(message) == '{"token":"Ann","content":"hi","id":"7f","seq":12}'
+        and decode_reply(encode(message)) == message
+    )
+    assert decode(encode(message)) == Message("Ann", "hi")  # rooms without a history know neither
+
+
+@pytest.mark.parametrize("id, seq", [(7, "1"), ("x" * 65, 1.5), ("", True), (None, None), (["a"], {})])
+def test_an_id_or_a_number_that_is_none_counts_as_none(id, seq):
+    assert decode_reply(json.dumps({"token": "Ann", "content": "hi", "id": id, "seq": seq})) == Message("Ann", "hi")
+
+
+@pytest.mark.parametrize("id", [None, "x" * 64, "世界"])
+def test_a_client_may_name_its_message(id):
+    assert decode_request(json.dumps({"token": "Ann", "content": "hi", "id": id})) == Message("Ann", "hi", id=id)
+
+
+def test_a_client_may_ask_for_a_page():
+    assert decode_request('{"before": 120, "limit": 50}') == PageRequest(120, 50)
+    assert decode_request('{"before": 0}') == PageRequest(0, 100) == decode_request('{"before": 0, "limit": 101}')
+    assert json.loads(encode_end(PageRequest(3))) == {"token": "chatroom", "content": "", "before": 3, "end": True}
+
+
+@pytest.mark.parametrize(
+    "path, messages",
+    [("/chatroom", 0), ("/chatroom?last=50", 50), ("/?a=b&last=7&last=8", 7), ("/?last=2000", 1000), ("/?last=", 0)]
+    + [("/?last=" + "9" * 5000, 1000)],
+)
+def test_a_newcomer_asks_for_the_last_ones_in_its_path(path, messages):
+    assert last_wanted(path) == messages

@@ -47,6 +47,7 @@ class Room:
         self.limit = limit  # messages a second that one client may say; None: as many as it likes
         self.burst = burst  # messages that it may say at once
         self.incoming = asyncio.Queue(MAX_WAITING)  # (who has said it, message): not yet written down
+        self.unwritten = set()  # (token, id) of each of these, and of those that are being written
         self.connections = {}  # connection -> frame key, in the order of joining
         self.last = 0  # the number of the last message that was sent to them
         self.evicted = 0  # clients whose buffer was too full
@@ -99,10 +100,13 @@ class Room:
                 self.refuse(connection, request, f"Please wait {math.ceil(wait)} s.")
                 await asyncio.sleep(0)  # the others first
             else:
+                self.unwritten.add((request.token, request.id))
                 await self.incoming.put((connection, request))
 
     async def knows(self, message: Message) -> bool:
-        return bool(message.id and await self.history.find(message))
+        if message.id is None:
+            return False
+        return (message.token, message.id) in self.unwritten or bool(await self.history.find(message))
 
     async def send_page(self, connection: ServerConnection, request: PageRequest):
         page = await self.history.before(min(request.before, self.last + 1), request.limit)
@@ -130,6 +134,7 @@ class Room:
                 self.acknowledge_again(batch, kept)
                 if new := [message for message in dict.fromkeys(kept) if message.seq > self.last]:
                     self.broadcast(new)
+            self.unwritten.difference_update((message.token, message.id) for _, message in batch)
 
     async def next_batch(self) -> list[tuple[ServerConnection, Message]]:
         """What was said while the last batch was written down; if that is nothing, the next message."""
