@@ -1,0 +1,153 @@
+"""A real server with a history, really killed, again and again: nothing that it has acknowledged is lost.
+
+.venv/bin/python -m tests.test_crash 200     # kills; the test makes 10
+"""
+
+import asyncio
+import json
+import random
+import re
+import signal
+import sys
+import tempfile
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from tests.helpers import AT_MOST, in_a_loop, joining
+
+SPEAKERS = 5
+PERIOD = 0.5, 1.0  # seconds from the moment at which all hear to the next kill
+
+
+class Served:
+    """`chatroom serve v6`, at the same port each time."""
+
+    def __init__(self, path: Path, version: str):
+        self.path, self.version, self.port = path, version, 0
+
+    async def start(self) -> None:
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "chatroom_lib", "serve", self.version, "--unlimited"),
+            *("--port", str(self.port), "--data", str(self.path)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        line = (await self.process.stdout.readline()).decode()
+        self.url = re.search(r"ws://\S+", line)[0]
+        self.port = int(re.search(r":(\d+)/", self.url)[1])
+
+    async def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+class Person:
+    """Says one message after the other, and each again until it hears it; notes all that it hears."""
+
+    def __init__(self, name: str, served: Served):
+        self.name, self.served, self.number = name, served, 0
+        self.acknowledged: dict[int, str] = {}  # number -> text
+        self.heard: list[list[tuple[int, str]]] = []  # connection -> (number, text), in its order
+        self.hears = asyncio.Event()
+
+    async def live(self) -> None:
+        while True:
+            with suppress(OSError, ConnectionClosed, InvalidHandshake):
+                async with joining(self.served.url) as connection:
+                    self.heard.append([])
+                    await connection.send(self.next())
+                    async for frame in connection:
+                        await self.take(json.loads(frame), connection)
+            await asyncio.sleep(random.uniform(0, 0.05))
+
+    def next(self) -> str:
+        text = f"{self.name} {self.number}"
+        return json.dumps({"token": self.name, "content": text, "id": text})
+
+    async def take(self, message: dict, connection) -> None:
+        self.heard[-1].append((message["seq"], message["content"]))
+        if message["id"] == f"{self.name} {self.number}":
+            self.acknowledged[message["seq"]] = message["content"]
+            self.number += 1
+            self.hears.set()
+            await connection.send(self.next())
+
+
+async def crash(path: Path, version: str, kills: int) -> tuple[list[Person], list[tuple[int, str]]]:
+    """The people, and the history as a newcomer finds it at the end."""
+    served = Served(path, version)
+    await served.start()
+    people = [Person(f"P{number}", served) for number in range(SPEAKERS)]
+    living = [asyncio.create_task(person.live()) for person in people]
+    try:
+        for _ in range(kills):
+            for person in people:
+                person.hears.clear()
+                async with asyncio.timeout(AT_MOST):
+                    await person.hears.wait()
+            await asyncio.sleep(random.uniform(*PERIOD))
+            await served.kill()
+            await served.start()
+    finally:
+        for task in living:
+            task.cancel()
+        await asyncio.gather(*living, return_exceptions=True)
+    try:
+        return people, await whole_history(served)
+    finally:
+        await served.kill()
+
+
+async def whole_history(served: Served) -> list[tuple[int, str]]:
+    """(number, text) of all messages, page by page."""
+    async with joining(served.url) as reader:
+
+        async def page(before: int, limit: int) -> list[tuple[int, str]]:
+            await reader.send(json.dumps({"before": before, "limit": limit}))
+            async with asyncio.timeout(AT_MOST):
+                messages = [json.loads(await reader.recv()) for _ in range(limit)]
+            return [(message["seq"], message["content"]) for message in messages]
+
+        kept = await page(1 << 62, 1)
+        while (first := kept[0][0]) > 1:
+            kept = await page(first, min(100, first - 1)) + kept
+        return kept
+
+
+def report(people: list[Person], kept: list[tuple[int, str]]) -> dict[str, int]:
+    by_number = dict(kept)
+    heard = {said for person in people for connection in person.heard for said in connection}
+    acknowledged = [said for person in people for said in person.acknowledged.items()]
+    return {
+        "acknowledged": len(acknowledged),
+        "acknowledged and lost": sum(by_number.get(number) != text for number, text in acknowledged),
+        "heard and lost": sum(by_number.get(number) != text for number, text in heard),
+        "said twice": sum(times - 1 for times in Counter(text for _, text in kept).values()),
+        "holes": kept[-1][0] - len(kept),
+        "heard out of order": sum(
+            is_out_of_order(connection, person) for person in people for connection in person.heard
+        ),
+    }
+
+
+def is_out_of_order(connection: list[tuple[int, str]], person: Person) -> bool:
+    """Apart from what the person has said itself, which it may hear again."""
+    of_others = [number for number, text in connection if not text.startswith(f"{person.name} ")]
+    return of_others != sorted(set(of_others))
+
+
+@pytest.mark.slow
+@in_a_loop
+async def test_ten_kills_lose_nothing_that_was_heard_and_say_nothing_twice(tmp_path):
+    people, kept = await crash(tmp_path / "chat.db", "v6", kills=10)
+    result = report(people, kept)
+    assert result.pop("acknowledged") > 100 and not any(result.values()), result
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        print(report(*asyncio.run(crash(Path(folder, "chat.db"), "v6", int(sys.argv[1])))))
