@@ -22,6 +22,7 @@ from chatroom_lib.plots.style import (
 )
 from chatroom_lib.plots.timeline import heard, passed, pool, space_time
 from chatroom_lib.plots.waits import lock, wait_for
+from chatroom_lib.plots.writing import writing
 
 __all__ = [
     "ALARM",
@@ -52,4 +53,5 @@ __all__ = [
     "space_time",
     "wait_for",
     "waiting",
+    "writing",
 ]

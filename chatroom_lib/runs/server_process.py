@@ -41,9 +41,13 @@ class ToldTrace(Trace):
             tell(self.told, event=self.events[-1])
 
 
+telling = threading.Lock()  # a thread that writes to the room's history tells of it
+
+
 def tell(out: TextIO, **what) -> None:
-    out.write(json.dumps(what) + "\n")
-    out.flush()
+    with telling:
+        out.write(json.dumps(what) + "\n")
+        out.flush()
 
 
 async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:

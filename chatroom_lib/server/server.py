@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import rooms
 from chatroom_lib.instrumentation.connections import ObservedConnection
+from chatroom_lib.instrumentation.histories import observe_history
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.pool import connections_listed
 from chatroom_lib.instrumentation.primitives import observe_all
@@ -243,6 +244,7 @@ def observed_server(room, trace: Trace, connection_class=ObservedConnection, **o
     )
     server.tasks.reported = []
     observe_all(server.room, trace)  # before it starts: what it takes then, it may hold later
+    observe_history(server.room, trace)
     return server
 
 

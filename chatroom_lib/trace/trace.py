@@ -275,6 +275,22 @@ class Trace:
         }
         return {name: order for name, order in orders.items() if order}
 
+    def lost(self) -> list[str]:
+        """What somebody had heard before the server was killed, and what whoever came later and asked for the last
+        messages (`?last=1000`) did not find."""
+        kills = self.of("killed")
+        asking = {client.name for client in self.clients if "last=" in client.path}
+        came = [event for event in self.of("joined") if event.who in asking and kills and event.time > kills[-1].time]
+        if not came:
+            return []
+        found = {event.message for event in self.of("heard", who=came[0].who) if event.time > came[0].time}
+        return [message for message in self.first_heard(kills[-1].time) if message not in found]
+
+    def first_heard(self, until: float = math.inf) -> dict[str, float]:
+        """Message -> when somebody first heard it, by that time."""
+        events = (event for event in self.of("heard") if event.time <= until)
+        return {event.message: event.time for event in reversed(list(events))}
+
     def disagreements(self) -> list[tuple[str, str, str, str]]:
         """(one, other, a, b): `one` heard message a before b, and `other` heard b before a."""
         found = []
