@@ -18,8 +18,8 @@ COLOURS = {
     "v3.1": "#1B7837",
     "v3.2": "#00441B",
     "v4": "#5020F0",
-    "v5": "#E7298A",
-    "v6": "#3D3D3D",
+    "v5": "#00A0A0",
+    "v6": "#B39B00",
 }
 SERVERS = {  # of other projects; those that are not here are MUTED
     "uWebSockets": "#00868B",

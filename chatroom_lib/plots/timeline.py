@@ -172,8 +172,9 @@ def draw_messages(ax, trace: Trace, diagram: SpaceTimeDiagram, heights: dict[str
         slant(ax, path, (heights[path.who], 0), MUTED if path.message in diagram.refused else colour)
     for path in diagram.from_room:
         slant(ax, path, (0, heights[path.who]), ALARM if path in diagram.overtaken else colour)
-    for event in trace.of("said"):
-        outside(ax, diagram.column(event.time), heights[event.who], event.message.partition(" ")[2], 6)
+    for event in trace.of("said", "said again"):
+        again = "\nagain" if event.kind == "said again" else ""
+        outside(ax, diagram.column(event.time), heights[event.who], event.message.partition(" ")[2] + again, 6)
     unsent: dict[tuple[int, float], list[str]] = {}
     for path in diagram.withheld:
         stub = 0.3 if heights[path.who] > 0 else -0.3

@@ -46,11 +46,19 @@ class SpaceTimeDiagram:
         starts = [0, *(self.column(event.time) for event in trace.of("started"))]
         kills = [self.column(event.time) for event in trace.of("killed")]
         self.running = list(zip_longest(starts[: len(kills) + 1], kills))  # from which column to which; None: the end
-        self.from_room = [
-            MessagePath(*pair, accepted[pair[1]] if start is None else start, stop)
-            for pair in pairs
-            for start, stop in zip_longest(sent.get(pair, []), heard.get(pair, []))
-        ]
+        readings = {message: [] for message in ours}  # the columns in which the room read it
+        for event in trace.of("accepted"):
+            if event.message in readings:
+                readings[event.message].append(self.column(event.time))
+        self.from_room = []
+        for pair in pairs:
+            if pair in sent:
+                paths = zip_longest(sent[pair], heard.get(pair, []), fillvalue=None)
+                starts = [(accepted[pair[1]] if start is None else start, stop) for start, stop in paths]
+            else:
+                starts = [(self.last_before(stop, readings[pair[1]]), stop) for stop in heard[pair]]
+                starts += [(column, None) for column in self.cut_off(trace, *pair, readings[pair[1]])]
+            self.from_room += [MessagePath(*pair, *path) for path in starts]
         self.from_room.sort(key=lambda path: path.start)
         self.withheld = [
             MessagePath(who, message, self.column(stop) if stop < trace.duration else accepted[message])
@@ -69,6 +77,19 @@ class SpaceTimeDiagram:
                 self.overtaken.append(path)
             again.add(path[:2])
             latest[path.who] = max(accepted[path.message], latest.get(path.who, 0))
+
+    @staticmethod
+    def last_before(column: int, readings: list[int]) -> int:
+        return max((reading for reading in readings if reading <= column), default=readings[0])
+
+    def cut_off(self, trace: Trace, who: str, message: str, readings: list[int]) -> Iterator[int]:
+        """When the room read a message that was lost on the way to this client, since its connection ended."""
+        heard = [self.column(event.time) for event in trace.of("heard", who=who) if event.message == message]
+        for name, since, until in trace.memberships():
+            start, end = self.column(since), self.column(until)
+            for reading in readings if name == who and until < trace.duration else []:
+                if start <= reading < end and not any(reading <= column <= end for column in heard):
+                    yield reading
 
     def paths_to_room(self, trace: Trace) -> Iterator[MessagePath]:
         """Of each time that a message was said: until the room read it, or it was said again."""
