@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from tests.helpers import AT_MOST, in_a_loop, joining
 
 SPEAKERS = 5
+LONGEST_THOUGHT = 0.02  # seconds from hearing to the next words: 200 kills stay within what the history keeps
 PERIOD = 0.5, 1.0  # seconds from the moment at which all hear to the next kill
 
 
@@ -74,6 +75,7 @@ class Person:
             self.acknowledged[message["seq"]] = message["content"]
             self.number += 1
             self.hears.set()
+            await asyncio.sleep(random.uniform(0, LONGEST_THOUGHT))
             await connection.send(self.next())
 
 
