@@ -13,7 +13,8 @@ check         check, Scorecard, compare; guarantees and scenarios (modules)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
 notebook      chat, ChatPanel, dashboard; claim; show (a module: the code of a room)
 benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
-to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode
+to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode,
+              decode_request, decode_reply; History, HistoryError
 
 Each is loaded when it is first used: importing this package loads neither matplotlib nor Jupyter.
 help(chatroom_lib.simulate) describes one of them, and the book's reference all of them.
@@ -44,10 +45,13 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
         unplugged as unplugged,
         vanishing as vanishing,
     )
+    from chatroom_lib.history import History as History, HistoryError as HistoryError
     from chatroom_lib.message import (
         Message as Message,
         MessageError as MessageError,
         decode as decode,
+        decode_reply as decode_reply,
+        decode_request as decode_request,
         encode as encode,
     )
     from chatroom_lib.notebook import show as show
@@ -77,7 +81,8 @@ __getattr__, __dir__, __all__ = lazy_names(
             *("Client", "Scenario", "Kill", "talker", "listener", "late_joiner", "slow_reader"),
             *("commuter", "frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
         ),
-        "message": ("Message", "MessageError", "decode", "encode"),
+        "history": ("History", "HistoryError"),
+        "message": ("Message", "MessageError", "decode", "decode_reply", "decode_request", "encode"),
         "notebook.chat_panel": ("ChatPanel", "chat"),
         "notebook.claim": ("claim",),
         "notebook.dashboard": ("dashboard",),

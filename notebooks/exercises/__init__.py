@@ -39,6 +39,16 @@ def kept(requirements: Mapping[str, Callable[[], None]]) -> None:
         raise NotYet("\n".join([f"{count}. Missing:", *missing]))
 
 
+def found(holds: bool, now: str) -> Callable[[], None]:
+    """A requirement that has been tried: whether it holds, and what was seen."""
+
+    def verify() -> None:
+        if not holds:
+            raise NotYet(now)
+
+    return verify
+
+
 def why_not(verify: Callable[[], None]) -> NotYet | None:
     try:
         verify()

@@ -1,27 +1,16 @@
 """Checks for chapter 05, in virtual time. Each counts what is kept, and says what is missing."""
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 
 from chatroom_lib import Scenario, Trace, check, encode, flooder, frozen, listener, rooms, simulate, talker
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.clients.scenario import unplugged
-from exercises import NotYet, exercise, kept, no_errors
+from exercises import exercise, found, kept, no_errors
 
 SEEDS = 3
 DELIVERY, BOUND = "delivery", "bounded-memory"
-
-
-def found(holds: bool, now: str) -> Callable[[], None]:
-    """A requirement that has been tried: whether it holds, and what was seen."""
-
-    def verify() -> None:
-        if not holds:
-            raise NotYet(now)
-
-    return verify
 
 
 @exercise
