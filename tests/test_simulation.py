@@ -22,7 +22,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import (
+    Kill,
     Scenario,
+    commuter,
     decode,
     encode,
     flooder,
@@ -64,9 +66,12 @@ def test_the_same_seed_gives_the_same_run_and_others_give_others(name):
 
 PROGRAM = """
 from chatroom_lib import rooms, simulate
-from tests.test_simulation import SetRoom, busy
+from tests.test_simulation import SetRoom, busy, killed
 print([simulate(room, busy, seed).digest() for room in (*rooms.VERSIONS, SetRoom) for seed in (1, 2)])
+print([simulate(room, killed, seed).digest() for room in ("v4", "v6") for seed in (1, 2)])
 """
+commuters = commuter("Ann", says=20, away=[(0.7, 1)]), commuter("Cy", path="/chatroom?last=9")
+killed = Scenario(commuters, duration=9, kills=[Kill(1, 0.3), Kill(2, power=True)])
 
 
 def test_the_same_seed_gives_the_same_run_in_every_process():
