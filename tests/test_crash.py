@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 import re
+import resource
 import signal
 import sys
 import tempfile
@@ -27,14 +28,17 @@ PERIOD = 0.5, 1.0  # seconds from the moment at which all hear to the next kill
 class Served:
     """`chatroom serve v6`, at the same port each time."""
 
-    def __init__(self, path: Path, version: str):
-        self.path, self.version, self.port = path, version, 0
+    def __init__(self, path: Path, largest_file: int = resource.RLIM_INFINITY):
+        self.path, self.port = path, 0
+        self.limit = largest_file, resource.RLIM_INFINITY  # bytes
 
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "chatroom_lib", "serve", self.version, "--unlimited"),
+            *(sys.executable, "-m", "chatroom_lib", "serve", "v6", "--unlimited"),
             *("--port", str(self.port), "--data", str(self.path)),
             stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, self.limit),
         )
         line = (await self.process.stdout.readline()).decode()
         self.url = re.search(r"ws://\S+", line)[0]
@@ -79,9 +83,9 @@ class Person:
             await connection.send(self.next())
 
 
-async def crash(path: Path, version: str, kills: int) -> tuple[list[Person], list[tuple[int, str]]]:
+async def crash(path: Path, kills: int) -> tuple[list[Person], list[tuple[int, str]]]:
     """The people, and the history as a newcomer finds it at the end."""
-    served = Served(path, version)
+    served = Served(path)
     await served.start()
     people = [Person(f"P{number}", served) for number in range(SPEAKERS)]
     living = [asyncio.create_task(person.live()) for person in people]
@@ -145,11 +149,38 @@ def is_out_of_order(connection: list[tuple[int, str]], person: Person) -> bool:
 @pytest.mark.slow
 @in_a_loop
 async def test_ten_kills_lose_nothing_that_was_heard_and_say_nothing_twice(tmp_path):
-    people, kept = await crash(tmp_path / "chat.db", "v6", kills=10)
+    people, kept = await crash(tmp_path / "chat.db", kills=10)
     result = report(people, kept)
     assert result.pop("acknowledged") > 100 and not any(result.values()), result
 
 
+@in_a_loop
+async def test_a_disk_that_fails_in_the_middle_of_a_commit_loses_nothing_that_was_heard(tmp_path):
+    """No file may grow beyond 300 kB: the system refuses to write, as it does when a quota is used up."""
+    served = Served(tmp_path / "chat.db", largest_file=300_000)
+    await served.start()
+    heard, refused = [], []
+    async with joining(served.url) as ann:
+        for number in range(60):
+            await ann.send(json.dumps({"token": "Ann", "content": f"{number} ".ljust(10_000, "."), "id": str(number)}))
+            async with asyncio.timeout(AT_MOST):
+                answer = json.loads(await ann.recv())
+            (refused if "refused" in answer else heard).append(answer)
+    await served.kill()
+    lines = (await served.process.stderr.read()).decode().splitlines()
+    assert (
+        len(heard) > 10 and len(refused) > 10 and [message["seq"] for message in heard] == [*range(1, len(heard) + 1)]
+    )
+    assert all(answer["content"] == "Not sent. The room cannot write it down." for answer in refused)
+    (line,) = lines
+    assert "chat.db: " in line and line.endswith("; what people say is refused")
+    whole = Served(tmp_path / "chat.db")
+    await whole.start()
+    kept = await whole_history(whole)
+    await whole.kill()
+    assert kept == [(message["seq"], message["content"]) for message in heard]
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        print(report(*asyncio.run(crash(Path(folder, "chat.db"), "v6", int(sys.argv[1])))))
+        print(report(*asyncio.run(crash(Path(folder, "chat.db"), int(sys.argv[1])))))

@@ -117,12 +117,16 @@ class Room:
 
     # the only task that writes to the history
     async def write(self):
+        failing = False
         while True:
             batch = await self.next_batch()
             try:
                 self.broadcast(await self.history.append([message for _, message in batch]))
+                failing = False
             except HistoryError as error:
-                logger.error("%s: %d messages were not passed on", error, len(batch))
+                if not failing:
+                    logger.error("%s; what people say is refused", error)
+                failing = True
                 for connection, message in batch:
                     self.refuse(connection, message, "The room cannot write it down.")
 

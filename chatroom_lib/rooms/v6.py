@@ -122,15 +122,19 @@ class Room:
 
     # the only task that writes to the history
     async def write(self):
+        failing = False
         while True:
             batch = await self.next_batch()
             try:
                 kept = await self.history.append([message for _, message in batch], once=True)
             except HistoryError as error:
-                logger.error("%s: %d messages were not passed on", error, len(batch))
+                if not failing:
+                    logger.error("%s; what people say is refused", error)
+                failing = True
                 for connection, message in batch:
                     self.refuse(connection, message, "The room cannot write it down.")
             else:
+                failing = False
                 self.acknowledge_again(batch, kept)
                 if new := [message for message in dict.fromkeys(kept) if message.seq > self.last]:
                     self.broadcast(new)
