@@ -147,6 +147,62 @@ def test_undelivered_is_what_somebody_present_has_not_heard(more, undelivered):
     assert trace_of(*JOINED, *SAID, *more).undelivered() == undelivered
 
 
+TWICE = [(1, "said", "Ann", "Ann ok"), (2, "said", "Ann", "Ann ok"), (2.1, "accepted", "Ann", "Ann ok")]
+
+
+@pytest.mark.parametrize("hears, missed", [([], 2), ([1.1], 1), ([2.5], 1), ([1.1, 2.2], 0), ([2.2, 2.3], 0)])
+def test_what_is_said_twice_is_to_be_heard_twice(hears, missed):
+    trace = trace_of(*JOINED, *TWICE, *((time, "heard", "Bob", "Ann ok") for time in hears))
+    assert trace.missed()["Bob"] == ["Ann ok"] * missed
+
+
+def test_one_of_two_that_look_the_same_may_be_refused():
+    heard = [(2.5, "heard", "Bob", "Ann ok")]
+    for refused in (1.2, 2.2):
+        trace = trace_of(*JOINED, *TWICE, (refused, "refused", "Ann", "Ann ok"), *heard)
+        assert trace.missed()["Bob"] == []
+    assert trace_of(*JOINED, *TWICE, (1.2, "refused", "Ann", "Ann ok")).missed()["Bob"] == ["Ann ok"]
+
+
+def test_of_two_that_look_the_same_one_that_left_unread_need_not_be_passed_on():
+    first = [(1, "said", "Ann", "Ann ok"), (1.1, "accepted", "Ann", "Ann ok"), (1.2, "heard", "Bob", "Ann ok")]
+    trace = trace_of(*JOINED, *first, (2, "said", "Ann", "Ann ok"), (2.1, "vanished", "Ann"))
+    assert trace.missed()["Bob"] == [] and len(trace.to_pass_on()) == 1
+
+
+def named(time, kind, who, id, seq=None, message="Ann ok"):
+    return time, kind, who, message, seq, id
+
+
+def test_an_id_tells_which_of_two_that_look_the_same_is_heard():
+    said = [named(1, "said", "Ann", "a"), named(2, "said", "Ann", "b"), named(2, "said", "Ann", "c")]
+    late = trace_of(*JOINED, *said, named(2.5, "heard", "Bob", "a"))
+    assert late.about("heard", "Bob") == [(Event(*named(2.5, "heard", "Bob", "a")), 0)]
+    assert late.missed()["Bob"] == ["Ann ok"] * 2 and [delay for _, delay in late.latencies()] == [1.5]
+    twice = trace_of(*JOINED, *said, *(named(time, "heard", "Bob", "b") for time in (3, 4)))
+    assert twice.missed()["Bob"] == ["Ann ok"] * 2
+    others = trace_of(*JOINED, *said, *(named(time, "heard", "Bob", f"the room's {time}") for time in (3, 4, 5)))
+    assert others.missed()["Bob"] == []  # the room has ids of its own
+
+
+def test_what_was_on_the_way_when_a_line_was_cut_is_missed_and_need_not_arrive():
+    trace = trace_of(*JOINED, (1, "said", "Ann", "Ann 1"), (3.5, "said", "Ann", "Ann 2"), (4, "away", "Bob"))
+    assert trace.missed()["Bob"] == ["Ann 1", "Ann 2"] and trace.missed(on_the_way=1)["Bob"] == ["Ann 1"]
+
+
+def test_history_has_the_order_of_its_numbers_and_what_was_said_again_has_none():
+    said = [(1, "said", "Ann", "Ann 1"), (2, "said", "Ann", "Ann 2"), (6, "said", "Ann", "Ann 3")]
+    heard = [(3, "heard", "Bob", "Ann 1", 1), (4, "heard", "Bob", "Ann 2", 2), (7, "heard", "Bob", "Ann 3", 3)]
+    late = [(5, "joined", "Cy"), (7, "heard", "Cy", "Ann 3", 3)]
+    page = [(8, "heard", "Cy", "Ann 2", 2), (9, "heard", "Cy", "Ann 1", 1)]
+    clients = "Ann", "Bob", "Cy"
+    assert trace_of(*said, *heard, *late, *page, clients=clients).disagreements() == []
+    unnumbered = [event[:4] for event in (*late, *page)]
+    assert trace_of(*said, *heard, *unnumbered, clients=clients).disagreements()
+    again = [(6, "said again", "Ann", "Ann 1"), (6, "said again", "Ann", "Ann 2")]
+    assert trace_of(*said, *heard, *again, *unnumbered, clients=clients).disagreements() == []
+
+
 def test_whoever_never_got_in_counts_as_undelivered():
     assert trace_of((0, "joined", "Ann")).undelivered() == {"Ann": []}
 

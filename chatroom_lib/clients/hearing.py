@@ -46,7 +46,8 @@ async def read(
             if understood.kind == "refused":
                 refused = understood.message
                 understood = Understood("refused", Message(client.name, refused.refused, id=refused.id))
-            trace.record(understood.kind, client.name, understood.label, understood.message and understood.message.seq)
+            seq, id = (understood.message.seq, understood.message.id) if understood.message else (None, None)
+            trace.record(understood.kind, client.name, understood.label, seq, id)
             note(understood)
             if client.pause:
                 await asyncio.sleep(client.pause)

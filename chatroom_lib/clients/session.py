@@ -141,7 +141,7 @@ class Session:
     async def say(self, message: Message, connection: ClientConnection) -> None:
         if message.id in self.unheard:
             again = message.id in self.said
-            self.trace.record("said again" if again else "said", self.client.name, label(message))
+            self.trace.record("said again" if again else "said", self.client.name, label(message), id=message.id)
             self.said.add(message.id)
             await connection.send(encode(message))
 
@@ -156,4 +156,4 @@ class Session:
                 del self.unheard[said.id]
         elif said := self.unheard.pop(heard.id, None):
             if kind == "heard":
-                self.trace.record("acknowledged", self.client.name, label(said), heard.seq)
+                self.trace.record("acknowledged", self.client.name, label(said), heard.seq, said.id)

@@ -7,7 +7,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import OPEN
 
 from chatroom_lib.instrumentation.names import name_of_client
-from chatroom_lib.message import MessageError, decode
+from chatroom_lib.message import MessageError, decode_reply
 from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.trace import Trace, label
 
@@ -46,7 +46,7 @@ class ObservedConnection(BoundedConnection):
 
     async def recv(self, decode=None):
         frame = await super().recv(decode)
-        self.trace.record("accepted", self.name, label_of(frame))
+        self.note_accepted(frame)
         return frame
 
     async def recv_streaming(self, decode=None):
@@ -54,10 +54,14 @@ class ObservedConnection(BoundedConnection):
         async for part in super().recv_streaming(decode):
             parts.append(part)
             yield part
-        self.trace.record("accepted", self.name, label_of(type(part)().join(parts)))
+        self.note_accepted(type(part)().join(parts))
+
+    def note_accepted(self, frame):
+        said, id = name_of(frame)
+        self.trace.record("accepted", self.name, said, id=id)
 
     async def send(self, message, *, text=None):
-        said = label_of(message)
+        said, _ = name_of(message)
         self.trace.record("overlap" if self.sending else "sending", self.name, said)
         self.sending += 1
         try:
@@ -74,8 +78,10 @@ class ObservedConnection(BoundedConnection):
 
 
 @lru_cache(maxsize=256)
-def label_of(frame) -> str:
+def name_of(frame) -> tuple[str, str | None]:
+    """What a Trace calls the message in a frame, and its id."""
     try:
-        return label(decode(frame))
+        message = decode_reply(frame)
+        return label(message), message.id
     except MessageError:
-        return "?"
+        return "?", None

@@ -46,6 +46,7 @@ class Event(NamedTuple):
     who: str  # the name of the client it happens to
     message: str = ""  # who said it and its first word: "Ann 3"; what else there is to say of some kinds
     seq: int | None = None  # the number that the room has given it
+    id: str | None = None  # the name that its speaker has given it
 
     def __str__(self):
         number = "" if self.seq is None else f"  #{self.seq}"

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from chatroom_lib.trace.deadlock import cycle
+from chatroom_lib.trace.matching import Sayings
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
 
 
@@ -73,6 +74,7 @@ class Trace:
     # The index that `of` makes: (kind, who or None) -> which events, and how many events are in it.
     places: defaultdict[tuple, list[int]] = field(default_factory=lambda: defaultdict(list), compare=False)
     indexed: int = field(default=0, compare=False)
+    matched: dict[tuple, list] = field(default_factory=dict, compare=False)  # what `about` has found in these
 
     def start_clock(self, loop) -> None:
         time, start = loop.time, loop.time()
@@ -88,9 +90,18 @@ class Trace:
         self.ending, self.waits = ending, waits
         self.errors = [error for error in errors if not any(error is other for other in settled)]
 
-    def record(self, kind: str, who: str, message: str = "", seq: int | None = None, not_before: float = 0.0) -> None:
+    def record(
+        self,
+        kind: str,
+        who: str,
+        message: str = "",
+        seq: int | None = None,
+        id: str | None = None,
+        *,
+        not_before: float = 0.0,
+    ) -> None:
         if self.clock:
-            self.events.append(Event(max(self.clock(), not_before), kind, who, message, seq))
+            self.events.append(Event(max(self.clock(), not_before), kind, who, message, seq, id))
 
     def now(self) -> float | None:
         return self.clock() if self.clock else None
@@ -121,11 +132,29 @@ class Trace:
             _, kind, who, *_ = events[place]
             places[kind, who].append(place)
             places[kind, None].append(place)
+        if self.indexed < len(events):
+            self.matched.clear()
         self.indexed = len(events)
 
     def forget_index(self) -> None:
         self.indexed = 0
         self.places.clear()
+        self.matched.clear()
+
+    def about(self, kind: str, who: str) -> list[tuple[Event, int | None]]:
+        """The events of this kind of `who`, each with the message that it is about: its place in `of("said")`. None: no
+        client has said it. Two messages that look the same are two."""
+        events = self.of(kind, who=who)
+        if (kind, who) not in self.matched:
+            sayings = self.matched.setdefault(("said", None), Sayings(self.of("said")))
+            refused = self.messages("refused") if kind == "heard" else ()
+            self.matched[kind, who] = list(zip(events, sayings.match(events, refused)))
+        return self.matched[kind, who]
+
+    def messages(self, kind: str) -> set[int]:
+        """The messages, by their places in `of("said")`, about which there are events of this kind."""
+        people = dict.fromkeys(event.who for event in self.of(kind))
+        return {place for who in people for _, place in self.about(kind, who) if place is not None}
 
     @property
     def names(self) -> list[str]:
@@ -139,15 +168,25 @@ class Trace:
 
     def latencies(self) -> list[tuple[Event, float]]:
         """For each message heard: the event, and the seconds since its speaker began to send it. What was said before
-        the listener's connection was opened is history, and not late. Nor can it be told of what was said twice."""
-        times = Counter(event.message for event in self.of("said"))
-        said = {event.message: event.time for event in self.of("said") if times[event.message] == 1}
-        visits = self.visits()
-        return [
-            (event, event.time - said[event.message])
-            for event in self.of("heard")
-            if event.message in said and said[event.message] >= since(visits[event.who], event.time)
-        ]
+        the listener's connection was opened is history, and not late. Nor can it be told of one that looks like another
+        and has no `id`."""
+        said, visits = self.of("said"), self.visits()
+        times = Counter(event.message for event in said)
+        found = []
+        for event, place in self.in_order("heard"):
+            first = said[place]
+            if times[event.message] == 1 or event.id == first.id is not None:
+                if first.time >= since(visits[event.who], event.time):
+                    found.append((event, event.time - first.time))
+        return found
+
+    def in_order(self, kind: str) -> list[tuple[Event, int]]:
+        """The events of this kind that are about a client's message, in order of time, each with that."""
+        places = {}
+        for who in dict.fromkeys(event.who for event in self.of(kind)):
+            places[who] = iter(self.about(kind, who))
+        found = [next(places[event.who]) for event in self.of(kind)]
+        return [(event, place) for event, place in found if place is not None]
 
     def pool_size(self) -> list[tuple[float, int]]:
         """(time, connections in the pool) at the start and after each change."""
@@ -269,10 +308,13 @@ class Trace:
     def orders(self) -> dict[str, list[str]]:
         """For each client that heard anything: the clients' messages in the order in which it first heard them. (What
         the room itself says is left out.)"""
-        said = {event.message for event in self.of("said")}
-        orders = {
-            name: [message for message in dict.fromkeys(self.heard(name)) if message in said] for name in self.names
-        }
+        said = self.of("said")
+        return {name: [said[place].message for place in order] for name, order in self.first_hearings().items()}
+
+    def first_hearings(self) -> dict[str, list[int]]:
+        """The same, with the places of the messages in `of("said")`."""
+        orders = {name: dict.fromkeys(place for _, place in self.about("heard", name)) for name in self.names}
+        orders = {name: [place for place in order if place is not None] for name, order in orders.items()}
         return {name: order for name, order in orders.items() if order}
 
     def lost(self) -> list[str]:
@@ -292,41 +334,61 @@ class Trace:
         return {event.message: event.time for event in reversed(list(events))}
 
     def disagreements(self) -> list[tuple[str, str, str, str]]:
-        """(one, other, a, b): `one` heard message a before b, and `other` heard b before a."""
-        found = []
-        orders = list(self.orders().items())
+        """(one, other, a, b): `one` heard message a before b, and `other` heard b before a.
+
+        What comes of a history has its place there by its number, and what was said again has none.
+        """
+        found, said, again = [], self.of("said"), self.messages("said again")
+        orders = []
+        for name, order in self.first_hearings().items():
+            left_out = again | self.from_history(name)
+            orders.append((name, [place for place in order if place not in left_out]))
         for index, (one, heard) in enumerate(orders):
             for other, others in orders[index + 1 :]:
                 if others == heard:
                     continue
                 rank = {message: number for number, message in enumerate(others)}
                 common = [message for message in heard if message in rank]
-                found += [(one, other, a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b]]
+                pairs = ((a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b])
+                found += [(one, other, said[a].message, said[b].message) for a, b in pairs]
         return found
+
+    def from_history(self, name: str) -> set[int]:
+        """The messages that `name` heard with a number, and that had been said before it was connected then."""
+        said, visits = self.of("said"), self.visits()[name]
+        heard = [(event, place) for event, place in self.about("heard", name) if event.seq is not None]
+        return {place for event, place in heard if place is not None and said[place].time < since(visits, event.time)}
 
     def to_pass_on(self) -> list[Event]:
         """The messages that must be passed on: not those refused, nor those of a departed client that were not read."""
-        refused = {event.message for event in self.of("refused")}
-        accepted = {event.message for event in self.of("accepted")}
-        gone = self.gone()
-        said = [event for event in self.of("said") if event.message not in refused]
-        return [event for event in said if event.message in accepted or event.who not in gone]
+        said = self.of("said")
+        return [said[place] for place in self.due()]
 
-    def missed(self) -> dict[str, list[str]]:
+    def due(self) -> list[int]:
+        """Their places in `of("said")`."""
+        refused, accepted, gone = self.messages("refused"), self.messages("accepted"), self.gone()
+        said = [(place, event) for place, event in enumerate(self.of("said")) if place not in refused]
+        return [place for place, event in said if place in accepted or event.who not in gone]
+
+    def missed(self, on_the_way: float = 0.0) -> dict[str, list[str]]:
         """For each client that joined: the messages that were said while it was connected, in the pool or kept out of
         it, and that it has not heard. A client that is evicted or disconnected misses all that is said from then on.
+
+        `on_the_way`: seconds that a message may take. One that was said so shortly before a connection was cut, or the
+        server killed, is not counted.
         """
-        said, missed = self.to_pass_on(), {}
-        for who, spans in self.reach().items():
-            heard = set(self.heard(who))
-            theirs = (e for e in said if any(since < e.time < until for since, until in spans))
+        said, missed = self.of("said"), {}
+        due = [(place, said[place].time) for place in self.due()]
+        for who, spans in self.reach(on_the_way).items():
+            heard = {place for _, place in self.about("heard", who)}
+            theirs = (place for place, time in due if any(since < time < until for since, until in spans))
             if spans:
-                missed[who] = [event.message for event in theirs if event.message not in heard]
+                missed[who] = [said[place].message for place in theirs if place not in heard]
         return missed
 
-    def reach(self) -> dict[str, list[tuple[float, float]]]:
+    def reach(self, on_the_way: float = 0.0) -> dict[str, list[tuple[float, float]]]:
         """Client -> from when until when messages should reach it, a pair for each of its visits: for ever, if the room
-        has ended its last one."""
+        has ended its last one. `on_the_way`: as for `missed`."""
         gone, reach = self.gone(), {}
         for who, visits in self.visits().items():
             entered = [event.time for event in self.of("entered", who=who)]
@@ -335,7 +397,7 @@ class Trace:
                 since = next((time for time in entered if before < time <= visit.ended), visit.joined)
                 before = visit.ended
                 by_the_room = visit.how == "lost" and who in gone and not self.killed_during(visit)
-                reach[who].append((since, math.inf if by_the_room else visit.ended))
+                reach[who].append((since, math.inf if by_the_room else visit.ended - on_the_way))
         return reach
 
     def undelivered(self) -> dict[str, list[str]]:
