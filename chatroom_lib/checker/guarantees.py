@@ -4,15 +4,16 @@
 
 A run that cannot tell, because nobody in it froze, died or flooded, gets the verdict "not tested", never "kept".
 A *healthy* client reads promptly and sends at human pace. Whether people hear what they have said themselves counts in
-`delivery`, and nowhere else.
+`delivery` and `answered`, and nowhere else.
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import NamedTuple
 
+from chatroom_lib.checker import history
 from chatroom_lib.checker.instead import what_came_instead
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.runtime.console import describe
@@ -28,6 +29,8 @@ ENOUGH = 300  # messages that must be said before a room's memory is judged
 MEMORY_TOLERANCE = 32  # messages by which a room's memory may vary without growing
 LEAK_TOLERANCE = 2  # tasks and connections of departed clients that a room may still retain
 DEAF_AFTER = 3  # messages in a row that the others hear; a client that misses them is deaf
+NO_NUMBERS = "no message had a number"
+NO_IDS = "the room passes no ids on"
 
 
 class Verdict(NamedTuple):
@@ -77,15 +80,19 @@ def delivery(trace: Trace) -> Verdict:
 
     The speaker hears it, too, and slow readers count as readers. A message need not be passed on if the room refuses
     it and tells the speaker, if its speaker has left and the room has not read it, or if the room disconnects a flooder
-    for it.
+    for it. What is said within a second before the server is killed, or a line is cut, need not arrive there. What is
+    said twice is to be heard twice.
     """
-    gone, missed = trace.gone(), trace.missed()
+    gone, missed = trace.gone(), trace.missed(PROMPT)
     stayed = [client.name for client in trace.clients if reads_at_all(client) and client.name in missed]
     stayed = [name for name in stayed if name not in gone]
     kicked = {*trace.disconnected()} - {client.name for client in trace.clients if is_healthy(client)}
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
         if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
+            if times := trace.heard(name).count(lost[0]):
+                said = Counter(event.message for event in trace.to_pass_on())[lost[0]]
+                return broken(f"{name} heard {lost[0]} only {times} of the {said} times that it was said")
             return broken(f"{name} never heard {summarise(lost)}{what_came_instead(trace, name, lost)}")
     if any(trace.heard(name) for name in stayed):
         return KEPT
@@ -94,22 +101,36 @@ def delivery(trace: Trace) -> Verdict:
 
 @guarantee("safety")
 def at_most_once(trace: Trace) -> Verdict:
-    """Nobody hears a message of somebody else's twice."""
-    said = {event.message for event in trace.of("said")}
-    for name in trace.names:
-        for message, times in Counter(trace.heard(name)).items():
-            if times > 1 and message in said and speaker(message) != name:
-                return broken(f"{name} heard {message} {times} times")
+    """Nobody hears a message of somebody else's twice, unless it is said again.
+
+    A room with a history may show it once more to whoever comes back, with the same number, or asks for a page.
+    """
+    said, again = trace.of("said"), trace.messages("said again")
+    for client in trace.clients:
+        times: Counter[int] = Counter()
+        shown: set[int] = set()  # the numbers that it may hear once more
+        for _, heard in history.heard_by_visit(trace, client.name):
+            for event, place in heard:
+                if place is not None and place not in again and event.seq not in shown:
+                    times[place] += said[place].who != client.name
+            if heard:
+                shown |= {event.seq for event, _ in heard if event.seq is not None}
+        for place, count in times.items():
+            if count > 1 and not history.asks_for_a_page(client):
+                return broken(f"{client.name} heard {said[place].message} {count} times")
     return KEPT if trace.orders() else untested("nobody heard anything")
 
 
 @guarantee("safety")
 def total_order(trace: Trace) -> Verdict:
-    """Clients that hear the same messages of others hear them in the same order."""
+    """Clients that hear the same messages of others hear them in the same order.
+
+    What comes of a history, with its numbers, may come later than what is said meanwhile.
+    """
     for one, other, a, b in trace.disagreements():
         if not {one, other} & {speaker(a), speaker(b)}:
             return broken(f"{one} heard {a} before {b}, and {other} the other way round")
-    times = Counter(message for order in trace.orders().values() for message in order)
+    times = Counter(place for order in trace.first_hearings().values() for place in order)
     if sum(count > 1 for count in times.values()) > 1:
         return KEPT
     return untested("no two people heard the same two messages")
@@ -154,15 +175,17 @@ def no_crash(trace: Trace) -> Verdict:
 
 @guarantee("waiting")
 def admission(trace: Trace) -> Verdict:
-    """Every healthy client that comes is in the room within 1 s, whether anybody talks or not."""
+    """Every healthy client that comes is in the room within 1 s, whether anybody talks or not.
+
+    Nobody can come while the server is down.
+    """
     end = end_of_run(trace)
     joined, entered, lost = trace.first("joined"), trace.first("entered"), trace.disconnected()
     reasons = {event.who: f" ({event.message})" for event in trace.of("lost") if event.message}
     people = [client.name for client in trace.clients if is_healthy(client)]
-    for event in trace.of("shut out"):
-        if event.who in people:
-            why = f": {event.message}" * bool(event.message)
-            return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
+    for event in shut_out(trace, people):
+        why = f": {event.message}" * bool(event.message)
+        return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
     tested = False
     for name in [name for name in people if name in joined]:
         came, stayed = joined[name], min(first_visit_end(name, trace), end)
@@ -183,12 +206,11 @@ def prompt_join(trace: Trace) -> Verdict:
 
     If they are due to talk, and have been silenced, it must at least be let in.
     """
-    said, end = trace.to_pass_on(), end_of_run(trace)
+    said, end = said_once_for_all(trace), end_of_run(trace)
     joined, entered = trace.first("joined"), trace.first("entered")
     newcomers = [client.name for client in trace.clients if is_healthy(client) and client.joins is not None]
-    for event in trace.of("shut out"):
-        if event.who in newcomers:
-            return broken(f"{event.who} could not connect at {event.time:.3f} s")
+    for event in shut_out(trace, newcomers):
+        return broken(f"{event.who} could not connect at {event.time:.3f} s")
     tested = False
     for name in newcomers:
         since = joined.get(name, NEVER) + GRACE
@@ -231,7 +253,7 @@ def recovery(trace: Trace) -> Verdict:
     dead = [event for event in trace.of("vanished") if event.who in late_readers(trace)]
     if not dead:
         return untested("no client died that did not read")
-    since, missed = dead[0].time + SETTLED, trace.missed()
+    since, missed = dead[0].time + SETTLED, trace.missed(PROMPT)
     alive = [client for client in trace.clients if is_healthy(client) and was_well(client.name, dead[0].time, trace)]
     next_said = {event.message for event in trace.to_pass_on() if event.time >= since}
     for client in alive:
@@ -242,6 +264,8 @@ def recovery(trace: Trace) -> Verdict:
             )
     for client in alive:
         said = len(trace.of("said", who=client.name))
+        if client.name in trace.gone() and trace.killed_during(trace.visits()[client.name][-1]):
+            continue
         if said < len(client.send_times) and end_of_run(trace) > due_time(client, trace, said) + SETTLED:
             return broken(f"{dead[0].who} died at {dead[0].time:.3f} s, and {client.name} could not go on speaking")
     return KEPT if alive and next_said else untested("nothing was said after the death")
@@ -320,7 +344,7 @@ def rate_limit(trace: Trace) -> Verdict:
     A flood is more than 10 messages a second, counted over 10 seconds.
     """
     for client in trace.clients:
-        if is_human_paced(client) and (refused := trace.of("refused", who=client.name)):
+        if types(client, trace) and (refused := trace.of("refused", who=client.name)):
             return broken(f"{client.name} types, and was refused {summarise([event.message for event in refused])}")
     flooders = [client.name for client in trace.clients if is_flooder(client) and trace.of("said", who=client.name)]
     if not flooders:
@@ -337,6 +361,62 @@ def rate_limit(trace: Trace) -> Verdict:
     return KEPT if heard_anything else untested("no client but the flooder heard anything")
 
 
+@guarantee("history")
+def kept(trace: Trace) -> Verdict:
+    """What anybody has heard, whoever comes later finds in the history, also after a kill or a power cut.
+
+    That is what came with a number, `seq`, or as the acknowledgement of one's own words. Whoever asks for the last
+    messages (`?last=50`) finds all from the first one that comes. Older ones may have been forgotten, the newest never.
+    """
+    if not history.is_numbered(trace):
+        return untested(NO_NUMBERS)
+    healthy = [client for client in trace.clients if is_healthy(client)]
+    found = history.searched(trace, healthy, PROMPT, end_of_run(trace))
+    return first_wrong(found, "nobody came later, asked for the last messages and stayed for a second")
+
+
+@guarantee("history")
+def one_history(trace: Trace) -> Verdict:
+    """A number is the same message for everybody, for ever, and numbers follow one another: 1, 2, 3, without a hole.
+
+    That holds beyond a kill. Whoever says something again may hear it once more with its old number.
+    """
+    if not history.is_numbered(trace):
+        return untested(NO_NUMBERS)
+    ousted = {*trace.evicted(), *trace.disconnected()}
+    healthy = [client for client in trace.clients if is_healthy(client) and client.name not in ousted]
+    found = chain(history.numbers_given(trace), history.numbers_in_a_row(trace, healthy))
+    return first_wrong(found, "only one message had a number")
+
+
+@guarantee("history")
+def said_once(trace: Trace) -> Verdict:
+    """What its speaker says again, under the same `id`, is one message: it has one number, and nobody else hears it
+    twice in one visit."""
+    if not history.passes_ids_on(trace):
+        return untested(NO_IDS)
+    return first_wrong(history.heard_once(trace, trace.clients), "nobody heard anything that was said again")
+
+
+@guarantee("history")
+def answered(trace: Trace) -> Verdict:
+    """Whoever names what they say, with an `id`, and stays or comes back, at last hears it under that name, or that it
+    is refused: within a second after they have said it again."""
+    if not history.passes_ids_on(trace):
+        return untested(NO_IDS)
+    prompt = [client for client in trace.clients if client.prompt]
+    found = history.answers(trace, prompt, PROMPT, end_of_run(trace))
+    return first_wrong(found, "nobody who names messages was connected at the end, and had been for a second")
+
+
+def first_wrong(found: Iterable[str], why_untested: str) -> Verdict:
+    """The verdict on what was found: a line for all that was tested, with what is wrong with it, or ""."""
+    lines = list(found)
+    if not lines:
+        return untested(why_untested)
+    return broken(evidence) if (evidence := next(filter(None, lines), "")) else KEPT
+
+
 # ---------------------------------------------------------------- kinds of clients
 
 
@@ -351,7 +431,18 @@ def is_flooder(client: Client) -> bool:
 def is_human_paced(client: Client) -> bool:
     """Does it send, and no faster than people type?"""
     moments = client.send_times
-    return bool(moments) and all(later - earlier >= HUMAN for earlier, later in zip(moments, moments[1:]))
+    return bool(moments) and closest(moments) >= HUMAN
+
+
+def types(client: Client, trace: Trace) -> bool:
+    """Did it send at human pace? One that was away then says at once what it could not say."""
+    moments = [event.time for event in trace.of("said", "said again", who=client.name)]
+    return is_human_paced(client) and not (client.returns and closest(moments) < HUMAN)
+
+
+def closest(moments: list[float]) -> float:
+    """The shortest time between two of them."""
+    return min((later - earlier for earlier, later in zip(moments, moments[1:])), default=NEVER)
 
 
 def is_healthy(client: Client) -> bool:
@@ -386,16 +477,31 @@ def late_readers(trace: Trace) -> list[str]:
 # ---------------------------------------------------------------- what happened
 
 
-def times_heard(trace: Trace, name: str) -> dict[str, float]:
-    """When `name` first heard each message."""
-    return {event.message: event.time for event in reversed(trace.of("heard", who=name))}
+def shut_out(trace: Trace, people: list[str]) -> list[Event]:
+    """Who of these people could not connect, while the server was running."""
+    starts = [event.time for event in trace.of("started")]
+    downs = [(kill.time, min((s for s in starts if s >= kill.time), default=NEVER)) for kill in trace.of("killed")]
+    events = [event for event in trace.of("shut out") if event.who in people]
+    return [event for event in events if not any(since <= event.time <= until + GRACE for since, until in downs)]
 
 
-def how_late(said: Event, heard: dict[str, float]) -> str:
+def said_once_for_all(trace: Trace) -> list[Event]:
+    """What must be passed on, and was not said again: of that, nobody can say when it should be heard."""
+    said, again = trace.of("said"), trace.messages("said again")
+    return [said[place] for place in trace.due() if place not in again]
+
+
+def times_heard(trace: Trace, name: str) -> dict[Event, float]:
+    """When `name` first heard each message: the events with which it was said."""
+    said, heard = trace.of("said"), reversed(trace.about("heard", name))
+    return {said[place]: event.time for event, place in heard if place is not None}
+
+
+def how_late(said: Event, heard: dict[Event, float]) -> str:
     """ "heard Ann 3 after 2.100 s", if that was too late; "" if it was not. `heard` has the times of one listener."""
-    if said.message not in heard:
+    if said not in heard:
         return f"never heard {said.message}, said at {said.time:.3f} s"
-    delay = heard[said.message] - said.time
+    delay = heard[said] - said.time
     return f"heard {said.message} after {delay:.3f} s" if delay > PROMPT else ""
 
 
@@ -418,7 +524,7 @@ def delays(trace: Trace, readers: list[str]) -> Iterator[Delay]:
     """How late healthy clients heard what was said by others while some of `readers` were connected."""
     gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
     spans = [(name, joined[name], gone.get(name, end)) for name in readers if name in joined]
-    entered, evicted, said = trace.first("entered"), trace.evicted(), trace.to_pass_on()
+    entered, evicted, said = trace.first("entered"), trace.evicted(), said_once_for_all(trace)
     visits, reaches = trace.visits(), trace.reach()
     for name in [client.name for client in trace.clients if is_healthy(client)]:
         if name not in entered:
@@ -456,21 +562,23 @@ def while_blocked(trace: Trace, since: float) -> str:
 def deaf(trace: Trace) -> dict[str, list[str]]:
     """Who is in the room and hears nothing of the others -> their last messages that somebody else heard meanwhile, if
     there are enough."""
-    said = trace.to_pass_on()
-    heard_by: dict[str, set[str]] = {}  # message -> who heard it
-    for event in trace.of("heard"):
-        heard_by.setdefault(event.message, set()).add(event.who)
+    said, due = trace.of("said"), trace.due()
+    heard_by: dict[int, set[str]] = {}  # message -> who heard it
+    for who in dict.fromkeys(event.who for event in trace.of("heard")):
+        for _, place in trace.about("heard", who):
+            if place is not None:
+                heard_by.setdefault(place, set()).add(who)
     found = {}
-    for name, reach in trace.reach().items():
+    for name, reach in trace.reach(PROMPT).items():
         theirs = (
-            event
-            for event in reversed(said)
-            if event.who != name and any(since < event.time < until for since, until in reach)
+            place
+            for place in reversed(due)
+            if said[place].who != name and any(since < said[place].time < until for since, until in reach)
         )
-        others_heard = (event.message for event in theirs if heard_by.get(event.message, set()) - {name})
+        others_heard = (place for place in theirs if heard_by.get(place, set()) - {name})
         last = list(islice(others_heard, DEAF_AFTER))[::-1]
-        if len(last) == DEAF_AFTER and not any(name in heard_by[message] for message in last):
-            found[name] = last
+        if len(last) == DEAF_AFTER and not any(name in heard_by[place] for place in last):
+            found[name] = [said[place].message for place in last]
     return found
 
 

@@ -3,6 +3,8 @@
 Which client joins first, which leaves when and how, all that is drawn from the seed. People speak at a human pace, so
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
+
+The last four are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +12,9 @@ from random import Random
 
 from chatroom_lib.clients.scenario import (  # fmt: skip
     Client,
+    Kill,
     Scenario,
+    commuter,
     flooder,
     frozen,
     late_joiner,
@@ -23,6 +27,9 @@ from chatroom_lib.clients.scenario import (  # fmt: skip
 )
 
 PACE = 1.5  # seconds between two messages of one person
+TOGETHER = 0.02  # seconds within which people speak who speak at the same time
+STRIKE = 0.03  # seconds, from then on, within which something happens to what they say: it is being written down
+ALL = "/chatroom?last=1000"  # what somebody asks for who wants to know what has been said
 
 Maker = Callable[[Random], Scenario]
 Scenarios = Mapping[str, Scenario | Maker]  # by their names
@@ -32,6 +39,17 @@ SCENARIOS: dict[str, Maker] = {}
 def scenario(function: Maker) -> Maker:
     SCENARIOS[function.__name__.strip("_").replace("_", " ")] = function
     return function
+
+
+def for_histories(function: Maker) -> Maker:
+    """A scenario that says nothing about rooms without a history."""
+    vars(function)["needs_path"] = True
+    return scenario(function)
+
+
+def needs_path(scenario: Scenario | Maker) -> bool:
+    """Is it to be tried only with a room that takes a `path`, of the file in which it keeps its history?"""
+    return getattr(scenario, "needs_path", False)
 
 
 def in_random_order(rng: Random, seconds: float, *people: Client) -> Scenario:
@@ -122,3 +140,74 @@ def mass_leave(rng: Random) -> Scenario:
     silently = [vanishing(name, end) for name, end in zip(("Di", "Eve", "Fay"), ends[3:])]
     last = leaving("Gus", 80 + rng.uniform(0, 5)), vanishing("Hal", 80 + rng.uniform(0, 5))
     return in_random_order(rng, 100, *politely, *silently, *last)
+
+
+# ---------------------------------------------------------------- for rooms with a history
+
+
+@for_histories
+def commuting(rng: Random) -> Scenario:
+    """Four talk, go through tunnels and come back, and so does Gus, who listens; Di says the same word again and again.
+    Cy stays. Eve comes in the middle, and Zoe at the end: they ask for all that was said, and so does Gus each time."""
+    rounds = 10
+    talk = [together(name, rounds, rng, away=tunnels(rounds, rng)) for name in ("Ann", "Bob", "Flo")]
+    talk.append(together("Di", rounds, rng, away=tunnels(rounds, rng), texts=["ok"] * rounds))
+    gus = commuter("Gus", away=tunnels(rounds, rng), path=ALL)
+    return in_random_order(rng, 60, *talk, listener("Cy"), gus, reader("Eve", rng.uniform(4, 12)), reader("Zoe", 30))
+
+
+@for_histories
+def restart(rng: Random) -> Scenario:
+    """While four talk, the server is killed, and started again."""
+    return killed(rng, 8, kill(rng, 3, 7))
+
+
+@for_histories
+def two_kills(rng: Random) -> Scenario:
+    """The same, twice."""
+    return killed(rng, 14, kill(rng, 3, 7), kill(rng, 11, 13))
+
+
+@for_histories
+def power_cut(rng: Random) -> Scenario:
+    """While four talk, the power is cut: what had not reached the disk is lost."""
+    return killed(rng, 8, kill(rng, 3, 7, power=True))
+
+
+def killed(rng: Random, rounds: int, *kills: Kill) -> Scenario:
+    """Four who talk, and come back when the server does. Eve asks for all that was said as soon as it does, and Zoe at
+    the end."""
+    talk = [together(name, rounds, rng) for name in ("Ann", "Bob", "Cy")]
+    di = together("Di", rounds, rng, texts=["ok"] * rounds)
+    end = moment(rounds) + 8
+    back = kills[-1].at + kills[-1].back_after
+    readers = reader("Eve", back + rng.uniform(0.1, 3)), reader("Zoe", end)
+    return Scenario([*talk, di, *readers], duration=end + 30, kills=kills)
+
+
+def moment(number: int) -> float:
+    """When people speak for the first, the second, ... time: seconds from the start."""
+    return 0.5 + PACE * number
+
+
+def together(name: str, rounds: int, rng: Random, **changes) -> Client:
+    """Speaks at these times, as others do, and comes back whenever its connection has ended."""
+    joins = rng.uniform(0, 0.1)
+    at = [moment(number) + rng.uniform(0, TOGETHER) - joins for number in range(rounds)]
+    return commuter(name, joins=joins, at=at, **{"size": 100, **changes})
+
+
+def tunnels(rounds: int, rng: Random) -> list[tuple[float, float]]:
+    """Two, that begin while people speak."""
+    first, second = rng.randrange(1, rounds // 2 - 1), rng.randrange(rounds // 2 + 1, rounds)
+    begins = [moment(number) + rng.uniform(0, STRIKE) for number in (first, second)]
+    return [(begin, begin + rng.uniform(0.3, 2.5)) for begin in begins]
+
+
+def kill(rng: Random, first: int, last: int, power: bool = False) -> Kill:
+    """While people speak for the first-th to the last-th time."""
+    return Kill(moment(rng.randint(first, last)) + rng.uniform(0, STRIKE), rng.uniform(0.2, 1), power)
+
+
+def reader(name: str, joins: float) -> Client:
+    return late_joiner(name, joins, path=ALL)

@@ -17,5 +17,5 @@ def observe_history(room, trace: Trace) -> None:
 def write(real, trace: Trace, messages: list[Message], *arguments) -> list[Message]:
     kept = real(messages, *arguments)
     for message in kept:
-        trace.record("written", message.token, label(message), message.seq)
+        trace.record("written", message.token, label(message), message.seq, message.id)
     return kept

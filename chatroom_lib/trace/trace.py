@@ -297,8 +297,13 @@ class Trace:
         }
 
     def killed_during(self, visit: Visit) -> bool:
-        """Was the server killed while this connection was open?"""
-        return any(visit.joined <= event.time <= visit.ended for event in self.of("killed"))
+        """Was the server killed while this connection was open, or was just being opened?"""
+        up = True
+        for event in self.of("killed", "started"):
+            if event.time > visit.joined:
+                return not up or (event.kind == "killed" and event.time <= visit.ended)
+            up = event.kind == "started"
+        return not up
 
     def deadlock(self) -> list[Wait]:
         """The shortest cycle of tasks, at the end of the run, each of which waits for the next, and the last for the

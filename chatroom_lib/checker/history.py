@@ -1,0 +1,203 @@
+"""What people heard of a room's history, by its numbers and by the ids of messages: the evidence for four guarantees.
+
+Each yields a line for all that was tested: what is wrong with it, or "".
+"""
+
+from collections.abc import Iterable, Iterator
+
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
+from chatroom_lib.trace import Event, Trace, Visit
+
+
+def asks_for_history(client: Client) -> bool:
+    try:
+        return last_wanted(client.path) > 0
+    except MessageError:
+        return False
+
+
+def asks_for_a_page(client: Client) -> bool:
+    try:
+        return isinstance(decode_request(client.first or ""), PageRequest)
+    except MessageError:
+        return False
+
+
+def is_numbered(trace: Trace) -> bool:
+    return any(event.seq is not None for event in trace.of("heard"))
+
+
+def passes_ids_on(trace: Trace) -> bool:
+    given = {event.id for event in trace.of("said")} - {None}
+    return any(event.id in given for event in trace.of("heard"))
+
+
+def heard_by_visit(trace: Trace, name: str) -> list[tuple[Visit, list[tuple[Event, int | None]]]]:
+    """What a client heard in each of its visits, and which messages that is."""
+    visits = trace.visits()[name] or [Visit(0.0)]
+    found: list[tuple[Visit, list]] = [(visit, []) for visit in visits]
+    number = 0
+    for event, place in trace.about("heard", name):
+        while number + 1 < len(visits) and visits[number + 1].joined <= event.time:
+            number += 1
+        found[number][1].append((event, place))
+    return found
+
+
+def said_again_by(trace: Trace, name: str) -> set[int]:
+    return {place for _, place in trace.about("said again", name) if place is not None}
+
+
+# ---------------------------------------------------------------- kept
+
+
+def searched(trace: Trace, people: Iterable[Client], patience: float, end: float) -> Iterator[str]:
+    """For each visit of somebody who asks for the history, and stays for `patience` seconds: what they did not find in
+    it, and others had heard before."""
+    numbered, told = first_with_number(trace), told_without_number(trace)
+    for client in filter(asks_for_history, people):
+        again = said_again_by(trace, client.name)
+        for visit, heard in heard_by_visit(trace, client.name):
+            before = [event for event in numbered if event.time < visit.joined]
+            if not before or min(visit.ended, end) < visit.joined + patience:
+                continue
+            newest = max(event.seq for event in before)
+            own = [event.seq for event, place in heard if place not in again]
+            start = next((seq for seq in own if seq is not None and seq <= newest), None)
+            found = {(event.seq, event.message) for event, _ in heard}, {event.id for event, _ in heard} - {None}
+            lost = [event for event in before if not is_among(event, *found)]
+            if start is None:  # what is older may have been forgotten, but never the newest
+                lost = [event for event in lost if event.seq == newest]
+            else:
+                lost = [event for event in lost if event.seq > start]
+            if start in (None, 1):
+                lost += [event for event in told if event.time < visit.joined and not is_among(event, *found)]
+            yield not_found(lost[0], client.name, visit, trace) if lost else ""
+
+
+def first_with_number(trace: Trace) -> list[Event]:
+    """For each message and each number under which it was heard: when somebody first did."""
+    heard = (event for event in trace.of("heard") if event.seq is not None)
+    return list({(event.seq, event.message, event.id): event for event in reversed([*heard])}.values())[::-1]
+
+
+def told_without_number(trace: Trace) -> list[Event]:
+    """Whose speaker was told that the room has it, and that nobody heard with a number, in a room that gives some."""
+    numbered = {event.id for event in trace.of("heard") if event.seq is not None}
+    if not numbered - {None}:
+        return []
+    return [event for event in trace.of("acknowledged") if event.seq is None and event.id not in numbered]
+
+
+def is_among(event: Event, numbers: set[tuple], ids: set[str]) -> bool:
+    return (event.seq, event.message) in numbers or event.id in ids
+
+
+def not_found(event: Event, name: str, visit: Visit, trace: Trace) -> str:
+    what = f"{event.who} heard {event.message}{as_number(event)} at {event.time:.3f} s"
+    killed = trouble_between(event.time, visit.joined, trace)
+    return f"{what}{killed}, and {name}, who asked for the history at {visit.joined:.3f} s, did not find it"
+
+
+# ---------------------------------------------------------------- one history
+
+
+def numbers_given(trace: Trace) -> Iterator[str]:
+    """For each number: which two messages it was given to."""
+    first: dict[int, Event] = {}
+    for event in (event for event in trace.of("heard") if event.seq is not None):
+        known = first.setdefault(event.seq, event)
+        if known.message != event.message or (known.id and event.id and known.id != event.id):
+            other = f"another {event.message}" if known.message == event.message else event.message
+            killed = trouble_between(known.time, event.time, trace)
+            yield (
+                f"number {event.seq} was {known.message} to {known.who} at {known.time:.3f} s{killed}, and {other} to "
+                f"{event.who} at {event.time:.3f} s"
+            )
+        if event.seq < 1:
+            yield f"{event.who} heard {event.message}{as_number(event)} at {event.time:.3f} s; numbers begin with 1"
+    yield from [""] * (len(first) > 1)
+
+
+def numbers_in_a_row(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
+    """For each visit of these people: where the numbers do not follow one another.
+
+    One's own message, said again, may come with the number that it had.
+    """
+    for client in people:
+        again = said_again_by(trace, client.name)
+        for _, heard in heard_by_visit(trace, client.name) if not asks_for_a_page(client) else ():
+            numbered = [(event, place in again) for event, place in heard if event.seq is not None]
+            before: Event | None = None
+            wrong = ""
+            for event, may_be_old in numbered:
+                follows = before is not None and event.seq == before.seq + 1
+                if before and not (follows or may_be_old):
+                    wrong = wrong or (
+                        f"{client.name} heard {event.message}{as_number(event)} at {event.time:.3f} s, right after "
+                        f"{before.message}{as_number(before)}"
+                    )
+                if follows or not may_be_old:
+                    before = event
+            yield wrong
+
+
+# ---------------------------------------------------------------- said once
+
+
+def heard_once(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
+    """For each message that was said again and that anybody heard, and for each client: how it was heard twice."""
+    again = {event.id: event for event in reversed(trace.of("said again"))}
+    first: dict[str, Event] = {}
+    for event in trace.of("heard"):
+        if event.id in again and event.seq is not None:
+            known = first.setdefault(event.id, event)
+            if known.seq != event.seq:
+                yield (
+                    f"{event.message}, said again at {again[event.id].time:.3f} s, was number {known.seq} to "
+                    f"{known.who} at {known.time:.3f} s, and number {event.seq} to {event.who} at {event.time:.3f} s"
+                )
+    for client in people:
+        for _, heard in heard_by_visit(trace, client.name) if not asks_for_a_page(client) else ():
+            times: dict[str, Event] = {}
+            for event in (event for event, _ in heard if event.id in again and again[event.id].who != client.name):
+                known = times.setdefault(event.id, event)
+                if known is not event:
+                    yield (
+                        f"{client.name} heard {event.message} at {known.time:.3f} s, and again at {event.time:.3f} s, "
+                        f"because it was said again at {again[event.id].time:.3f} s"
+                    )
+    yield from ("" for event in trace.of("heard") if event.id in again)
+
+
+# ---------------------------------------------------------------- answered
+
+
+def answers(trace: Trace, people: Iterable[Client], patience: float, end: float) -> Iterator[str]:
+    """For each message with an id whose speaker is connected at the end: that it was not answered, if it was not within
+    `patience` seconds since it was last said."""
+    visits = trace.visits()
+    for name in (client.name for client in people if visits[client.name] and not visits[client.name][-1].how):
+        said = {event.id: event for event in trace.of("said", "said again", who=name) if event.id}
+        answered = {event.id for event in trace.of("acknowledged", who=name)}
+        refused = {place for _, place in trace.about("refused", name)}
+        for event, place in trace.about("said", name):
+            last = said.get(event.id)
+            if last and max(last.time, visits[name][-1].joined) + patience <= end:
+                missing = event.id not in answered and place not in refused
+                when = f" and again at {last.time:.3f} s" if last.time > event.time else ""
+                wrong = f"{name} said {event.message} at {event.time:.3f} s{when}, and was never told what became of it"
+                yield wrong if missing else ""
+
+
+# ---------------------------------------------------------------- in words
+
+
+def as_number(event: Event) -> str:
+    return "" if event.seq is None else f" (number {event.seq})"
+
+
+def trouble_between(since: float, until: float, trace: Trace) -> str:
+    kills = [event.time for event in trace.of("killed") if since < event.time < until]
+    return f", the server was killed at {kills[0]:.3f} s" if kills else ""
