@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chatroom_lib import check
-from chatroom_lib.checker.guarantees import GUARANTEES
+from chatroom_lib.checker.guarantees import GROUPS, GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.rooms import RoomError
 
@@ -18,6 +18,7 @@ FOLDER = Path(__file__).parent / "cases"
 ALWAYS, BOB = "also when everybody reads", "while Bob did not read"
 WAITING = "prompt-join no-head-of-line-blocking"
 UNHEARD = f"{WAITING} at-most-once total-order recovery"  # what may be if nobody understands anything
+OF_A_HISTORY = {name for name, group in GROUPS.items() if group == "history"}  # which none of these rooms has
 NOT_SLOW = tuple(name for name in SCENARIOS if name != "slow reader")
 COMING_AND_GOING = "churn", "late joiner", "stillborn", "mass leave"
 MEMORY = "late joiner", "frozen reader"
@@ -31,7 +32,7 @@ def case(breaks: str = "", may: str = "", keeps: str = "", seeds: int = 2, scena
     must, either_way = set(breaks.split()), {*may.split(), "rate-limit"} - {*keeps.split()}
     assert must | either_way <= {*GUARANTEES}
     evidence = {name.replace("_", "-"): text for name, text in says.items()}
-    return must, {*GUARANTEES} - must - either_way, seeds, scenarios, evidence
+    return must, {*GUARANTEES} - must - either_way - OF_A_HISTORY, seeds, scenarios, evidence
 
 
 CASES = {
@@ -164,6 +165,7 @@ def test_a_room_breaks_what_it_must_and_nothing_that_it_must_not(room):
     card = check(f"{FOLDER}/{room}", seeds, scenarios=chosen, processes=1, progress=False)
     evidence = {name: score.problem for name, score in card.broken.items()}
     assert card.failed == {} and set(evidence) & {*breaks, *keeps} == breaks, evidence
+    assert OF_A_HISTORY <= {*card.untested}
     if {*NOT_SLOW} <= {*scenarios}:
         assert keeps <= {*card.kept}, card.untested
     for guarantee, text in says.items():

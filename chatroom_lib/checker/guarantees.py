@@ -29,6 +29,7 @@ ENOUGH = 300  # messages that must be said before a room's memory is judged
 MEMORY_TOLERANCE = 32  # messages by which a room's memory may vary without growing
 LEAK_TOLERANCE = 2  # tasks and connections of departed clients that a room may still retain
 DEAF_AFTER = 3  # messages in a row that the others hear; a client that misses them is deaf
+NO_PATH = "the room takes no `path` to keep a history in"
 NO_NUMBERS = "no message had a number"
 NO_IDS = "the room passes no ids on"
 

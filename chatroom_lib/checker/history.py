@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
-from chatroom_lib.trace import Event, Trace, Visit
+from chatroom_lib.trace import Event, Trace, Visit, speaker
+
+ON_THE_WAY = 0.05  # seconds after a kill in which somebody may still hear what was sent before
 
 
 def asks_for_history(client: Client) -> bool:
@@ -123,16 +125,17 @@ def numbers_given(trace: Trace) -> Iterator[str]:
 def numbers_in_a_row(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
     """For each visit of these people: where the numbers do not follow one another.
 
-    One's own message, said again, may come with the number that it had.
+    A message of one's own may come once more, with the number that it had: that is an acknowledgement.
     """
     for client in people:
         again = said_again_by(trace, client.name)
         for _, heard in heard_by_visit(trace, client.name) if not asks_for_a_page(client) else ():
-            numbered = [(event, place in again) for event, place in heard if event.seq is not None]
             before: Event | None = None
             wrong = ""
-            for event, may_be_old in numbered:
+            for event, place in ((event, place) for event, place in heard if event.seq is not None):
                 follows = before is not None and event.seq == before.seq + 1
+                old = before is not None and event.seq <= before.seq and speaker(event.message) == client.name
+                may_be_old = old or place in again
                 if before and not (follows or may_be_old):
                     wrong = wrong or (
                         f"{client.name} heard {event.message}{as_number(event)} at {event.time:.3f} s, right after "
@@ -199,5 +202,5 @@ def as_number(event: Event) -> str:
 
 
 def trouble_between(since: float, until: float, trace: Trace) -> str:
-    kills = [event.time for event in trace.of("killed") if since < event.time < until]
+    kills = [event.time for event in trace.of("killed") if since - ON_THE_WAY < event.time < until]
     return f", the server was killed at {kills[0]:.3f} s" if kills else ""

@@ -13,9 +13,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GROUPS, Guarantees, Verdict
+from chatroom_lib.checker.guarantees import GROUPS, NO_PATH, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
-from chatroom_lib.checker.scenarios import Maker, Scenarios
+from chatroom_lib.checker.scenarios import Maker, Scenarios, needs_path
 from chatroom_lib.checker.shrink import replay, shrink
 from chatroom_lib.checker.worker import Conditions
 from chatroom_lib.clients.scenario import Scenario
@@ -23,6 +23,7 @@ from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.trace import Trace
 
 WORST_FIRST = [False, True, None]
+LONGEST_NAME, NARROW = 24, 11  # characters in a line for the name of a guarantee
 NOT_TESTED_MARK, KEPT_MARK = "\N{MIDDLE DOT}", "\N{CHECK MARK}"
 GROUP_STYLE = "text-align: left; font-weight: normal; font-style: italic"
 KEPT_COLOUR, BROKEN_COLOUR = "rgba(27, 120, 55, 0.3)", "rgba(214, 0, 110, 0.3)"  # on light pages and on dark ones
@@ -135,10 +136,12 @@ class Scorecard:
 
     def require(self, *names: str, but: Iterable[str] = ()) -> None:
         """Raise GuaranteeError, with the evidence, unless the guarantees of these names, or else all `but` those, were
-        tested and never broken. For your own tests. Raises ValueError for a name that there is not."""
+        tested and never broken. For your own tests. Those about a history are required of a room that takes no `path`
+        only by name. Raises ValueError for a name that there is not."""
         for name in (*names, *but):
             self.score_of(name)
-        wanted = [name for name in names or self.scores if name not in but]
+        of_this_room = [name for name, score in self.scores.items() if score.tested or score.untested != NO_PATH]
+        wanted = [name for name in names or of_this_room if name not in but]
         problems = [f"{name}: {self.scores[name].problem}" for name in wanted if self.scores[name].problem]
         if problems:
             raise GuaranteeError("\n".join([f"{self.room} does not keep what it should:", *problems]))
@@ -188,9 +191,19 @@ class Scorecard:
 
     # ------------------------------------------------------------ as a table
 
+    @property
+    def tried(self) -> list[str]:
+        """The scenarios without those that are for rooms with a history, if this is none."""
+
+        def was(name: str) -> bool:
+            return any(self.cells[guarantee, name].untested != NO_PATH for guarantee in self.scores)
+
+        return [name for name, scenario in self.scenarios.items() if was(name) or not needs_path(scenario)]
+
     def grid(self) -> "Grid":
+        tried = self.tried
         rows = {
-            guarantee: [score, *(self.cells[guarantee, scenario] for scenario in self.scenarios)]
+            guarantee: [score, *(self.cells[guarantee, scenario] for scenario in tried)]
             for guarantee, score in self.scores.items()
         }
         remarks = [(name, score.problem) for name, score in self.scores.items() if score.problem]
@@ -198,7 +211,7 @@ class Scorecard:
         title = self.room + ", tasks in any order" * (self.conditions.schedule == "any")
         if self.conditions.keepalive is not None:
             title += f", keepalive {self.conditions.keepalive:g} s"
-        return Grid(title, self.seeds, ["any", *self.scenarios], rows, remarks)
+        return Grid(title, self.seeds, ["any", *tried], rows, remarks)
 
     def __rich__(self):
         return self.grid()
@@ -241,12 +254,24 @@ class Grid:
     remarks: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
 
     def groups(self) -> list[tuple[str, list[tuple[str, list[Score]]]]]:
-        """What each group of guarantees is about, and its rows."""
+        """What each group of guarantees is about of which anything was tested, and its rows."""
         about = {name: GROUPS.get(name, "your own") for name in self.rows}
+        tested = {about[name] for name, scores in self.rows.items() if any(score.tested for score in scores)}
         return [
             (group, [(name, scores) for name, scores in self.rows.items() if about[name] == group])
             for group in dict.fromkeys(about.values())
+            if group in tested
         ]
+
+    def below(self) -> list[tuple[str, str]]:
+        """The remarks; and of the other groups a line for each reason why they were not tested."""
+        shown = {name for _, rows in self.groups() for name, _ in rows}
+        others: dict[str, list[str]] = {}
+        for name, scores in self.rows.items():
+            if name not in shown:
+                others.setdefault(scores[0].untested or "in none of these", []).append(name)
+        remarks = [remark for remark in self.remarks if remark[0] in shown or remark[0] not in self.rows]
+        return remarks + [("not tested", f"{', '.join(names)} ({why})") for why, names in others.items()]
 
     @property
     def legend(self) -> str:
@@ -254,21 +279,30 @@ class Grid:
         return f"{marks}, a number: the seeds, of {self.seeds}, with which it was broken"
 
     def __rich_console__(self, _, options) -> Iterator:
-        """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line."""
-        narrow = options.max_width < 100
-        headers = [Column(words(name), justify="center") for name in self.columns]
-        look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0 if narrow else (0, 1, 0, 0))
+        """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line, and many
+        scenarios more than one table."""
+        widths = [max(map(len, words(name).split("\n"))) + 1 for name in self.columns]
+        wide = LONGEST_NAME + sum(widths) + len(widths) <= options.max_width
+        names, padding = (LONGEST_NAME, 1) if wide else (NARROW, 0)
+        yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
+        for places in parts([width + padding for width in widths], options.max_width - names):
+            yield self.table(places, names, padding)
+            yield Text()
+        yield Text(f"{self.legend}\n", "dim")
+        for what, why in self.below():
+            yield Text.assemble((what, "bold"), f": {why}")
+
+    def table(self, places: slice, names: int, padding: int) -> Table:
+        """With these columns; the names of guarantees take `names` characters in a line."""
+        headers = [Column(words(name), justify="center") for name in self.columns[places]]
+        look = dict(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, padding, 0, 0))
         table = Table("", *headers, **look)
         for group, rows in self.groups():
             table.add_row(Text(group, "italic dim"))
             for name, scores in rows:
-                table.add_row(fill(name, 12) if narrow else name, *(Text(score.mark, score.style) for score in scores))
+                table.add_row(fill(name, names), *(Text(score.mark, score.style) for score in scores[places]))
             table.add_section()
-        yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
-        yield table
-        yield Text(f"\n{self.legend}\n", "dim")
-        for what, why in self.remarks:
-            yield Text.assemble((what, "bold"), f": {why}")
+        return table
 
     def __repr__(self):
         console = Console(file=StringIO(), width=110, color_system=None, force_terminal=False, force_jupyter=False)
@@ -289,11 +323,22 @@ class Grid:
             for name, scores in members:
                 cells = "".join(map(cell, scores))
                 rows += f'<tr><th style="text-align: left">{escape(name)}</th>{cells}</tr>'
-        remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.remarks)
+        remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.below())
         return (
             f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
             f"<thead><tr>{headers}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
         )
+
+
+def parts(widths: list[int], width: int) -> Iterator[slice]:
+    """Columns of these widths, in parts of at most `width` characters."""
+    start = taken = 0
+    for place, wide in enumerate(widths):
+        if taken + wide > width and place > start:
+            yield slice(start, place)
+            start, taken = place, 0
+        taken += wide
+    yield slice(start, None)
 
 
 def words(name: str) -> str:

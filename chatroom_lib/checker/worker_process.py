@@ -18,13 +18,14 @@ from types import FrameType
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GUARANTEES, Verdict, blame, describe_error
+from chatroom_lib.checker.guarantees import GROUPS, GUARANTEES, NO_PATH, Verdict, blame, describe_error, untested
 from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
+from chatroom_lib.checker.scenarios import needs_path
 from chatroom_lib.clients.scenario import Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import as_room
-from chatroom_lib.rooms.requirements import require_makeable
+from chatroom_lib.rooms.requirements import require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
@@ -134,9 +135,12 @@ class Trials:
     def load(self) -> None:
         """Raises Problem unless there is such a room, and each scenario can be made."""
         with self.watch.over_loading(self.tell_of_import), self.room_problems():
-            room, scenarios, _ = self.unpack()
+            room, scenarios, guarantees = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
             require_makeable(factory, name)
+        self.takes_path = takes(factory, "path")
+        self.left_out = {name for name, each in scenarios.items() if needs_path(each) and not self.takes_path}
+        self.not_tried = Outcome({name: untested(NO_PATH) for name in guarantees})
         if not isinstance(factory, type):
             with self.room_problems():
                 self.try_function(factory, name)
@@ -176,6 +180,8 @@ class Trials:
 
     def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
         """One run, or the Outcome of one that leaves no Trace."""
+        if scenario in self.left_out:
+            return self.not_tried
         with self.room_problems():
             room, scenarios, self.guarantees = self.unpack()
         self.scenario = scenario if isinstance(scenario, Scenario) else self.make(scenarios, scenario, seed)
@@ -221,6 +227,9 @@ class Trials:
         for name, guarantee in self.guarantees.items():
             try:
                 verdicts[name] = require_verdict(guarantee(trace))
+                ours = GUARANTEES.get(name) is guarantee
+                if verdicts[name].kept is None and ours and GROUPS[name] == "history" and not self.takes_path:
+                    verdicts[name] = untested(NO_PATH)
             except Exception as error:
                 if GUARANTEES.get(name) is guarantee:
                     return not_judged(f"the run cannot be judged: {describe_error(error)}")
