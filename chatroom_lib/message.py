@@ -54,6 +54,11 @@ def encode(message: Message) -> str:
     return to_json(fields)
 
 
+def encode_request(request: PageRequest) -> str:
+    """The payload of the text frame that asks for a page: JSON."""
+    return to_json({"before": request.before, "limit": request.limit})
+
+
 def encode_end(request: PageRequest) -> str:
     """The payload of the text frame that answers `request` if there are no such messages: JSON."""
     return to_json({"token": "chatroom", "content": "", "before": request.before, "end": True})
@@ -88,6 +93,13 @@ def decode_reply(frame: str | bytes) -> Message:
         id = id_field(fields)
     token, content = text_field(fields, "token"), text_field(fields, "content")
     return Message(token, content, refused, id, seq if type(seq) is int else None)
+
+
+def decode_end(frame: str | bytes) -> int | None:
+    """The `before` of a page request, if `frame` answers it with nothing. Raises MessageError if it is not JSON."""
+    fields = parse(frame)
+    before = fields.get("before")
+    return before if fields.get("end") is True and type(before) is int else None
 
 
 def last_wanted(path: str) -> int:

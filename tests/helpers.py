@@ -4,9 +4,12 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
+import subprocess
+import sys
 import time
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
 from urllib.parse import urlsplit
 
@@ -17,6 +20,8 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import live, rooms, run, simulate
 from chatroom_lib.clients.player import reset
+from chatroom_lib.history import History
+from chatroom_lib.message import Message
 from chatroom_lib.rooms import v2, v2_rw
 from chatroom_lib.rooms.requirements import takes
 
@@ -195,3 +200,46 @@ def played_live(room, scenario, **options):
 in_both_worlds = pytest.mark.parametrize(
     "play", [simulate, pytest.param(played_live, marks=[pytest.mark.real, pytest.mark.slow])]
 )
+
+
+def held(room_class):
+    """Rooms of that class, made with `limit=None`, that read nothing until they are released."""
+
+    class Held(room_class):
+        def __init__(self, **options):
+            super().__init__(**{"limit": None, **options})
+            self.released = asyncio.Event()
+
+        async def read(self, connection):
+            await self.released.wait()
+            await super().read(connection)
+
+        def release(self):
+            async def act():
+                self.released.set()
+
+            run(act())
+
+    return Held
+
+
+def fill(path, first: int, last: int, text: str = "message") -> str:
+    """Write messages of Cy's into the history in the file `path`; returns that."""
+
+    async def write():
+        async with History(str(path)) as history:
+            await history.append([Message("Cy", f"{text} {number}") for number in range(first, last + 1)])
+
+    run(write())
+    return str(path)
+
+
+@contextmanager
+def process(room: str, *options: str):
+    """A server in a process of its own: (its port, the process). It may be killed meanwhile."""
+    command = [sys.executable, "-m", "chatroom_lib", "serve", room, *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield int(re.search(r":(\d+)/", server.stdout.readline())[1]), server
+        finally:
+            server.kill()

@@ -1,10 +1,13 @@
 """The chat panel, without a browser: its widgets are driven by the messages that a front end sends."""
 
 import asyncio
+import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
+from html import escape
 
 import nbformat
 import pytest
@@ -13,19 +16,23 @@ from websockets.asyncio.server import serve as serve_anything
 
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
 from chatroom_lib.clients.player import reset
-from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH
+from chatroom_lib.message import PageRequest, decode_request
+from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line
 from chatroom_lib.notebook.chat_panel import _panels
 from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
-from chatroom_lib.rooms import v1, v3, v3_2
+from chatroom_lib.rooms import v1, v3, v3_2, v4, v6
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
     A_MOMENT,
     AT_MOST,
     PROMPT,
     assert_nothing_was_printed,
+    fill,
     hears,
+    held,
     in_a_loop,
     joining,
+    process,
     said,
     until,
 )  # fmt: skip
@@ -551,6 +558,234 @@ async def test_a_refusal_is_reported():
     await is_drawn(alice, "“two” was not sent. The room says: Not sent. Please wait 1 s.")
     assert "Alice: one" in alice.lines and "Alice: two" not in alice.lines
     assert not any("two" in line for line in bob.lines)
+
+
+# ---------------------------------------------------------------- sending until heard
+
+
+@pytest.mark.parametrize("version", [v4, v6], ids=["v4, without ids", "v6"])
+@in_a_loop
+async def test_what_one_says_is_shown_as_being_sent_until_it_is_heard(version):
+    room = held(version.Room)()
+    alice, bob = await joined(await serve(room), "Alice", "Bob")
+    for _ in range(2):
+        await alice.say("hello")
+    await alice.say(UNPLEASANT)
+    sending = f"<b><bdi>Alice</bdi></b>: <bdi>{escape(UNPLEASANT)}</bdi> <i>sending …</i>"
+    await is_drawn(alice, sending)
+    assert not any("hello" in line for line in alice.lines) and alice.log_html.value.count("sending …") == 3
+    assert sending in alice.transcript_html() and str(alice).endswith(f"  Alice: {UNPLEASANT} (sending …)")
+    assert alice.doubtful.layout.display == "none"
+    await submit(in_loop(room.released.set))
+    for panel in (alice, bob):
+        await panel.heard(UNPLEASANT)
+        assert panel.lines[-3:] == ["Alice: hello", "Alice: hello", f"Alice: {UNPLEASANT}"]
+    await until(lambda: "sending" not in drawn(alice))
+
+
+async def in_loop(act) -> None:
+    act()
+
+
+class Absent(v1.Room):
+    """Loses the first message, and the connection of who said it."""
+
+    lost = False
+
+    async def broadcast(self, message):
+        if self.lost:
+            return await super().broadcast(message)
+        self.lost = True
+        self.connections.pop(0).transport.abort()
+
+
+@in_a_loop
+async def test_a_room_without_numbers_is_told_again_only_by_a_person():
+    server = await serve(Absent)
+    alice, bob = await joined(server, "Alice", "Bob")
+    await alice.say("hello")
+    await is_drawn(alice, "<bdi>hello</bdi> <i>perhaps not sent</i>")
+    await until(lambda: alice.doubtful.layout.display == "" and alice.again_button.disabled)
+    assert await alice.join()
+    await bob.say("who was that?")
+    await alice.heard("who was that?")
+    assert "<i>perhaps not sent</i>" in drawn(alice) and "Alice: hello" not in bob.lines
+    await until(lambda: not alice.again_button.disabled)
+    alice.again_button.click()
+    await alice.heard("hello")
+    await bob.heard("hello")
+    await until(lambda: alice.doubtful.layout.display == "none")
+    assert alice.lines.count("Alice: hello") == bob.lines.count("Alice: hello") == 1
+
+
+@in_a_loop
+async def test_what_is_doubtful_can_be_removed():
+    alice = ChatPanel(await serve(Absent), "Alice")
+    await alice.say("hello")
+    await until(lambda: alice.doubtful.layout.display == "")
+    alice.discard_button.click()
+    await until(lambda: "perhaps" not in drawn(alice) and alice.doubtful.layout.display == "none")
+
+
+@in_a_loop
+async def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(tmp_path):
+    data = "--data", str(tmp_path / "chat.db")
+    with process("v6", "--port", "0", *data) as (port, server):
+        alice, bob = await joined(f"ws://127.0.0.1:{port}/chatroom", "Alice", "Bob")
+        await alice.say("one")
+        await bob.heard("one")
+        await alice.heard("one")
+        os.kill(server.pid, signal.SIGSTOP)
+        await alice.say("two")
+        await is_drawn(alice, "<bdi>two</bdi> <i>sending …</i>")
+        server.kill()
+        await is_drawn(alice, "<bdi>two</bdi> <i>perhaps not sent</i>")
+        await until(lambda: bob.state == "lost")
+    with process("v6", "--port", str(port), *data):
+        for panel in (alice, bob):
+            assert await panel.join()
+        for panel in (alice, bob):
+            await panel.heard("two")
+        await bob.say("end")
+        await alice.heard("end")
+        await bob.heard("end")
+        for panel in (alice, bob):
+            heard = [line for line in panel.lines if line.startswith(("Alice:", "Bob:"))]
+            assert heard == ["Alice: one", "Alice: two", "Bob: end"]
+            await panel.leave()
+
+
+@in_a_loop
+async def test_what_the_room_did_not_accept_is_not_said_again_by_itself(tmp_path):
+    class Picky(v6.Room):
+        async def read(self, connection):
+            async for frame in connection:
+                request = decode_request(frame)
+                if isinstance(request, PageRequest):
+                    await self.send_page(connection, request)
+                elif request.content == "no":
+                    return await connection.close(1008, "No.")
+
+    path = fill(tmp_path / "chat.db", 1, 3)
+    alice = ChatPanel(await serve(lambda: Picky(path)), "Alice")
+    await alice.say("no")
+    await is_drawn(alice, "<bdi>no</bdi> <i>perhaps not sent</i>")
+    assert await alice.join()
+    await alice.say("and this?")
+    await is_drawn(alice, "<bdi>and this?</bdi> <i>sending …</i>")
+    assert alice.state == "joined" and "<bdi>no</bdi> <i>perhaps not sent</i>" in drawn(alice)
+
+
+@in_a_loop
+async def test_what_is_refused_is_no_longer_being_sent():
+    alice = ChatPanel(await serve(lambda: v6.Room(limit=0.001, burst=1)), "Alice")
+    for text in ("one", "two"):
+        await alice.say(text)
+    await is_drawn(alice, "“two” was not sent. The room says: Not sent. Please wait")
+    await alice.heard("one")
+    assert alice.session.unheard == () and "Alice: two" not in alice.lines
+
+
+# ---------------------------------------------------------------- the history
+
+
+def numbers(first: int, last: int) -> list[str]:
+    return [f"Cy: message {number}" for number in range(first, last + 1)]
+
+
+def messages(panel) -> list[str]:
+    return [line for line in panel.lines if line.startswith("Cy: ")]
+
+
+@in_a_loop
+async def test_a_newcomer_gets_the_last_messages_and_earlier_ones_when_asked(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 120)
+    alice = ChatPanel(await serve(lambda: v6.Room(path)), "Alice")
+    await alice.heard("message 120")
+    assert messages(alice) == numbers(71, 120)
+    for first in (21, 1):
+        await until(lambda: alice.earlier_button.layout.display == "" and not alice.earlier_button.disabled)
+        alice.earlier_button.click()
+        await until(lambda first=first: messages(alice) == numbers(first, 120))
+    await until(lambda: alice.earlier_button.disabled)
+    await alice.say("hello")
+    await alice.heard("hello")
+    assert alice.lines[-1] == "Alice: hello"
+
+
+@in_a_loop
+async def test_a_history_that_has_forgotten_the_first_messages_says_so(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 60)
+    alice = ChatPanel(await serve(lambda: v6.Room(path, keep=50)), "Alice")
+    await alice.say("hello")  # now it begins with message 12
+    await alice.heard("hello")
+    await until(lambda: not alice.earlier_button.disabled)
+    assert messages(alice) == numbers(11, 60)
+    alice.earlier_button.click()
+    await until(lambda: alice.earlier_button.disabled)
+    assert messages(alice) == numbers(11, 60)
+
+
+@in_a_loop
+async def test_a_room_without_numbers_has_no_earlier_messages():
+    alice = ChatPanel(await serve("v1"), "Alice")
+    await alice.say("hello")
+    await is_drawn(alice, HELLO)
+    assert alice.earlier_button.layout.display == "none"
+
+
+@in_a_loop
+async def test_after_a_loss_nothing_comes_twice_and_what_is_missing_can_be_had(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 20)
+    server = await serve(lambda: v6.Room(path))
+    alice = ChatPanel(server, "Alice")
+    await alice.heard("message 20")
+    for first, last, missing in ((21, 40, 0), (41, 130, 40)):
+        await server.stop()
+        await until(lambda: alice.state == "lost")
+        fill(path, first, last)
+        server = await Server(lambda: v6.Room(path), port=server.port).start()
+        assert await alice.join()
+        await alice.heard(f"message {last}")
+        if missing:
+            assert messages(alice) == numbers(1, 40) + numbers(81, 130)
+            await is_drawn(alice, f"{missing} messages are missing here.")
+            await until(lambda: not alice.earlier_button.disabled)
+            alice.earlier_button.click()
+        await until(lambda last=last: messages(alice) == numbers(1, last))
+    await until(lambda: "missing" not in drawn(alice) and alice.earlier_button.disabled)
+    await alice.leave()
+    await server.stop()
+
+
+@in_a_loop
+async def test_a_history_that_begins_anew_hides_nothing():
+    alice = ChatPanel(await serve("v6"), "Alice")
+    for text in ("hello", "how are you?"):
+        await alice.say(text)
+        await alice.heard(text)
+    await run_again(alice)
+    await alice.say("hello")
+    await until(lambda: alice.lines.count("Alice: hello") == 2)
+    assert alice.lines[-2:] == ["The room has begun a new history.", "Alice: hello"]
+
+
+async def run_again(panel) -> None:
+    """Run the cell again that serves the room: with an empty history, on the same port."""
+    await serve("v6")
+    await until(lambda: panel.state == "lost")
+    assert await panel.join()
+
+
+@in_a_loop
+async def test_numbers_far_above_those_of_a_new_history_do_not_hide_it(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 100)
+    alice = ChatPanel(await serve(lambda: v6.Room(path)), "Alice")
+    await alice.heard("message 100")
+    assert messages(alice) == numbers(51, 100)
+    line = Line("other", "message 1 of another history", "Dan", seq=1)
+    await submit(in_loop(lambda: alice.session.place(line, may_be_old=False)))
+    assert alice.lines[-2:] == ["The room has begun a new history.", "Dan: message 1 of another history"]
 
 
 # ---------------------------------------------------------------- who is there

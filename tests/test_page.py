@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from types import SimpleNamespace
@@ -16,10 +14,8 @@ import pytest
 from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
-from chatroom_lib.history import History
-from chatroom_lib.message import Message
 from chatroom_lib.rooms import v1, v3_2, v4, v6
-from tests.helpers import AT_MOST, PROMPT, said, wait_until
+from tests.helpers import AT_MOST, PROMPT, fill, held, process, said, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser for all of them
 MS = 1000 * AT_MOST
@@ -202,27 +198,6 @@ def test_a_refused_text_is_put_back_into_the_field(open_page):
 # ---------------------------------------------------------------- sending until heard
 
 
-def held(room_class):
-    """Rooms of that class, made with `limit=None`, that read nothing until they are released."""
-
-    class Held(room_class):
-        def __init__(self, **options):
-            super().__init__(**{"limit": None, **options})
-            self.released = asyncio.Event()
-
-        async def read(self, connection):
-            await self.released.wait()
-            await super().read(connection)
-
-        def release(self):
-            async def act():
-                self.released.set()
-
-            run(act())
-
-    return Held
-
-
 COLOURS = """["#lines .text", "#unheard .text"].map((one) => getComputedStyle(document.querySelector(one)).color)"""
 
 
@@ -342,17 +317,6 @@ def test_a_room_without_numbers_is_told_again_only_by_a_person(room, texts, open
         assert unheard(ann) == [] and lines(ann).count("Ann: the end") == 1
 
 
-@contextmanager
-def process(room: str, *options: str):
-    """A server in a process of its own: (its port, the process). It may be killed meanwhile."""
-    command = [sys.executable, "-m", "chatroom_lib", "serve", room, *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            yield int(re.search(r":(\d+)/", server.stdout.readline())[1]), server
-        finally:
-            server.kill()
-
-
 def at(port: int) -> SimpleNamespace:
     """What `open_page` needs to know of a server in another process."""
     return SimpleNamespace(page=f"http://127.0.0.1:{port}/")
@@ -419,17 +383,6 @@ def test_what_was_kept_is_not_said_again(open_page, tmp_path):
 
 
 # ---------------------------------------------------------------- the history
-
-
-def fill(path, first: int, last: int, text: str = "message") -> str:
-    """Write messages of Cy's into the history in the file `path`; returns that."""
-
-    async def write():
-        async with History(str(path)) as history:
-            await history.append([Message("Cy", f"{text} {number}") for number in range(first, last + 1)])
-
-    run(write())
-    return str(path)
 
 
 def numbers(first: int, last: int) -> list[str]:

@@ -1,5 +1,6 @@
 """The lines of a chat log."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
@@ -9,19 +10,61 @@ LINE_LENGTH = 1000  # characters; a line shows no more of a text
 
 @dataclass(frozen=True)
 class Line:
-    kind: str  # "own", "other": a message; "news": joins and leaves; "trouble": errors
+    kind: str  # "own", "other": a message; "unheard": one of ours; "news": joins and leaves; "trouble": errors
     text: str
     name: str = ""  # the sender, if it is a message
+    id: str | None = None  # the sender's own name for it
+    seq: int | None = None  # its number in the room's history
+    fate: str = ""  # what has become of it, if we have not heard it
 
     @property
     def plain(self) -> str:
-        return f"{self.name}: {self.text}" if self.name else self.text
+        text = f"{self.name}: {self.text}" if self.name else self.text
+        return f"{text} ({self.fate})" if self.fate else text
 
     @property
     def markup(self) -> str:
         """HTML. <bdi> keeps right-to-left text from reordering its surroundings."""
         name = f"<b><bdi>{escape(self.name)}</bdi></b>: " if self.name else ""
-        return f"{name}<bdi>{escape(self.text)}</bdi>"
+        fate = f" <i>{self.fate}</i>" if self.fate else ""
+        return f"{name}<bdi>{escape(self.text)}</bdi>{fate}"
+
+    def is_same_as(self, other: "Line") -> bool:
+        return (self.id, self.name, self.text) == (other.id, other.name, other.text)
+
+
+def position(lines: tuple[Line, ...], seq: int) -> int:
+    """The index at which a message with that number belongs: most come in order, at the end."""
+    index = len(lines)
+    for earlier in range(len(lines) - 1, -1, -1):
+        number = lines[earlier].seq
+        if number is not None and number < seq:
+            break
+        if number is not None:
+            index = earlier
+    return index
+
+
+def with_gaps(lines: tuple[Line, ...]) -> Iterator[Line]:
+    """The lines, and where messages of the history are missing between them, how many."""
+    last = None
+    for line in lines:
+        if line.seq is not None:
+            if last is not None and line.seq > last + 1:
+                yield Line("news", f"{line.seq - last - 1} messages are missing here.")
+            last = line.seq
+        yield line
+
+
+def start_of_newest(lines: tuple[Line, ...]) -> int | None:
+    """The number of the message before which, seen from the newest, one is missing. None: no message has a number."""
+    first = None
+    for line in reversed(lines):
+        if line.seq is not None:
+            if first is not None and line.seq != first - 1:
+                break
+            first = line.seq
+    return first
 
 
 def shortened(text: str, length: int = LINE_LENGTH) -> str:

@@ -11,14 +11,14 @@ So nothing here needs a lock.
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from html import escape
 from importlib.resources import files
 
 import ipywidgets
 from ipywidgets import Layout
 
-from chatroom_lib.notebook.chat_log import shortened
+from chatroom_lib.notebook.chat_log import Line, shortened, with_gaps
 from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_url
 from chatroom_lib.runtime.background import background_loop, submit
 from chatroom_lib.runtime.console import describe, printable
@@ -167,7 +167,7 @@ class ChatPanel(ipywidgets.VBox):
 
     @property
     def lines(self) -> list[str]:
-        """The last 200 lines of the log."""
+        """The last 200 lines of the log; more if earlier ones were asked for. What we have not heard is not in it."""
         return [line.plain for line in self.session.lines]
 
     # ------------------------------------------------------------ the widgets
@@ -178,17 +178,22 @@ class ChatPanel(ipywidgets.VBox):
         self.join_button = self.button("Join", lambda: self.start_task(self.enter()))
         self.leave_button = self.button("Leave", lambda: self.start_task(self.session.leave()))
         self.send_button = self.button("Send", self.send_clicked)
+        self.earlier_button = self.button("Earlier messages", self.on_loop(self.session.ask_for_earlier))
+        self.earlier_button.layout = Layout(display="none", width="12em", flex="0 0 auto", align_self="center")
+        self.again_button = self.button("Send again", self.on_loop(self.session.say_again))
+        self.discard_button = self.button("Remove", self.on_loop(self.session.discard))
+        self.doubtful = ipywidgets.HBox([self.again_button, self.discard_button], layout=Layout(display="none"))
         self.status_html = ipywidgets.HTML()
         self.status_html.add_class("chatroom-status")
         top = ipywidgets.HBox([self.name_field, self.join_button, self.leave_button])
         bottom = ipywidgets.HBox([self.message, self.send_button])
         style = ipywidgets.HTML(f"<style>{CSS}</style>", layout=Layout(display="none"))
-        return [style, top, self.status_html, self.make_log(), bottom]
+        return [style, top, self.status_html, self.make_log(), self.doubtful, bottom]
 
     def make_log(self) -> ipywidgets.Widget:
         self.log_html = ipywidgets.HTML(layout=Layout(margin="0 0 auto 0", width="100%"))
         layout = Layout(height="240px", overflow="auto", flex_flow="column-reverse", flex="0 0 auto")
-        box = ipywidgets.VBox([self.log_html], layout=layout)
+        box = ipywidgets.VBox([self.log_html, self.earlier_button], layout=layout)
         box.add_class("chatroom-log")
         return box
 
@@ -218,12 +223,25 @@ class ChatPanel(ipywidgets.VBox):
         away = session.state in ("left", "lost")
         self.status_html.value = f'<p role="status" class="{session.state}">{escape(self.status)}</p>'
         self.log_html.value = '<div role="log">{}</div>'.format(
-            "".join(f'<p class="{line.kind}">{line.markup}</p>' for line in session.lines)
+            "".join(f'<p class="{line.kind}">{line.markup}</p>' for line in self.shown_lines())
         )
+        self.draw_history_buttons()
         self.join_button.description = "Join again" if session.state == "lost" else "Join"
         self.join_button.disabled = self.replaced or not away
         self.leave_button.disabled = away
         self.send_button.disabled = self.replaced
+
+    def draw_history_buttons(self) -> None:
+        session = self.session
+        has_history = any(line.seq is not None for line in session.lines)
+        self.earlier_button.layout.display = "" if has_history else "none"
+        self.earlier_button.disabled = session.wanted() is None or not session.can_send()
+        self.doubtful.layout.display = "" if any(said.doubtful for said in session.unheard) else "none"
+        self.again_button.disabled = not session.can_send()
+
+    def shown_lines(self) -> list[Line]:
+        """What was heard, and below it what we have said and not heard."""
+        return [*with_gaps(self.session.lines), *(said.line for said in self.session.unheard)]
 
     # ------------------------------------------------------------ events from the browser; on any thread
 
@@ -240,6 +258,10 @@ class ChatPanel(ipywidgets.VBox):
             self.session.trouble(f"Not done: {error}.")
         except Exception as error:
             self.session.trouble(f"Not done: {describe(error)}")
+
+    def on_loop(self, act: Callable[[], None]) -> Callable[[], None]:
+        """What calls `act` on the background loop, from any thread."""
+        return lambda: background_loop().call_soon_threadsafe(act)
 
     def entered(self, text: str) -> None:
         if text not in self.sending:  # otherwise, Enter was pressed twice
@@ -316,12 +338,14 @@ class ChatPanel(ipywidgets.VBox):
     def transcript_html(self) -> str:
         """The log for a page without Python. (The two classes say that it contains no formulas.)"""
         name = f"<div {style('.chatroom-transcript .name')}>{escape(self.name)}</div>"
-        lines = "".join(f"<div {LINE_STYLES[line.kind]}>{line.markup}</div>" for line in self.session.lines)
+        lines = "".join(f"<div {LINE_STYLES[line.kind]}>{line.markup}</div>" for line in self.shown_lines())
         frame = style(".chatroom-log", ".chatroom-transcript")
         return f'<div class="tex2jax_ignore mathjax_ignore" {frame}>{name}{lines}</div>'
 
     def __str__(self):
-        return "\n".join([f"{self.name} at {self.url}: {self.state}", *map(indented, self.lines)])
+        return "\n".join(
+            [f"{self.name} at {self.url}: {self.state}", *(indented(line.plain) for line in self.shown_lines())]
+        )
 
     def __repr__(self):
         return f"<ChatPanel {self.name} at {self.url}: {self.state}, {len(self.lines)} lines>"
@@ -335,7 +359,7 @@ def indented(line: str) -> str:
 LINE = ".chatroom-log p, .chatroom-status p"
 LINE_STYLES = {
     "other": style(LINE),
-    **{kind: style(LINE, f".chatroom-log .{kind}") for kind in ("own", "news", "trouble")},
+    **{kind: style(LINE, f".chatroom-log .{kind}") for kind in ("own", "unheard", "news", "trouble")},
 }
 
 

@@ -4,7 +4,11 @@ There are no widgets here; `chat_panel.py` shows a session in a notebook.
 """
 
 import asyncio
-from urllib.parse import urlsplit
+import math
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qs, urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
@@ -13,14 +17,25 @@ from websockets.exceptions import ConnectionClosed
 from chatroom_lib.clients.connect import dial_options
 from chatroom_lib.instrumentation.names import stated_name
 from chatroom_lib.instrumentation.pool import listed, require_connections
-from chatroom_lib.message import Message, MessageError, check_encodable, decode_reply, encode
-from chatroom_lib.notebook.chat_errors import why_lost, why_not
-from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, shortened
+from chatroom_lib.message import (
+    Message,
+    MessageError,
+    PageRequest,
+    check_encodable,
+    decode_end,
+    decode_reply,
+    encode,
+    encode_request,
+)
+from chatroom_lib.notebook.chat_errors import FOR_GOOD, why_lost, why_not
+from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, position, shortened, start_of_newest
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.server.server import LOGGER, Server
 from chatroom_lib.server.serving import servers
 
-MAX_LINES = 200  # the log drops its oldest lines beyond that
+MAX_LINES = 200  # the log drops its oldest lines beyond that,
+MAX_EARLIER = 1000  # or beyond that, if earlier ones were asked for
+LAST = PAGE = 50  # earlier messages that we ask for, of a room with a history: on joining, and at a time
 CONNECT_TIMEOUT = 5.0  # seconds for the WebSocket handshake,
 ADMISSION_TIMEOUT = 1.0  # seconds after it for the room to add us to its pool,
 SEND_TIMEOUT = 5.0  # seconds for one send,
@@ -32,10 +47,24 @@ class NotJoined(RuntimeError):
     """Nothing can be said before joining. The text says what to do."""
 
 
+@dataclass(frozen=True)
+class Said:
+    """What we have said and not heard yet."""
+
+    message: Message
+    doubtful: bool = False  # the connection it was said on is no more
+    again: bool = False  # say it again when we are back, if the room can know it
+
+    @property
+    def line(self) -> Line:
+        fate = "perhaps not sent" if self.doubtful else "sending …"
+        return Line("unheard", shortened(self.message.content), on_one_line(self.message.token), fate=fate)
+
+
 class ChatSession:
     """One client in one room. All of it runs on the background loop; other threads may read its attributes.
 
-    `lines` is replaced, never changed, so that another thread always reads a consistent one.
+    `lines` and `unheard` are replaced, never changed, so that another thread always reads a consistent one.
     """
 
     def __init__(self, url: str, name: str, changed, connect_timeout: float = CONNECT_TIMEOUT):
@@ -44,6 +73,13 @@ class ChatSession:
         self.state = "joining"  # "joined", "left", "lost"
         self.status = f"Joining as {name} …"
         self.lines: tuple[Line, ...] = ()
+        self.max_lines = MAX_LINES
+        self.unheard: tuple[Said, ...] = ()
+        self.numbered = False  # a message with a number has come during this visit: the room has a history
+        self.asked = 0  # we wait for the page of the history before this number; 0: for none
+        self.oldest = math.inf  # of the numbers that have come
+        self.begin = 1  # nothing is kept before this number
+        self.posting: set[asyncio.Task] = set()
         self.people: int | None = None  # in the room; None: unknown
         self.visit: asyncio.Task | None = None  # from joining to leaving
         self.join_finished = asyncio.Event()  # set once joining has succeeded or failed
@@ -59,7 +95,7 @@ class ChatSession:
         self.add(Line("trouble" if state == "lost" else "news", status))
 
     def add(self, line: Line) -> None:
-        self.lines = (*self.lines[1 - MAX_LINES :], line)
+        self.lines = (*self.lines[1 - self.max_lines :], line)
         self.changed()
 
     def trouble(self, text: str) -> None:
@@ -74,6 +110,7 @@ class ChatSession:
         if not self.visit or self.visit.done():
             self.name, self.leave_reason = name, ""
             self.connection = self.people = None
+            self.numbered, self.asked = False, 0
             self.join_finished.clear()
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
@@ -109,11 +146,13 @@ class ChatSession:
         """One visit, from connecting to the end of the connection."""
         try:
             options = {**dial_options(self.name), "open_timeout": self.connect_timeout, "logger": LOGGER}
-            async with connect(self.url, **options) as self.connection:
+            async with connect(asking_for_the_last(self.url), **options) as self.connection:
                 await self.converse()
         except Exception as error:
             failed = "Could not join" if self.state == "joining" else "Lost"
             self.set_state("lost", f"{failed}: {why_not(error, self.url, self.connect_timeout)}")
+        finally:
+            self.doubt()
 
     def visit_ended(self, visit: asyncio.Task) -> None:
         if visit is not self.visit:
@@ -153,17 +192,75 @@ class ChatSession:
         """Hand `content` to the connection. Raises NotJoined, and ValueError if it cannot be sent."""
         if self.state == "joining":
             await self.join_finished.wait()
-        frame = encode(Message(self.name, checked_text(content)))
-        connection = self.connection
-        if self.state != "joined" or self.leave_reason or not connection:
+        said = Said(Message(self.name, checked_text(content), id=secrets.token_hex(16)))
+        if not self.can_send():
             raise NotJoined(f"{self.name} is not in the room. Join first.")
+        self.set_unheard(*self.unheard, said)
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
-                await connection.send(frame)
+                await self.connection.send(encode(said.message))
         except TimeoutError:  # it waits in the connection's buffer and may still be sent
             self.trouble("The room is slow to accept what you said.")
         except ConnectionClosed:
+            self.forget(said.message.id)
             raise NotJoined(f"{self.name}'s connection is lost. Join again.") from None
+
+    def can_send(self) -> bool:
+        return self.state == "joined" and not self.leave_reason and self.connection is not None
+
+    def post(self, frame: str) -> None:
+        """Send `frame` when the connection takes it."""
+        task = asyncio.create_task(self.transmit(self.connection, frame))
+        self.posting.add(task)
+        task.add_done_callback(self.posting.discard)
+
+    async def transmit(self, connection, frame: str) -> None:
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await connection.send(frame)
+
+    # ------------------------------------------------------------ said and not heard
+
+    def set_unheard(self, *unheard: Said) -> None:
+        self.unheard = unheard
+        self.changed()
+
+    def forget(self, id: str | None) -> None:
+        self.set_unheard(*(said for said in self.unheard if said.message.id != id))
+
+    def acknowledged_by(self, message: Message) -> Said | None:
+        """What we have said, if it is `message`. Rooms that know no ids say it as we have said it."""
+        for said in self.unheard:
+            ours = said.message
+            same = ours.id == message.id if message.id else not said.doubtful and ours.content == message.content
+            if same and ours.token == message.token:
+                return said
+        return None
+
+    def doubt(self) -> None:
+        """The visit is over before we heard these."""
+        code = self.connection.close_code if self.connection else None
+        again = not self.leave_reason and code not in FOR_GOOD
+        doubtful = (said if said.doubtful else replace(said, doubtful=True, again=again) for said in self.unheard)
+        self.set_unheard(*doubtful)
+
+    def say_again(self, all_of_them: bool = True) -> None:
+        """Say again what the room can know, or all that is doubtful."""
+        if not self.can_send():
+            return self.trouble(f"Not sent: {self.name} is not in the room.")
+        unheard = []
+        for said in self.unheard:
+            if said.doubtful and (all_of_them or said.again and said.message.token == self.name):
+                said = Said(said.message)
+                self.post(encode(said.message))
+            unheard.append(said)
+        self.set_unheard(*unheard)
+
+    def discard(self) -> None:
+        """Forget what is doubtful."""
+        self.set_unheard(*(said for said in self.unheard if not said.doubtful))
+
+    # ------------------------------------------------------------ hear
 
     def receive(self, frame: str | bytes) -> None:
         try:
@@ -171,14 +268,29 @@ class ChatSession:
         except MessageError as error:
             return self.trouble(f"The room has sent something that is not a message: {error}.")
         if message.refused is not None:
-            refused, why = shortened(message.refused, 100), shortened(message.content)
-            return self.trouble(f"“{refused}” was not sent. The room says: {why}")
+            return self.refused(message)
+        if message.content == "" and (before := decode_end(frame)) is not None:
+            return self.nothing_before(before)
         self.update_people()  # so that the log names a sender as joined before its first message
+        if said := self.acknowledged_by(message):
+            self.forget(said.message.id)
         kind = "own" if message.token == self.name else "other"
-        self.add(Line(kind, shortened(message.content), on_one_line(message.token)))
+        line = Line(kind, shortened(message.content), on_one_line(message.token), message.id, message.seq)
+        if message.seq is None:
+            self.add(line)
+        else:
+            self.place(line, may_be_old=bool(said) or message.seq < self.asked)
         for content, heard in self.listeners:
             if content == message.content and not heard.done():
                 heard.set_result(None)
+
+    def refused(self, message: Message) -> None:
+        for said in self.unheard:
+            if said.message.id == message.id or (not message.id and said.message.content == message.refused):
+                self.forget(said.message.id)
+                break
+        refused, why = shortened(message.refused, 100), shortened(message.content)
+        self.trouble(f"“{refused}” was not sent. The room says: {why}")
 
     async def hear(self, content: str, timeout: float) -> None:
         """Wait until the log has a message with that content. Raises TimeoutError after `timeout` seconds."""
@@ -194,6 +306,56 @@ class ChatSession:
             raise TimeoutError(f"{self.name} has not heard {wanted!r} within {timeout:g} s") from None
         finally:
             self.listeners.remove(listener)
+
+    # ------------------------------------------------------------ the history
+
+    def place(self, line: Line, may_be_old: bool) -> None:
+        """Add a message with a number where it belongs, unless it is there."""
+        index = position(self.lines, line.seq)
+        there = self.lines[index] if index < len(self.lines) else None
+        is_taken = there is not None and there.seq == line.seq
+        if not (is_taken and there.is_same_as(line)):
+            if is_taken or (line.seq < self.oldest and not may_be_old):
+                self.begin_anew()
+                index = len(self.lines)
+            self.oldest = min(self.oldest, line.seq)
+            self.lines = (*self.lines[:index], line, *self.lines[index:])[-self.max_lines :]
+            self.changed()
+        if line.seq == self.asked - 1:
+            self.asked = 0
+        if not self.numbered:
+            self.numbered = True
+            if any(said.again for said in self.unheard):
+                # To this there is no other answer than that there is nothing, and it comes behind all it has for us.
+                self.post(encode_request(PageRequest(before=1, limit=1)))
+
+    def begin_anew(self) -> None:
+        """The room has lost its history, or is another one: its numbers begin anew, and ours mean nothing any more."""
+        self.lines = tuple(replace(line, seq=None) for line in self.lines)
+        self.oldest, self.begin, self.asked = math.inf, 1, 0
+        self.add(Line("news", "The room has begun a new history."))
+
+    def wanted(self) -> int | None:
+        """The number before which earlier messages can be had: first those that are missing in between, then those
+        before all. None: none can."""
+        first = start_of_newest(self.lines)
+        if first is None or first <= self.begin or len(self.lines) + PAGE > MAX_EARLIER:
+            return None
+        return first
+
+    def ask_for_earlier(self) -> None:
+        wanted = self.wanted()
+        if wanted and not self.asked and self.can_send():
+            self.asked = wanted
+            self.max_lines = max(self.max_lines, len(self.lines) + PAGE)
+            self.post(encode_request(PageRequest(wanted, PAGE)))
+
+    def nothing_before(self, seq: int) -> None:
+        if seq == 1:
+            self.say_again(all_of_them=False)
+        elif seq == self.asked:
+            self.begin, self.asked = seq, 0
+            self.changed()
 
     # ------------------------------------------------------------ the other members
 
@@ -255,6 +417,14 @@ def member_name(member) -> str:
 def server_here(url: str) -> Server | None:
     """The server of this process that serves `url`."""
     return next((server for server in servers if server.running and server.url == url), None)
+
+
+def asking_for_the_last(url: str) -> str:
+    """`url`, with the wish for the last messages in it, unless it has one. Rooms without a history ignore that."""
+    parts = urlsplit(url)
+    if "last" in parse_qs(parts.query):
+        return url
+    return parts._replace(query=f"{parts.query}&last={LAST}".lstrip("&")).geturl()
 
 
 def checked_url(target: "str | Server") -> str:
