@@ -16,8 +16,8 @@ from rich.console import Console
 
 from chatroom_lib.clients import load
 from chatroom_lib.clients.load import LoadError, LoadRun, Result
-from chatroom_lib.message import Message, encode
-from chatroom_lib.rooms import v1, v3_1, v3_2
+from chatroom_lib.message import Message, decode, encode
+from chatroom_lib.rooms import v1, v3_1, v3_2, v6
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.server.serving import serve, stop_all
 from tests.helpers import AT_MOST, wait_until
@@ -175,7 +175,7 @@ def test_latency_counts_from_the_moment_a_message_was_due():
         """A connection that passes each message on at once, and then lets its speaker wait."""
 
         async def send(self, frame):
-            talk.hear(frame)
+            talk.hear(0, frame)
             await asyncio.sleep(0.02)
 
     async def speak():
@@ -190,6 +190,59 @@ def test_latency_counts_from_the_moment_a_message_was_due():
     talk = LoadRun("", clients=1, every=0.001, seconds=0.01, deaf=False)
     asyncio.run(speak())
     assert talk.latencies[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
+
+
+# ---------------------------------------------------------------- ids and numbers
+
+
+def test_in_a_room_with_ids_each_message_is_acknowledged(patient):
+    result = loaded(served(v6.Room(limit=None)))
+    assert (result.sent, result.acknowledged, result.heard, result.heard_twice, result.losses) == (40, 40, 160, 0, 0)
+
+
+def test_a_room_that_knows_no_ids_is_soon_sent_none(patient):
+    class Forgetful(OneByOne):
+        frames = []
+
+        async def answer(self, connection, frame):
+            self.frames.append(json.loads(frame))
+            await connection.send(encode(decode(frame)))
+
+    result = loaded(served(Forgetful()), clients=1, every=0.02, seconds=1)
+    assert (result.sent, result.heard, result.losses, result.acknowledged) == (50, 50, 0, None)
+    assert "id" in Forgetful.frames[0] and "id" not in Forgetful.frames[-1]
+
+
+def test_an_acknowledgement_that_is_missing_is_not_made_up(patient):
+    class Mute(OneByOne):
+        async def answer(self, connection, frame):
+            message = json.loads(frame)
+            if message["content"].split(" ")[2] == "7":
+                message["id"] = "another"
+            await connection.send(json.dumps(message))
+
+    result = loaded(served(Mute()), clients=1, every=0.02, seconds=0.2)
+    assert (result.sent, result.heard, result.acknowledged) == (10, 10, 9)
+
+
+def test_what_is_heard_twice_hides_no_loss():
+    class Uneven(OneByOne):
+        async def answer(self, connection, frame):
+            number = int(json.loads(frame)["content"].split(" ")[2])
+            for _ in range(2 * (number % 2)):  # one is lost, the next comes twice
+                await connection.send(json.dumps({**json.loads(frame), "seq": number + 1}))
+
+    result = loaded(served(Uneven()), clients=1, every=0.01, seconds=0.2)
+    assert (result.sent, result.heard, result.heard_twice, result.losses) == (20, 10, 10, 10)
+
+
+def test_numbers_may_come_late_and_be_odd():
+    numbers = load.Numbers()
+    assert [numbers.add(seq) for seq in (3, 4, 7, 6, 7, 6, 5, 5, 4)] == 3 * [True] + [True, False, False, True] + 2 * [
+        False
+    ]
+    assert numbers.add(10**18) and numbers.add(10**18 + 2) and numbers.add(10**18 + 1)
+    assert not numbers.add(10**18 + 1) and len(numbers.missing) == 0
 
 
 # ---------------------------------------------------------------- servers that misbehave
@@ -409,9 +462,10 @@ def test_the_table_shows_every_number():
     assert "10 clients talk for 5 s at ws://[::1]:1/chatroom" in text
     for name in ("sent", "unsent", "refused", "expected", "heard", "losses", "lost connections", "malformed"):
         assert f"│ {name} " in text
+    assert "│ acknowledged " in text and " no ids │" in text and "│ heard twice " in text
     for number in ("4,990", "49,900", "1.25", "1,234.50"):
         assert f" {number} " in text
-    assert len(text.splitlines()) == 15  # no row takes two lines
+    assert len(text.splitlines()) == 17  # no row takes two lines
 
 
 def test_a_result_is_json():

@@ -43,6 +43,7 @@ TIME_FOR_STRAGGLERS = 3.0  # seconds, at most, for what is still in flight at th
 QUEUE_SIZE = 100  # messages of one client that are due and not yet sent
 CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
 SEND_BUFFER = 4096  # bytes; Linux would buffer 40,000 messages for each client, and we would call them sent
+MAX_MISSING = 10_000  # numbers that one client remembers as not yet heard
 EXAMPLE = "ws://127.0.0.1:8081/chatroom"
 
 
@@ -50,9 +51,9 @@ class LoadError(ValueError):
     """A load test cannot run. The text says why, and what to do, in one line."""
 
 
-def counts(meaning: str):
+def counts(meaning: str, **options):
     """A field of a Result, and how its table explains it."""
-    return field(metadata={"meaning": meaning})
+    return field(metadata={"meaning": meaning}, **options)
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Result:
 
     `expected` is the number of deliveries that there should have been: each message sent counts once for every client
     that was connected and reading at that time, and each refusal subtracts as many. Deaf clients do not read, so
-    nothing is expected of them. A message that a room delivers twice counts twice, and can hide a loss.
+    nothing is expected of them. A message that a room without numbers (`seq`) delivers twice counts twice, and can hide
+    a loss.
     """
 
     url: str
@@ -78,6 +80,8 @@ class Result:
     p99_ms: float | None = counts("from due to heard, for 99 of 100")
     lost_connections: int = counts("ended before the run did")
     malformed: int = counts("frames that are not messages")  # or that break the protocol
+    acknowledged: int | None = counts("heard by who said them, by their id", default=None)  # None: the room has no ids
+    heard_twice: int = counts("arrived again at a client, by their number", default=0)  # and not in `heard`
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -88,14 +92,35 @@ class Result:
         table = Table("", Column("number", justify="right"), "what it counts", title=title)
         for each in fields(self):
             if meaning := each.metadata.get("meaning"):
-                table.add_row(each.name.replace("_", " "), formatted(getattr(self, each.name)), meaning)
+                nothing = "no ids" if each.name == "acknowledged" else "none heard"
+                table.add_row(each.name.replace("_", " "), formatted(getattr(self, each.name), nothing), meaning)
         return table
 
 
-def formatted(number: float | None) -> str:
+def formatted(number: float | None, nothing: str) -> str:
     if number is None:
-        return "none heard"
+        return nothing
     return f"{number:,.2f}" if isinstance(number, float) else f"{number:,}"
+
+
+class Numbers:
+    """The numbers of what one client has heard. They come nearly in order, so it remembers the last, and those missing
+    before it."""
+
+    def __init__(self):
+        self.last: int | None = None
+        self.missing: set[int] = set()
+
+    def add(self, seq: int) -> bool:
+        """True if it is new."""
+        if self.last is None or seq > self.last:
+            if self.last is not None and seq - self.last <= MAX_MISSING - len(self.missing):
+                self.missing.update(range(self.last + 1, seq))
+            self.last = seq
+            return True
+        is_new = seq in self.missing
+        self.missing.discard(seq)
+        return is_new
 
 
 class LoadRun:
@@ -109,6 +134,9 @@ class LoadRun:
         self.connections: list[ClientConnection] = []
         self.listening = 0  # clients that are connected and reading
         self.queued = self.sent = self.refused = self.expected = self.malformed = 0
+        self.acknowledged = self.heard_twice = 0
+        self.with_ids = not deaf  # until we hear a message of ours without its id: then the room has none
+        self.numbers = [Numbers() for _ in range(clients)]
         self.latencies = array("d")  # seconds, one for each message heard (8 bytes)
 
     async def run(self, show: Callable[[float], None]) -> Result:
@@ -128,7 +156,7 @@ class LoadRun:
             for client, connection in enumerate(self.connections):
                 tasks.append(group.create_task(self.speak(client, connection)))
                 if not self.deaf:
-                    tasks.append(group.create_task(self.listen(connection)))
+                    tasks.append(group.create_task(self.listen(client, connection)))
             await self.keep_schedule()
             await self.wait_for_stragglers()
             for task in tasks:
@@ -192,9 +220,13 @@ class LoadRun:
                 number = await self.queues[client].get()
                 listening = self.listening
                 content = f"{self.run_id} {client} {number} ".ljust(CONTENT_SIZE, ".")
-                await connection.send(encode(Message(f"load-{client}", content)))
+                id = self.id_of(number) if self.with_ids else None
+                await connection.send(encode(Message(f"load-{client}", content, id=id)))
                 self.sent += 1
                 self.expected += listening
+
+    def id_of(self, number: int) -> str:
+        return f"{self.run_id}-{number}"
 
     async def wait_for_stragglers(self) -> None:
         """Wait until everything has been sent and heard, or the room has gone quiet."""
@@ -207,17 +239,17 @@ class LoadRun:
 
     # ------------------------------------------------------------ listening
 
-    async def listen(self, connection: ClientConnection) -> None:
+    async def listen(self, client: int, connection: ClientConnection) -> None:
         try:
             async for frame in connection:
-                self.hear(frame)
+                self.hear(client, frame)
         except ConnectionClosed as error:
             if error.sent and not error.rcvd_then_sent:  # we closed it because of a frame that breaks the protocol
                 self.malformed += 1
         finally:
             self.listening -= 1
 
-    def hear(self, frame: str | bytes) -> None:
+    def hear(self, client: int, frame: str | bytes) -> None:
         self.last_frame = clock()
         try:
             message = decode_reply(frame)
@@ -225,10 +257,20 @@ class LoadRun:
                 self.refused += 1
                 self.expected -= self.listening
             elif message.content.startswith(f"{self.run_id} "):
-                due = self.start + self.number_in(message.content) * self.every
-                self.latencies.append(self.last_frame - due)
+                number = self.number_in(message.content)
+                if message.seq is not None and not self.numbers[client].add(message.seq):
+                    self.heard_twice += 1
+                    return
+                self.latencies.append(self.last_frame - (self.start + number * self.every))
+                if self.with_ids:
+                    self.note_acknowledged(client, number, message)
         except ValueError:  # MessageError included
             self.malformed += 1
+
+    def note_acknowledged(self, client: int, number: int, message: Message) -> None:
+        if message.token == f"load-{client}":
+            self.with_ids = message.id is not None
+            self.acknowledged += message.id == self.id_of(number)
 
     def number_in(self, content: str) -> int:
         """Which of our messages it is. Raises ValueError if the content was changed on the way."""
@@ -263,6 +305,8 @@ class LoadRun:
             p99_ms=p99_ms,
             lost_connections=sum(connection.state is not State.OPEN for connection in self.connections),
             malformed=self.malformed,
+            acknowledged=self.acknowledged if self.acknowledged or self.with_ids and ordered else None,
+            heard_twice=self.heard_twice,
         )
 
 
