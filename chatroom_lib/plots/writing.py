@@ -27,7 +27,8 @@ def writing(traces: dict[str, Trace], before: float = 0.1, after: float = 0.05, 
             ax.plot(times, heights, "o-", color=colour, markersize=3, linewidth=0.8, zorder=3 if message in lost else 2)
         note = f"{len(lost)} heard and lost" if lost else "none lost"
         colour = ALARM if lost else readable_on_white(MUTED)
-        ax.annotate(note, (1000 * after, -row), color=colour, va="center", ha="right", fontsize=9)
+        blank = dict(facecolor="white", edgecolor="none", pad=1.5)
+        ax.annotate(note, (500 * after, -row), color=colour, va="center", ha="center", fontsize=9, bbox=blank)
     ax.axvline(0, color=ALARM, linewidth=1.2)
     label_rows(ax, dict(enumerate(map(as_is, traces))), len(traces))
     ax.set(xlim=(-1000 * before, 1000 * after), xlabel="milliseconds before and after the kill")

@@ -121,6 +121,6 @@ def Dispatch(tells: str, synchronous: str, max_age: float, path: str):
     orders = {"before writing": CommitBehind, "after writing": v6.Room}
     if tells not in orders or synchronous not in ("NORMAL", "FULL"):
         raise ValueError('tells is "before writing" or "after writing", and synchronous "NORMAL" or "FULL"')
-    room = orders[tells](path, limit=None, max_age=max_age)
-    room.history.synchronous = synchronous
+    room = orders[tells](path, limit=None)
+    room.history.synchronous, room.history.max_age = synchronous, max_age
     return room
