@@ -142,7 +142,7 @@ class Dashboard:
         self.pause = max(SAMPLE_INTERVAL, seconds / MAX_SAMPLES)
         self.reader = MetricsReader(server)
         self.next_drawing = 0.0  # monotonic time before which nothing is drawn
-        self.drawn: dict[str, float] = {}  # the metrics in the picture
+        self.drawn = 0  # the number of samples in the picture
         self.trouble = ""  # why it ended early
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self.run, name="chatroom_lib dashboard", daemon=True)
@@ -197,15 +197,20 @@ class Dashboard:
             with contextlib.suppress(TimeoutError):  # the loop is busy; sample again later
                 self.samples.append(self.on_loop(self.reader.read))
             start = time.monotonic()
-            if start >= self.next_drawing and self.samples[-1].metrics != self.drawn:
+            if start >= self.next_drawing and self.changed():
                 self.handle.update(self.picture())
                 self.next_drawing = start + (time.monotonic() - start) / MAX_DRAWING_SHARE
+
+    def changed(self) -> bool:
+        """Is there anything new since the last drawing, even if it has passed by now?"""
+        shown = self.samples[self.drawn - 1].metrics
+        return any(sample.metrics not in (shown, {}) for sample in self.samples[self.drawn :])
 
     def picture(self):
         """The current picture, with a text for screen readers."""
         from IPython.display import Image
 
-        self.drawn, file = self.samples[-1].metrics, BytesIO()
+        self.drawn, file = len(self.samples), BytesIO()
         dashboard_figure(self.server.name, self.samples).savefig(file, format="png", dpi=100)
         return Image(file.getvalue(), format="png", alt=str(self))
 
