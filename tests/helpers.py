@@ -1,6 +1,7 @@
 """What tests on real sockets share: clients, the versions without their delays, and waiting without guessing."""
 
 import asyncio
+import inspect
 import json
 import logging
 import os
@@ -183,7 +184,7 @@ def wait_until(condition, seconds: float = AT_MOST, sleep=time.sleep) -> None:
     """`until` for tests that have no event loop. `sleep`: how to pass 20 ms."""
     latest = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < latest
+        assert time.monotonic() < latest, f"not in {seconds:g} s: {inspect.getsource(condition).strip()}"
         sleep(0.02)
 
 
