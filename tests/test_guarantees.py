@@ -1,6 +1,7 @@
 """Each guarantee is kept by a good room, broken by one spoilt on purpose, and not tested where nothing tests it."""
 
 import asyncio
+import functools
 from pathlib import Path
 
 import pytest
@@ -45,14 +46,14 @@ def verdicts(room, scenario, seeds=SEEDS):
 # ---------------------------------------------------------------- a good room, and the same room spoilt
 
 
-@pytest.fixture(scope="module")
-def good():
-    return {name: verdicts(Good, scenario) for name, scenario in SCENARIOS.items()}
+@functools.cache
+def good(scenario: str):
+    return verdicts(Good, SCENARIOS[scenario])
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_a_good_room_breaks_nothing(good, scenario):
-    broken = {name: v.evidence for seed in SEEDS for name, v in good[scenario][seed].items() if v.kept is False}
+def test_a_good_room_breaks_nothing(scenario):
+    broken = {name: v.evidence for seed in SEEDS for name, v in good(scenario)[seed].items() if v.kept is False}
     assert broken == {}
 
 
@@ -299,8 +300,8 @@ MUTANTS = [
 
 
 @pytest.mark.parametrize("mutant, guarantee, scenario", MUTANTS, ids=lambda value: getattr(value, "__name__", value))
-def test_a_spoilt_room_is_found_out(good, mutant, guarantee, scenario):
-    assert all(good[scenario][seed][guarantee].kept for seed in SEEDS)
+def test_a_spoilt_room_is_found_out(mutant, guarantee, scenario):
+    assert all(good(scenario)[seed][guarantee].kept for seed in SEEDS)
     spoilt = verdicts(mutant, SCENARIOS[scenario])
     assert [spoilt[seed][guarantee].kept for seed in SEEDS] == [False] * len(SEEDS), spoilt[0]
     assert all(spoilt[seed][guarantee].evidence for seed in SEEDS)
