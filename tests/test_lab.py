@@ -16,7 +16,7 @@ import pytest
 from tests.helpers import wait_until
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-CHAPTER = "00_a_room_in_ten_minutes.ipynb"
+CHAPTER, ANOTHER = "00_a_room_in_ten_minutes.ipynb", "another.ipynb"
 CELLS = (
     'from chatroom_lib import chat, dashboard, serve\nserver = await serve("v4")',
     'view = dashboard(server, seconds=120)\nchat(server, "Alice", "Bob")',
@@ -29,10 +29,13 @@ MS = 60_000  # and anything else that is awaited here, in ms
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
 
 
-@pytest.fixture
-def lab(tmp_path):
-    """The address of a JupyterLab of its own, with a copy of the chapters and a notebook with CELLS."""
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """The address of a JupyterLab, with a copy of the chapters, another one of CHAPTER, and a notebook with CELLS: one
+    for each test, with a kernel of its own."""
+    tmp_path = tmp_path_factory.mktemp("lab")
     shutil.copytree(NOTEBOOKS, tmp_path / "notebooks")
+    shutil.copy(NOTEBOOKS / CHAPTER, tmp_path / "notebooks" / ANOTHER)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)"}
     nbformat.write(notebook, tmp_path / "notebooks" / "live.ipynb")
@@ -57,7 +60,6 @@ def lab(tmp_path):
         finally:
             process.kill()
             process.wait()
-            print(f"JupyterLab's log:\n{(tmp_path / 'log').read_text()}")
 
 
 def wait_for(url: str, process: subprocess.Popen, log: Path) -> None:
@@ -195,7 +197,7 @@ def test_a_reader_chats_in_chapter_00(lab, page):
 
 
 def test_the_answer_to_a_prediction_is_hidden_until_its_cell_is_run(lab, page):
-    notebook = Notebook(page, lab, CHAPTER)
+    notebook = Notebook(page, lab, ANOTHER)
     notebook.cell(ANSWER).scroll_into_view_if_needed()
     answer = notebook.cell(ANSWER)
     figure, numbers = answer.locator("img"), answer.get_by_text("heard, of 40: {")
