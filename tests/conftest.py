@@ -5,11 +5,13 @@ one by one, in the process that started the others.
 """
 
 import shutil
+import sys
 
 import pytest
 
 from tests.helpers import TIMEOUT_FACTOR, without
 
+sys.modules.setdefault("rfc3987_syntax", None)  # nbformat would have it build a grammar, for seconds, and never use it
 EXCLUSIVE = pytest.StashKey[list[str]]()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (  # no sandbox: it cannot be had as root, and nothing but our own pages is opened
