@@ -26,12 +26,14 @@ DEATH = "healthy", "churn", "frozen then dies"
 SHUT_OUT = f"delivery {UNHEARD} bounded-memory"  # or if nobody is let in
 
 
-def case(breaks: str = "", may: str = "", keeps: str = "", seeds: int = 2, scenarios=NOT_SLOW, **says: str):
+def case(breaks: str = "", may: str = "", keeps: str = "", seeds: int | None = None, scenarios=NOT_SLOW, **says: str):
     """What a room must break, what it may, and so what it must keep: the others. A limit (`rate-limit`) must be kept
-    only where that is said. `says`: what the evidence for a guarantee must contain, as a regular expression."""
+    only where that is said. `seeds`: unless given, 1 for a room that breaks something, and 2 for one that does not.
+    `says`: what the evidence for a guarantee must contain, as a regular expression."""
     must, either_way = set(breaks.split()), {*may.split(), "rate-limit"} - {*keeps.split()}
     assert must | either_way <= {*GUARANTEES}
     evidence = {name.replace("_", "-"): text for name, text in says.items()}
+    seeds = seeds or (1 if must else 2)
     return must, {*GUARANTEES} - must - either_way - OF_A_HISTORY, seeds, scenarios, evidence
 
 
