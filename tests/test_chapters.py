@@ -16,16 +16,28 @@ CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
 MEASURING = ("05", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
-    "seeds=1000": "seeds=40",
-    "seeds=5)": "seeds=3)",
+    "seeds=1000": "seeds=20",
+    "schedule) for seed in range(10)]": "schedule) for seed in range(2)]",
+    "for seed in range(50)]": "for seed in range(12)]",
+    "unlucky > 20": "unlucky > 4",
+    "for seed in range(100)": "for seed in range(10)",
+    "set(range(100))": "set(range(10))",
+    "stuck == 100": "stuck == 10",
+    "for seed in range(20)]": "for seed in range(4)]",
+    "[0, 0, 20]": "[0, 0, 4]",
+    "seeds=20) for room": "seeds=1) for room",
+    "seeds=20)": "seeds=3)",
+    "seeds=5)": "seeds=1)",
+    "seeds=5, progress": "seeds=1, progress",
+    "seeds=3, guarantees=three)": "seeds=1, guarantees=three)",
     "warm_up=0.2, seconds=0.8)": "warm_up=0.2, seconds=0.5)",
+    "for room in steps] for _ in range(3)]": "for room in steps] for _ in range(2)]",
     "(500, 1000, 2000, 4000)": "(250, 1500)",
     "in_flight=n, seconds=0.7)": "in_flight=n, warm_up=0.2, seconds=0.3)",
     "rate=30, seconds=1)": "rate=30, warm_up=0.2, seconds=0.5)",
     "warm_up=0.3, seconds=0.5)": "warm_up=0.1, seconds=0.2)",
-    "seeds=20)": "seeds=3)",
     "flights, both = (1, 8, 64)": "flights, both = (1, 64)",
-    '"v1", "v1.1", "v2", "v3.1")}': '"v1", "v3.1")}',
+    '("v1", "v1.1", "v2", "v3.1")}': '("v1", "v3.1")}',
 }
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
