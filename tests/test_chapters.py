@@ -63,9 +63,10 @@ def exercise_of(cell) -> str | None:
 
 
 def runs_again(cell) -> bool:
-    """Does a cell meet what an earlier run of it has left behind? Others do the same every time."""
+    """Does a cell meet what an earlier run of it has left behind? Others do the same every time, in processes of their
+    own or not."""
     stateful = cell.cell_type == "code" and STATEFUL.search(cell.source)
-    return bool(stateful) and "bench." not in cell.source and not exercise_of(cell)
+    return bool(stateful) and not re.search(r"bench\.|\bcheck\(", cell.source) and not exercise_of(cell)
 
 
 def for_a_test(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
