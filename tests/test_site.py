@@ -24,7 +24,7 @@ from chatroom_lib import Client, Event, Scenario, Trace, Use, bench, plots, room
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.trace import Wait
-from tests.helpers import without
+from tests.helpers import TIMEOUT_FACTOR, without
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
@@ -32,7 +32,9 @@ DRAWN = [chapter for chapter in CHAPTERS if chapter.name.startswith("0")]  # the
 SOURCES = [path for folder in ("chatroom_lib", "notebooks", "tools") for path in (ROOT / folder).rglob("[!.]*.py")]
 MISSING = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("site")]  # the book is built once, for all of them
+pytestmark = [  # the book is built once, for all of them; on a busy machine that takes minutes
+    *(pytest.mark.slow, pytest.mark.xdist_group("site"), pytest.mark.timeout(300 * TIMEOUT_FACTOR)),
+]
 each_chapter = pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
 
 
