@@ -4,7 +4,6 @@ There are no widgets here; `chat_panel.py` shows a session in a notebook.
 """
 
 import asyncio
-import math
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -77,7 +76,7 @@ class ChatSession:
         self.unheard: tuple[Said, ...] = ()
         self.numbered = False  # a message with a number has come during this visit: the room has a history
         self.asked = 0  # we wait for the page of the history before this number; 0: for none
-        self.oldest = math.inf  # of the numbers that have come
+        self.oldest = 0  # the lowest number that has come; 0: none has
         self.begin = 1  # nothing is kept before this number
         self.posting: set[asyncio.Task] = set()
         self.people: int | None = None  # in the room; None: unknown
@@ -318,7 +317,7 @@ class ChatSession:
             if is_taken or (line.seq < self.oldest and not may_be_old):
                 self.begin_anew()
                 index = len(self.lines)
-            self.oldest = min(self.oldest, line.seq)
+            self.oldest = min(self.oldest or line.seq, line.seq)
             self.lines = (*self.lines[:index], line, *self.lines[index:])[-self.max_lines :]
             self.changed()
         if line.seq == self.asked - 1:
@@ -332,7 +331,7 @@ class ChatSession:
     def begin_anew(self) -> None:
         """The room has lost its history, or is another one: its numbers begin anew, and ours mean nothing any more."""
         self.lines = tuple(replace(line, seq=None) for line in self.lines)
-        self.oldest, self.begin, self.asked = math.inf, 1, 0
+        self.oldest, self.begin, self.asked = 0, 1, 0
         self.add(Line("news", "The room has begun a new history."))
 
     def wanted(self) -> int | None:
