@@ -203,6 +203,13 @@ def test_history_has_the_order_of_its_numbers_and_what_was_said_again_has_none()
     assert trace_of(*said, *heard, *again, *unnumbered, clients=clients).disagreements() == []
 
 
+def test_what_looks_like_another_message_and_has_no_id_has_no_place_in_an_order():
+    said = [(1, "said", "Ann", "Ann ok"), (2, "said", "Ann", "Ann ok")]
+    late = [(3, "heard", "Bob", "Ann ok"), (4, "heard", "Bob", "Ann ok")]  # nobody knows which comes first
+    trace = trace_of(*said, (1.1, "heard", "Ann", "Ann ok"), (2.1, "heard", "Ann", "Ann ok"), *late)
+    assert trace.disagreements() == [] and trace.latencies() == []
+
+
 def test_whoever_never_got_in_counts_as_undelivered():
     assert trace_of((0, "joined", "Ann")).undelivered() == {"Ann": []}
 

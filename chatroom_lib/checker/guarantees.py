@@ -107,13 +107,15 @@ def at_most_once(trace: Trace) -> Verdict:
     A room with a history may show it once more to whoever comes back, with the same number, or asks for a page.
     """
     said, again = trace.of("said"), trace.messages("said again")
+    look_so = {said[place].message for place in again}
     for client in trace.clients:
         times: Counter[int] = Counter()
         shown: set[int] = set()  # the numbers that it may hear once more
         for _, heard in history.heard_by_visit(trace, client.name):
             for event, place in heard:
                 if place is not None and place not in again and event.seq not in shown:
-                    times[place] += said[place].who != client.name
+                    maybe_again = event.id is None and event.message in look_so
+                    times[place] += said[place].who != client.name and not maybe_again
             if heard:
                 shown |= {event.seq for event, _ in heard if event.seq is not None}
         for place, count in times.items():

@@ -48,6 +48,11 @@ def since(visits: list[Visit], time: float) -> float:
     return max((visit.joined for visit in visits if visit.joined <= time), default=-math.inf)
 
 
+def is_certain(event: Event, said: Event, alike: set[str]) -> bool:
+    """Is it that message which the event is about, and no other that looks the same?"""
+    return said.message not in alike or event.id == said.id is not None
+
+
 @dataclass
 class Trace:
     """One run. `simulate` and `live` make it, plots and guarantees read it."""
@@ -170,15 +175,16 @@ class Trace:
         """For each message heard: the event, and the seconds since its speaker began to send it. What was said before
         the listener's connection was opened is history, and not late. Nor can it be told of one that looks like another
         and has no `id`."""
-        said, visits = self.of("said"), self.visits()
-        times = Counter(event.message for event in said)
-        found = []
-        for event, place in self.in_order("heard"):
-            first = said[place]
-            if times[event.message] == 1 or event.id == first.id is not None:
-                if first.time >= since(visits[event.who], event.time):
-                    found.append((event, event.time - first.time))
-        return found
+        said, visits, alike = self.of("said"), self.visits(), self.alike()
+        found = [
+            (event, said[place]) for event, place in self.in_order("heard") if is_certain(event, said[place], alike)
+        ]
+        live = [(event, first) for event, first in found if first.time >= since(visits[event.who], event.time)]
+        return [(event, event.time - first.time) for event, first in live]
+
+    def alike(self) -> set[str]:
+        """What the Trace calls more than one message."""
+        return {message for message, times in Counter(event.message for event in self.of("said")).items() if times > 1}
 
     def in_order(self, kind: str) -> list[tuple[Event, int]]:
         """The events of this kind that are about a client's message, in order of time, each with that."""
@@ -341,12 +347,13 @@ class Trace:
     def disagreements(self) -> list[tuple[str, str, str, str]]:
         """(one, other, a, b): `one` heard message a before b, and `other` heard b before a.
 
-        What comes of a history has its place there by its number, and what was said again has none.
+        What comes of a history has its place there by its number. What was said again has none, nor has what looks like
+        another message and has no `id`.
         """
         found, said, again = [], self.of("said"), self.messages("said again")
         orders = []
         for name, order in self.first_hearings().items():
-            left_out = again | self.from_history(name)
+            left_out = again | self.without_place(name)
             orders.append((name, [place for place in order if place not in left_out]))
         for index, (one, heard) in enumerate(orders):
             for other, others in orders[index + 1 :]:
@@ -358,11 +365,13 @@ class Trace:
                 found += [(one, other, said[a].message, said[b].message) for a, b in pairs]
         return found
 
-    def from_history(self, name: str) -> set[int]:
-        """The messages that `name` heard with a number, and that had been said before it was connected then."""
-        said, visits = self.of("said"), self.visits()[name]
-        heard = [(event, place) for event, place in self.about("heard", name) if event.seq is not None]
-        return {place for event, place in heard if place is not None and said[place].time < since(visits, event.time)}
+    def without_place(self, name: str) -> set[int]:
+        """The messages that `name` heard with a number, and that had been said before it was connected then; and those
+        that cannot be told from others."""
+        said, visits, alike = self.of("said"), self.visits()[name], self.alike()
+        heard = [(event, place, said[place]) for event, place in self.about("heard", name) if place is not None]
+        history = {p for event, p, first in heard if event.seq is not None and first.time < since(visits, event.time)}
+        return history | {place for event, place, first in heard if not is_certain(event, first, alike)}
 
     def to_pass_on(self) -> list[Event]:
         """The messages that must be passed on: not those refused, nor those of a departed client that were not read."""
