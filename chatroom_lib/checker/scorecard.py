@@ -254,24 +254,26 @@ class Grid:
     remarks: list[tuple[str, str]] = field(default_factory=list)  # (what, why)
 
     def groups(self) -> list[tuple[str, list[tuple[str, list[Score]]]]]:
-        """What each group of guarantees is about of which anything was tested, and its rows."""
+        """What each group of guarantees is about, and its rows; without those of which nothing was tested, and for one
+        and the same reason."""
         about = {name: GROUPS.get(name, "your own") for name in self.rows}
-        tested = {about[name] for name, scores in self.rows.items() if any(score.tested for score in scores)}
-        return [
+        groups = [
             (group, [(name, scores) for name, scores in self.rows.items() if about[name] == group])
             for group in dict.fromkeys(about.values())
-            if group in tested
         ]
+        return [(group, rows) for group, rows in groups if not why_untested(rows)]
 
     def below(self) -> list[tuple[str, str]]:
-        """The remarks; and of the other groups a line for each reason why they were not tested."""
+        """The remarks; the groups that are left out are one each."""
         shown = {name for _, rows in self.groups() for name, _ in rows}
-        others: dict[str, list[str]] = {}
+        remarks = [remark for remark in self.remarks if remark[0] in shown or remark[0] not in self.rows]
+        left_out: dict[str, list] = {}
         for name, scores in self.rows.items():
             if name not in shown:
-                others.setdefault(scores[0].untested or "in none of these", []).append(name)
-        remarks = [remark for remark in self.remarks if remark[0] in shown or remark[0] not in self.rows]
-        return remarks + [("not tested", f"{', '.join(names)} ({why})") for why, names in others.items()]
+                left_out.setdefault(GROUPS.get(name, "your own"), []).append((name, scores))
+        for rows in left_out.values():
+            remarks.append(("not tested", f"{', '.join(name for name, _ in rows)} ({why_untested(rows)})"))
+        return remarks
 
     @property
     def legend(self) -> str:
@@ -328,6 +330,15 @@ class Grid:
             f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
             f"<thead><tr>{headers}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
         )
+
+
+def why_untested(rows: list[tuple[str, list[Score]]]) -> str:
+    """The one reason why none of several guarantees could be tested; "" if there are several, or any was."""
+    scores = [score for _, scores in rows for score in scores]
+    reasons = {score.untested for _, scores in rows for score in scores[:1]}
+    if len(rows) == 1 or len(reasons) > 1 or any(score.tested for score in scores):
+        return ""
+    return reasons.pop() or ""
 
 
 def parts(widths: list[int], width: int) -> Iterator[slice]:

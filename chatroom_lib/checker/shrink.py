@@ -95,6 +95,7 @@ def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
 
 def saying(client: Client, messages: int) -> Client:
     """The same client, who says only the first of its messages."""
+    texts = client.texts[:messages]
     if client.at:
-        return replace(client, at=tuple(client.send_times[:messages]), says=0)
-    return replace(client, says=messages)
+        return replace(client, at=tuple(client.send_times[:messages]), says=0, texts=texts)
+    return replace(client, says=messages, texts=texts)
