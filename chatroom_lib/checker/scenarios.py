@@ -170,7 +170,7 @@ def two_kills(rng: Random) -> Scenario:
 @for_histories
 def power_cut(rng: Random) -> Scenario:
     """While four talk, the power is cut: what had not reached the disk is lost."""
-    return killed(rng, 8, kill(rng, 3, 7, power=True))
+    return killed(rng, 9, kill(rng, 3, 8, power=True))
 
 
 def killed(rng: Random, rounds: int, *kills: Kill) -> Scenario:
