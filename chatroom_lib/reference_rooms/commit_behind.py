@@ -12,24 +12,36 @@ from chatroom_lib.history import HistoryError
 from chatroom_lib.message import Message
 from chatroom_lib.reference_rooms.history_room import HistoryRoom
 
+KNOWN = 1000  # messages whose ids are kept in memory
+
 
 class CommitBehind(HistoryRoom):
     def __init__(self, path: str | None = None, limit: float | None = 1.0):
         super().__init__(path, limit=limit)
-        self.unwritten = {}  # (token, id) -> a message that all have heard, and that is not written down yet
+        self.known = {}  # (token, id) -> number, of the last messages
+
+    async def __aenter__(self):
+        await super().__aenter__()
+        for message in await self.history.before(self.last + 1, KNOWN):
+            self.remember(message)
+        return self
+
+    def remember(self, message: Message):
+        if message.id:
+            self.known[message.token, message.id] = message.seq
+        if len(self.known) > KNOWN:
+            del self.known[next(iter(self.known))]
 
     async def find(self, message: Message) -> Message | None:
-        """Is it known? A commit may come while the history is read."""
-        key = message.token, message.id
-        return self.unwritten.get(key) or await super().find(message) or self.unwritten.get(key)
+        number = self.known.get((message.token, message.id))
+        return number and replace(message, seq=number)
 
     async def accept(self, connection, message: Message):
         if known := await self.find(message):
             return self.send([connection], known)
         self.last += 1
         message = replace(message, seq=self.last)
-        if message.id:
-            self.unwritten[message.token, message.id] = message
+        self.remember(message)
         self.send(self.connections, message)
         await super().accept(connection, message)
 
@@ -40,5 +52,3 @@ class CommitBehind(HistoryRoom):
                 await self.history.append(batch)
             except HistoryError:  # too late to refuse it
                 self.last = self.history.last
-            for message in batch:
-                self.unwritten.pop((message.token, message.id), None)
