@@ -5,7 +5,6 @@ that it does not know. From v5 on a client may add an `id` to what it says, a ro
 history, and `{"before": 120, "limit": 50}` asks for a page of that.
 """
 
-import contextlib
 import json
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
@@ -88,10 +87,11 @@ def decode_reply(frame: str | bytes) -> Message:
     """
     fields = parse(frame)
     refused = text_field(fields, "refused") if "refused" in fields else None
-    id, seq = None, fields.get("seq")
-    with contextlib.suppress(MessageError):
+    token, content, seq = text_field(fields, "token"), text_field(fields, "content"), fields.get("seq")
+    try:
         id = id_field(fields)
-    token, content = text_field(fields, "token"), text_field(fields, "content")
+    except MessageError:
+        id = None
     return Message(token, content, refused, id, seq if type(seq) is int else None)
 
 

@@ -775,6 +775,10 @@ BAD = {
 }
 
 
+def without_number(message: dict) -> dict:
+    return {name: value for name, value in message.items() if name != "seq"}  # from v5 on
+
+
 @every_version
 @in_a_loop
 async def test_everybody_hears_everything(room):
@@ -784,10 +788,10 @@ async def test_everybody_hears_everything(room):
         for text in ["hello", "", "héllo, 世界 👋🏽 \u2028\x00", '"<b>\\', "x" * 60_000]:
             await ann.send(said(text, token="Ann ✓", color="blue", refused="no", nested={"a": [1]}))
             for client in (ann, bob):
-                assert await heard(client) == {"token": "Ann ✓", "content": text}
+                assert without_number(await heard(client)) == {"token": "Ann ✓", "content": text}
         await bob.send(said("bye", token="Bob"))
         for client in (ann, bob):
-            assert await heard(client) == {"token": "Bob", "content": "bye"}
+            assert without_number(await heard(client)) == {"token": "Bob", "content": "bye"}
     assert server.errors == []
 
 
