@@ -40,7 +40,7 @@ def shrink(
         shrinking = True
         while shrinking:  # until neither helps any more: with fewer messages, fewer people may do
             shrinking = False
-            for smaller_ones in (with_fewer_people, with_fewer_messages):
+            for smaller_ones in (with_fewer_people, with_fewer_messages, with_fewer_kills):
                 while found := first_failing(worker, smaller_ones(scenario)):
                     scenario, seed = found
                     shrinking = True
@@ -49,8 +49,8 @@ def shrink(
 
 
 def size(scenario: Scenario) -> int:
-    """How many people and messages there are in it."""
-    return sum(1 + len(client.send_times) for client in scenario.clients)
+    """How many people, messages and kills there are in it."""
+    return sum(1 + len(client.send_times) for client in scenario.clients) + len(scenario.kills)
 
 
 @contextlib.contextmanager
@@ -81,6 +81,12 @@ def with_fewer_people(scenario: Scenario) -> Iterator[Scenario]:
     for index in range(len(people)):
         if len(people) > 1:
             yield replace(scenario, clients=people[:index] + people[index + 1 :])
+
+
+def with_fewer_kills(scenario: Scenario) -> Iterator[Scenario]:
+    """Without one of them."""
+    for index in range(len(scenario.kills)):
+        yield replace(scenario, kills=scenario.kills[:index] + scenario.kills[index + 1 :])
 
 
 def with_fewer_messages(scenario: Scenario) -> Iterator[Scenario]:
