@@ -395,9 +395,12 @@ def one_history(trace: Trace) -> Verdict:
 @guarantee("history")
 def said_once(trace: Trace) -> Verdict:
     """What its speaker says again, under the same `id`, is one message: it has one number, and nobody else hears it
-    twice in one visit."""
-    if not history.passes_ids_on(trace):
-        return untested(NO_IDS)
+    twice in one visit.
+
+    A room that gives no numbers, and so keeps no history, cannot know that it was said before.
+    """
+    if not (history.passes_ids_on(trace) and history.is_numbered(trace)):
+        return untested(NO_NUMBERS if history.passes_ids_on(trace) else NO_IDS)
     return first_wrong(history.heard_once(trace, trace.clients), "nobody heard anything that was said again")
 
 

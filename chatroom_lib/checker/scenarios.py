@@ -158,25 +158,30 @@ def commuting(rng: Random) -> Scenario:
 @for_histories
 def restart(rng: Random) -> Scenario:
     """While four talk, the server is killed, and started again."""
-    return killed(rng, 8, kill(rng, 3, 7))
+    return killed(rng, 8, (3, 7))
 
 
 @for_histories
 def two_kills(rng: Random) -> Scenario:
     """The same, twice."""
-    return killed(rng, 14, kill(rng, 3, 7), kill(rng, 11, 13))
+    return killed(rng, 14, (3, 7), (11, 13))
 
 
 @for_histories
 def power_cut(rng: Random) -> Scenario:
     """While four talk, the power is cut: what had not reached the disk is lost."""
-    return killed(rng, 9, kill(rng, 3, 8, power=True))
+    return killed(rng, 9, (3, 8), power=True)
 
 
-def killed(rng: Random, rounds: int, *kills: Kill) -> Scenario:
-    """Four talk, and come back when the server does. Eve asks for all that was said then, and Zoe at the end."""
+def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False) -> Scenario:
+    """Four talk, and come back when the server does. Eve asks for all that was said then, and Zoe at the end.
+
+    `between`: for each kill, the first and the last time that people speak at which it may be.
+    """
     talk = [together(name, rounds, rng) for name in ("Ann", "Bob", "Cy")]
     di = together("Di", rounds, rng, texts=["ok"] * rounds)
+    moments = [moment(rng.randint(*numbers)) + rng.uniform(0, STRIKE) for numbers in between]
+    kills = [Kill(at, rng.uniform(0.2, 1), power) for at in moments]
     end = moment(rounds) + 8
     back = kills[-1].at + kills[-1].back_after
     readers = reader("Eve", back + rng.uniform(0.1, 3)), reader("Zoe", end)
@@ -200,11 +205,6 @@ def tunnels(rounds: int, rng: Random) -> list[tuple[float, float]]:
     first, second = rng.randrange(1, rounds // 2 - 1), rng.randrange(rounds // 2 + 1, rounds)
     begins = [moment(number) + rng.uniform(0, STRIKE) for number in (first, second)]
     return [(begin, begin + rng.uniform(0.3, 2.5)) for begin in begins]
-
-
-def kill(rng: Random, first: int, last: int, power: bool = False) -> Kill:
-    """While people speak for the first-th to the last-th time."""
-    return Kill(moment(rng.randint(first, last)) + rng.uniform(0, STRIKE), rng.uniform(0.2, 1), power)
 
 
 def reader(name: str, joins: float) -> Client:
