@@ -13,7 +13,7 @@ from tests.helpers import TIMEOUT_FACTOR
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
-MEASURING = ("05", "99", "A")  # chapters that compare times of real servers
+MEASURING = ("05", "06", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=1000": "seeds=20",
@@ -25,6 +25,9 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "stuck == 100": "stuck == 10",
     "for seed in range(20)]": "for seed in range(4)]",
     "[0, 0, 20]": "[0, 0, 4]",
+    "seeds = range(12)": "seeds = range(5)",
+    "seed) for seed in range(50))": "seed) for seed in range(8))",
+    "in_flight=64, warm_up=0.2, seconds=0.5)": "in_flight=64, warm_up=0.1, seconds=0.3)",
     "seeds=20) for room": "seeds=1) for room",
     "seeds=20)": "seeds=3)",
     "seeds=5)": "seeds=1)",

@@ -77,7 +77,7 @@ def people() -> list:
 
 
 def busy() -> Scenario:
-    return Scenario([*people(), listener("Eve", joins=2, path=LAST)], duration=4, kills=[Kill(0.7)])
+    return Scenario([*people(), listener("Eve", joins=2, path=LAST)], duration=4, kills=[Kill(0.706)])
 
 
 # ---------------------------------------------------------------- the dispatchers
@@ -107,7 +107,7 @@ def check_the_dispatchers(choice: type) -> None:
 
 def crash(power: bool) -> Scenario:
     talk = [commuter(name, says=50, every=0.02, size=20) for name in ("Ann", "Bob")]
-    return Scenario([*talk, listener("Eve", joins=4, path=LAST)], duration=6, kills=[Kill(0.7, power=power)])
+    return Scenario([*talk, listener("Eve", joins=4, path=LAST)], duration=6, kills=[Kill(0.706, power=power)])
 
 
 def three_days() -> Scenario:
