@@ -28,7 +28,7 @@ from chatroom_lib.clients.scenario import (  # fmt: skip
 
 PACE = 1.5  # seconds between two messages of one person
 TOGETHER = 0.01  # seconds within which people speak who speak at the same time
-STRIKE = 0.02  # seconds, from then on, within which something happens to what they say: it is being written down
+STRIKE = (0.004, 0.018)  # seconds after they begin: what they say is on its way then, or being written down
 ALL = "/chatroom?last=1000"  # what somebody asks for who wants to know what has been said
 
 Maker = Callable[[Random], Scenario]
@@ -180,7 +180,7 @@ def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = Fa
     """
     talk = [together(name, rounds, rng) for name in ("Ann", "Bob", "Cy")]
     di = together("Di", rounds, rng, texts=["ok"] * rounds)
-    moments = [moment(rng.randint(*numbers)) + rng.uniform(0, STRIKE) for numbers in between]
+    moments = [moment(rng.randint(*numbers)) + rng.uniform(*STRIKE) for numbers in between]
     kills = [Kill(at, rng.uniform(0.2, 1), power) for at in moments]
     end = moment(rounds) + 8
     back = kills[-1].at + kills[-1].back_after
@@ -203,7 +203,7 @@ def together(name: str, rounds: int, rng: Random, **changes) -> Client:
 def tunnels(rounds: int, rng: Random) -> list[tuple[float, float]]:
     """Two, that begin while people speak."""
     first, second = rng.randrange(1, rounds // 2 - 1), rng.randrange(rounds // 2 + 1, rounds)
-    begins = [moment(number) + rng.uniform(0, STRIKE) for number in (first, second)]
+    begins = [moment(number) + rng.uniform(*STRIKE) for number in (first, second)]
     return [(begin, begin + rng.uniform(0.3, 2.5)) for begin in begins]
 
 
