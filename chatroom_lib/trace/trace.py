@@ -149,8 +149,9 @@ class Trace:
     def about(self, kind: str, who: str) -> list[tuple[Event, int | None]]:
         """The events of this kind of `who`, each with the message that it is about: its place in `of("said")`. None: no
         client has said it. Two messages that look the same are two."""
-        events = self.of(kind, who=who)
+        self.index()
         if (kind, who) not in self.matched:
+            events = self.of(kind, who=who)
             sayings = self.matched.setdefault(("said", None), Sayings(self.of("said")))
             refused = self.messages("refused") if kind == "heard" else ()
             self.matched[kind, who] = list(zip(events, sayings.match(events, refused)))
