@@ -1,9 +1,10 @@
-"""What was said in a room, in one SQLite file. What `append` returns is on the disk, and stays there.
+"""What was said in a room, in one SQLite file. What `append` returns is committed there.
 
     async with History("chat.db") as history:
         await history.append([Message("Ann", "hello")])     # [Message("Ann", "hello", seq=1)]
 
-One thread waits for the disk while it writes, another while it reads, so the event loop never does.
+One thread waits for the disk while it writes, another while it reads, so the event loop never does. The ids are in
+memory, too: an index of random ids in the file would make a commit of many messages three times as long.
 """
 
 import asyncio
@@ -25,7 +26,6 @@ SCHEMA = """
         token TEXT NOT NULL, content TEXT NOT NULL, id TEXT,
         time REAL NOT NULL  -- when it was written down, in seconds since 1970
     );
-    CREATE INDEX IF NOT EXISTS message_by_id ON message (token, id) WHERE id IS NOT NULL;
 """
 
 
@@ -36,9 +36,8 @@ class HistoryError(OSError):
 class History:
     """The messages in the file `path`, which is made if it is missing; None: in a temporary one.
 
-    With each `append` it forgets all but the newest `keep` messages, and those older than `max_age` seconds; never the
-    last one. `synchronous`: SQLite waits for the medium at each commit (FULL), or only now and then (NORMAL).
-    All methods raise HistoryError.
+    It forgets all but the newest `keep` messages, and those older than `max_age` seconds. `synchronous`: SQLite waits
+    for the medium at each commit (FULL), or only now and then (NORMAL). All methods raise HistoryError.
     """
 
     def __init__(
@@ -47,6 +46,7 @@ class History:
         self.path = path
         self.keep, self.max_age, self.synchronous = max(1, keep), max_age, synchronous
         self.last = 0  # the number of the last message in it
+        self.numbers = {}  # (token, id) -> the number of the first such message
         self.writing, self.reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     async def __aenter__(self) -> "History":
@@ -58,6 +58,8 @@ class History:
     async def __aexit__(self, *exc) -> None:
         await self.on(self.reading, self.reader.close)
         await self.on(self.writing, self.writer.close)
+        self.reading.shutdown(wait=False)
+        self.writing.shutdown(wait=False)
         if self.folder:
             self.folder.cleanup()
 
@@ -68,19 +70,19 @@ class History:
         """
         return await self.on(self.writing, self.write, messages, once)
 
-    async def find(self, message: Message) -> Message | None:
-        """The message of the same token and `id`, if there is one."""
-        return await self.on(self.reading, self.known, self.reader, message)
+    def knows(self, message: Message) -> bool:
+        """Is there a message of the same token and `id`?"""
+        return (message.token, message.id) in self.numbers
 
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         """The first `limit` messages with numbers above `seq`, up to `until`."""
-        which = "seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-        return await self.on(self.reading, self.select, self.reader, which, seq, until, limit)
+        which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
+        return await self.on(self.reading, self.select, self.reader, which, seq, until, self.oldest_time(), limit)
 
     async def before(self, seq: int, limit: int) -> list[Message]:
         """The last `limit` messages with numbers below `seq`, the oldest first."""
-        which = "seq < ? ORDER BY seq DESC LIMIT ?"
-        found = await self.on(self.reading, self.select, self.reader, which, min(seq, LARGEST), limit)
+        which, seq = "seq < ? AND time >= ? ORDER BY seq DESC LIMIT ?", min(seq, LARGEST)
+        found = await self.on(self.reading, self.select, self.reader, which, seq, self.oldest_time(), limit)
         return found[::-1]
 
     async def on(self, thread: ThreadPoolExecutor, function, *arguments):
@@ -95,29 +97,49 @@ class History:
         self.writer, self.reader = self.connect(), self.connect()  # the reader sees what is committed, and never waits
         self.writer.executescript(SCHEMA)
         self.last = self.newest()
+        for token, id, seq in self.writer.execute(
+            "SELECT token, id, seq FROM message WHERE id IS NOT NULL ORDER BY seq"
+        ):
+            self.numbers.setdefault((token, id), seq)
 
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA journal_mode = WAL")
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise HistoryError(f"{self.path}: no write-ahead log can be kept there")
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
         connection.execute("PRAGMA fullfsync = 1")  # on macOS, too, as far as the medium
         return connection
 
     def write(self, messages: list[Message], once: bool) -> list[Message]:
+        kept, rows, named = [], [], {}  # named: (token, id) -> the first of these messages that is called so
         with self.transaction():
-            seq, kept = self.newest(), []
-            if seq != self.last:
+            if self.newest() != self.last:
                 raise HistoryError(f"{self.path}: another server writes to it, too")
             for message in messages:
-                if not (once and (entry := self.known(self.writer, message))):
-                    seq += 1
-                    entry = Message(message.token, message.content, id=message.id, seq=seq)
-                    row = seq, message.token, message.content, message.id, time.time()
-                    self.writer.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?)", row)
+                key = message.token, message.id
+                if not (once and (entry := named.get(key) or self.kept_as(key))):
+                    entry = Message(message.token, message.content, id=message.id, seq=self.last + len(rows) + 1)
+                    rows.append((entry.seq, entry.token, entry.content, entry.id, time.time()))
+                    if entry.id is not None:
+                        named.setdefault(key, entry)
                 kept.append(entry)
-            self.writer.execute("DELETE FROM message WHERE seq < ?", [self.first_to_keep(seq)])
-        self.last = seq
+            self.writer.executemany("INSERT INTO message VALUES (?, ?, ?, ?, ?)", rows)
+            first = self.first_to_keep(self.last + len(rows))
+            self.writer.execute("DELETE FROM message WHERE seq < ?", [first])
+        self.last += len(rows)
+        for key, entry in named.items():
+            self.numbers.setdefault(key, entry.seq)
+        self.forget_ids(first)
         return kept
+
+    def kept_as(self, key: tuple[str, str | None]) -> Message | None:
+        number = self.numbers.get(key)
+        return self.select(self.writer, "seq = ?", number)[0] if number else None
+
+    def forget_ids(self, first: int) -> None:
+        while self.numbers and self.numbers[oldest := next(iter(self.numbers))] < first:
+            del self.numbers[oldest]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -138,12 +160,12 @@ class History:
         if self.max_age is None:
             return first
         young = "SELECT seq FROM message WHERE time >= ? ORDER BY seq LIMIT 1"
-        row = self.writer.execute(young, [time.time() - self.max_age]).fetchone()
-        return max(first, row[0] if row else last)
+        row = self.writer.execute(young, [self.oldest_time()]).fetchone()
+        return max(first, row[0] if row else last)  # never the last one: the next number is known by it
 
-    def known(self, connection: sqlite3.Connection, message: Message) -> Message | None:
-        which = "token = ? AND id = ? ORDER BY seq LIMIT 1"
-        return next(iter(self.select(connection, which, message.token, message.id)), None)
+    def oldest_time(self) -> float:
+        """When a message must have been written to be found, in seconds since 1970."""
+        return 0.0 if self.max_age is None else time.time() - self.max_age
 
     def select(self, connection: sqlite3.Connection, which: str, *values) -> list[Message]:
         rows = connection.execute(f"SELECT token, content, id, seq FROM message WHERE {which}", values)

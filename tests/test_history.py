@@ -86,8 +86,12 @@ async def test_of_a_known_id_there_is_one_message_and_no_number_is_burnt(path):
         assert [(message.token, message.content, message.seq) for message in again] == [
             ("Ann", "hi", 1), ("Bob", "hi", 2), ("Ann", "hi", 3), ("Ann", "hi", 4),
         ]  # fmt: skip
-        assert await kept.find(Message("Ann", "", id="1")) == Message("Ann", "hi", id="1", seq=1)
-        assert await kept.find(HI) is await kept.find(Message("Cy", "", id="1")) is None
+        assert (
+            kept.knows(Message("Ann", "", id="1")) and not kept.knows(HI) and not kept.knows(Message("Cy", "", id="1"))
+        )
+    async with History(path) as again:
+        assert again.knows(Message("Bob", "", id="1"))
+        assert await again.append([Message("Ann", "", id="1")], once=True) == [Message("Ann", "hi", id="1", seq=1)]
 
 
 @in_a_loop
@@ -101,10 +105,22 @@ async def test_the_oldest_are_forgotten_but_never_the_last(path, monkeypatch):
         for now[0] in (1000, 1005, 1011):
             await kept.append(say(str(now[0])))
         assert contents(await kept.after(0, 99, 99)) == ["1005", "1011"]
+        now[0] = 1016
+        assert contents(await kept.before(99, 99)) == ["1011"]  # also when nobody speaks
         now[0] = 2000
+        assert await kept.before(99, 99) == await kept.after(0, 99, 99) == []
         assert (await kept.append([HI]))[0].seq == 4 and contents(await kept.before(99, 99)) == ["hi"]
     async with History(path + "2", max_age=10) as kept:
         assert kept.last == 4
+
+
+@in_a_loop
+async def test_an_id_is_forgotten_with_its_message(path):
+    async with History(path, keep=2) as kept:
+        for id in "abca":
+            await kept.append([Message("Ann", id, id=id)], once=True)
+        assert [(message.content, message.seq) for message in await kept.before(99, 99)] == [("c", 3), ("a", 4)]
+        assert [*kept.numbers.values()] == [3, 4]
 
 
 @in_a_loop
@@ -178,6 +194,29 @@ async def test_when_a_message_cannot_be_written_its_speaker_is_told_and_nobody_h
     await server.stop()
     (line,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert path in line and why in line and not server.errors
+
+
+@in_a_loop
+async def test_what_is_known_is_not_refused_when_the_disk_is_full(path):
+    server = await open_room(v6, path).start()
+    async with joining(server.url) as ann:
+        await ann.send(said("first", id="1"))
+        await heard(ann)
+        fill(server.room.history)
+        (member,) = server.room.members()
+        for message in (Message("Ann", "x" * 60_000, id="2"), Message("Ann", "first", id="1")):
+            server.room.incoming.put_nowait((member, message))
+        assert (await heard(ann))["id"] == "2" and await hears_nothing(ann)
+        release(server.room.history)
+        await ann.send(said("first", id="1"))
+        assert (await heard(ann))["seq"] == 1
+    await server.stop()
+
+
+@in_a_loop
+async def test_a_history_needs_a_file():
+    with pytest.raises(HistoryError, match=":memory:: no write-ahead log can be kept there"):
+        await History(":memory:").__aenter__()
 
 
 @in_a_loop

@@ -32,13 +32,12 @@ class CommitBehind(HistoryRoom):
         if len(self.known) > KNOWN:
             del self.known[next(iter(self.known))]
 
-    async def find(self, message: Message) -> Message | None:
-        number = self.known.get((message.token, message.id))
-        return number and replace(message, seq=number)
+    def knows(self, message: Message) -> bool:
+        return (message.token, message.id) in self.known
 
     async def accept(self, connection, message: Message):
-        if known := await self.find(message):
-            return self.send([connection], known)
+        if self.knows(message):
+            return self.send([connection], replace(message, seq=self.known[message.token, message.id]))
         self.last += 1
         message = replace(message, seq=self.last)
         self.remember(message)

@@ -13,7 +13,7 @@ from chatroom_lib.message import Message, MessageError, PageRequest, decode_requ
 from chatroom_lib.rate_limits import TokenBucket
 
 MAX_WAITING = 256  # messages that may wait to be written down
-PAGE = 16  # messages that are read at once for a newcomer
+CHUNK = 16  # messages that are read at once for a newcomer
 
 
 class HistoryRoom:
@@ -55,10 +55,11 @@ class HistoryRoom:
 
     async def catch_up(self, connection, messages: int):
         position = max(0, self.last - messages)
-        while position < self.last:
-            for message in await self.history.after(position, self.last, PAGE):
+        while position < (level := self.last):
+            some = await self.history.after(position, level, CHUNK)
+            for message in some:
                 await connection.send(encode(message))
-                position = message.seq
+            position = some[-1].seq if some else level
         self.connections[connection] = None
 
     async def read(self, connection):
@@ -67,13 +68,13 @@ class HistoryRoom:
             message = decode_request(frame)
             if isinstance(message, PageRequest):
                 raise MessageError("this room has no pages")
-            elif limiter and limiter.wait(asyncio.get_running_loop().time()) and not await self.find(message):
+            elif limiter and limiter.wait(asyncio.get_running_loop().time()) and not self.knows(message):
                 self.refuse(connection, message, "too fast")
             else:
                 await self.accept(connection, message)
 
-    async def find(self, message: Message) -> Message | None:
-        return await self.history.find(message) if message.id else None
+    def knows(self, message: Message) -> bool:
+        return self.history.knows(message)
 
     async def accept(self, connection, message: Message):
         await self.incoming.put((connection, message))

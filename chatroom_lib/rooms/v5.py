@@ -2,8 +2,8 @@
 
 What changed since v4
 - What is said is written down first, and heard second: whatever anybody has heard is in a file, whenever the room dies.
-- All that is said while the disk is busy is written down together, in one commit, and delivered together. So v4's wait
-  for more is gone: the busier the room, the fewer commits a message costs. A thread waits for the disk, not the loop.
+- All that is said while the disk is busy is written down together, in one commit, and delivered together: the busier
+  the room, the fewer commits a message costs. A thread waits for the disk, not the loop.
 - Each message has a number, `seq`: 1, 2, 3, ... without a hole.
 - A newcomer may ask for the last ones (`?last=50`), and whoever is here for earlier ones, a page at a time.
 
@@ -29,8 +29,9 @@ from chatroom_lib.message import Message, MessageError, PageRequest, decode_requ
 from chatroom_lib.rate_limits import TokenBucket
 
 MAX_WAITING = 256  # messages that may wait to be written down; then the room reads no more
+MAX_DELAY = 0.02  # seconds; the longest that a message may wait for more
 MAX_BATCH = 65536  # characters that are written down together, but for one message
-PAGE = 16  # messages that are read at once for a newcomer
+CHUNK = 16  # messages that are read at once for a newcomer
 logger = logging.getLogger(__name__)
 
 
@@ -51,6 +52,8 @@ class Room:
         self.incoming = asyncio.Queue(MAX_WAITING)  # (who has said it, message): not yet written down
         self.connections = {}  # connection -> frame key, in the order of joining
         self.last = 0  # the number of the last message that was sent to them
+        self.usual = 1  # messages that the last batch had
+        self.next_batch_at = 0.0  # the loop time until which it waits for as many again
         self.evicted = 0  # clients whose buffer was too full
         self.refused = 0  # messages that came too soon after the last ones, or could not be written down
 
@@ -83,10 +86,11 @@ class Room:
     async def catch_up(self, connection: ServerConnection, messages: int):
         """Send a newcomer the last messages, as fast as it reads them, and what is said meanwhile. Then it joins."""
         position = max(0, self.last - messages)
-        while position < self.last:
-            for message in await self.history.after(position, self.last, PAGE):
+        while position < (level := self.last):
+            some = await self.history.after(position, level, CHUNK)
+            for message in some:
                 await connection.send(encode(message))
-                position = message.seq
+            position = some[-1].seq if some else level
         self.connections[connection] = frame_key(connection)  # no await since the test: it has all, and gets the next
 
     # the only task that reads from this connection
@@ -131,15 +135,25 @@ class Room:
                     self.refuse(connection, message, "The room cannot write it down.")
 
     async def next_batch(self) -> list[tuple[ServerConnection, Message]]:
-        """What was said while the last batch was written down; if that is nothing, the next message."""
+        """What was said while the last batch was written down and sent. If that is less than last time, wait for more,
+        but not longer than the last sending took: a batch more costs as much again."""
+        clock = asyncio.get_running_loop().time
         batch = [await self.incoming.get()]
         size = len(batch[0][1].content)
-        while size < MAX_BATCH and not self.incoming.empty():
-            batch.append(self.incoming.get_nowait())
-            size += len(batch[-1][1].content)
+        while size < MAX_BATCH:
+            if not self.incoming.empty():
+                batch.append(self.incoming.get_nowait())
+                size += len(batch[-1][1].content)
+            elif len(batch) < self.usual and clock() < self.next_batch_at:
+                await asyncio.sleep(0)
+            else:
+                break
+        self.usual = len(batch)
         return batch
 
     def broadcast(self, messages: list[Message]):
+        clock = asyncio.get_running_loop().time
+        start = clock()
         payloads = [encode(message).encode() for message in messages]
         shared = {}  # frame key -> the frames
         for connection, key in list(self.connections.items()):
@@ -147,6 +161,7 @@ class Room:
                 shared[key] = frames(payloads, connection)
             self.deliver(connection, shared[key])
         self.last = messages[-1].seq
+        self.next_batch_at = clock() + min(MAX_DELAY, clock() - start)
 
     def deliver(self, connection: ServerConnection, data: bytes):
         transport = connection.transport

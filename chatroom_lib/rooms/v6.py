@@ -6,7 +6,8 @@ What changed since v5
 - A message that comes too soon is not refused if it is known.
 
 How it fails
-- The ids are as old as the history: a message that it has forgotten is said again.
+- The ids are as old as the history: a message that it has forgotten is said again. And whoever gives one id to two
+  messages loses the second.
 - Whoever was away gets the last ones, but which they have missed, nobody tells them: some are heard twice, and some by
   nobody.
 - When the disk is full, nobody can speak.
@@ -27,8 +28,9 @@ from chatroom_lib.message import Message, MessageError, PageRequest, decode_requ
 from chatroom_lib.rate_limits import TokenBucket
 
 MAX_WAITING = 256  # messages that may wait to be written down; then the room reads no more
+MAX_DELAY = 0.02  # seconds; the longest that a message may wait for more
 MAX_BATCH = 65536  # characters that are written down together, but for one message
-PAGE = 16  # messages that are read at once for a newcomer
+CHUNK = 16  # messages that are read at once for a newcomer
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +52,8 @@ class Room:
         self.unwritten = set()  # (token, id) of each of these, and of those that are being written
         self.connections = {}  # connection -> frame key, in the order of joining
         self.last = 0  # the number of the last message that was sent to them
+        self.usual = 1  # messages that the last batch had
+        self.next_batch_at = 0.0  # the loop time until which it waits for as many again
         self.evicted = 0  # clients whose buffer was too full
         self.refused = 0  # messages that came too soon after the last ones, or could not be written down
 
@@ -82,10 +86,11 @@ class Room:
     async def catch_up(self, connection: ServerConnection, messages: int):
         """Send a newcomer the last messages, as fast as it reads them, and what is said meanwhile. Then it joins."""
         position = max(0, self.last - messages)
-        while position < self.last:
-            for message in await self.history.after(position, self.last, PAGE):
+        while position < (level := self.last):
+            some = await self.history.after(position, level, CHUNK)
+            for message in some:
                 await connection.send(encode(message))
-                position = message.seq
+            position = some[-1].seq if some else level
         self.connections[connection] = frame_key(connection)  # no await since the test: it has all, and gets the next
 
     # the only task that reads from this connection
@@ -96,17 +101,16 @@ class Room:
             request = decode_request(frame)
             if isinstance(request, PageRequest):
                 await self.send_page(connection, request)
-            elif limiter and (wait := limiter.wait(clock())) and not await self.knows(request):
+            elif limiter and (wait := limiter.wait(clock())) and not self.knows(request):
                 self.refuse(connection, request, f"Please wait {math.ceil(wait)} s.")
                 await asyncio.sleep(0)  # the others first
             else:
-                self.unwritten.add((request.token, request.id))
+                if request.id is not None:
+                    self.unwritten.add((request.token, request.id))
                 await self.incoming.put((connection, request))
 
-    async def knows(self, message: Message) -> bool:
-        if message.id is None:
-            return False
-        return (message.token, message.id) in self.unwritten or bool(await self.history.find(message))
+    def knows(self, message: Message) -> bool:
+        return (message.token, message.id) in self.unwritten or self.history.knows(message)
 
     async def send_page(self, connection: ServerConnection, request: PageRequest):
         page = await self.history.before(min(request.before, self.last + 1), request.limit)
@@ -132,7 +136,8 @@ class Room:
                     logger.error("%s; what people say is refused", error)
                 failing = True
                 for connection, message in batch:
-                    self.refuse(connection, message, "The room cannot write it down.")
+                    if not self.history.knows(message):
+                        self.refuse(connection, message, "The room cannot write it down.")
             else:
                 failing = False
                 self.acknowledge_again(batch, kept)
@@ -141,12 +146,20 @@ class Room:
             self.unwritten.difference_update((message.token, message.id) for _, message in batch)
 
     async def next_batch(self) -> list[tuple[ServerConnection, Message]]:
-        """What was said while the last batch was written down; if that is nothing, the next message."""
+        """What was said while the last batch was written down and sent. If that is less than last time, wait for more,
+        but not longer than the last sending took: a batch more costs as much again."""
+        clock = asyncio.get_running_loop().time
         batch = [await self.incoming.get()]
         size = len(batch[0][1].content)
-        while size < MAX_BATCH and not self.incoming.empty():
-            batch.append(self.incoming.get_nowait())
-            size += len(batch[-1][1].content)
+        while size < MAX_BATCH:
+            if not self.incoming.empty():
+                batch.append(self.incoming.get_nowait())
+                size += len(batch[-1][1].content)
+            elif len(batch) < self.usual and clock() < self.next_batch_at:
+                await asyncio.sleep(0)
+            else:
+                break
+        self.usual = len(batch)
         return batch
 
     def acknowledge_again(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message]):
@@ -156,13 +169,16 @@ class Room:
                 self.deliver(connection, frames([encode(message).encode()], connection))
 
     def broadcast(self, messages: list[Message]):
+        clock = asyncio.get_running_loop().time
+        start = clock()
         payloads = [encode(message).encode() for message in messages]
         shared = {}  # frame key -> the frames
         for connection, key in list(self.connections.items()):
             if key not in shared:
                 shared[key] = frames(payloads, connection)
             self.deliver(connection, shared[key])
-        self.last = self.history.last
+        self.last = messages[-1].seq
+        self.next_batch_at = clock() + min(MAX_DELAY, clock() - start)
 
     def deliver(self, connection: ServerConnection, data: bytes):
         transport = connection.transport
