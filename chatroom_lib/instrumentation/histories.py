@@ -1,4 +1,4 @@
-"""When a room's history has a message on the disk."""
+"""When a message is committed to a room's history."""
 
 from functools import partial
 

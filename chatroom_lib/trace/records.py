@@ -29,7 +29,7 @@ KINDS = {
     "failed": "that send has raised ConnectionClosed",
     "given up": "that send was cancelled",
     # read from the room
-    "written": "its message is in the room's file, and the room has not been told yet",
+    "written": "its message is committed to the room's history, and the room has not been told yet",
     "entered": "it is in the room's pool from now on",
     "removed": "it is not in the pool any more",
     "error": "an exception in the room that nobody had handled by then",

@@ -331,12 +331,12 @@ class Trace:
 
     def lost(self) -> list[str]:
         """What somebody had heard before the server was killed, and what whoever came later and asked for the last
-        messages (`?last=1000`) did not find."""
+        messages (`?last=1000`) did not find. Raises ValueError if nobody did."""
         kills = self.of("killed")
         asking = {client.name for client in self.clients if "last=" in client.path}
         came = [event for event in self.of("joined") if event.who in asking and kills and event.time > kills[-1].time]
         if not came:
-            return []
+            raise ValueError("nobody has come after the last kill and asked for the last messages (?last=1000)")
         found = {event.message for event in self.of("heard", who=came[0].who) if event.time > came[0].time}
         return [message for message in self.first_heard(kills[-1].time) if message not in found]
 
