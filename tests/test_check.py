@@ -65,12 +65,13 @@ BROKEN = {
     "CommitBehind": {"kept", "one-history"},
     "SyncNormal": {"kept", "one-history"},
 }
+SEEDS = {"v1": 3, "v1.1": 3, "FastAPIManager": 3}  # which show all that it breaks; of the others one does
 UNTESTED = {"FastAPIManager": {"recovery"}}  # when somebody dies, nobody else is left
 
 
 @pytest.mark.parametrize("room", [*rooms.VERSIONS, *REFERENCE_ROOMS])
 def test_every_room_breaks_what_its_docstring_says_and_nothing_else(room):
-    card = quiet(REFERENCE_ROOMS.get(room, room), seeds=3)
+    card = quiet(REFERENCE_ROOMS.get(room, room), seeds=SEEDS.get(room, 1))
     assert set(card.broken) == BROKEN[room]
     without = set() if takes(rooms.resolve(REFERENCE_ROOMS.get(room, room)), "path") else OF_A_HISTORY
     assert set(card.untested) == without | UNTESTED.get(room, set()) and card.failed == {}
@@ -117,7 +118,7 @@ def test_two_processes_with_different_hash_seeds_agree(room, tmp_path):
     (tmp_path / "set_room.py").write_text(SET_ROOM)
 
     def card(hash_seed: str) -> str:
-        command = [sys.executable, "-m", "chatroom_lib", "check", room, "--seeds", "3", "--json"]
+        command = [sys.executable, "-m", "chatroom_lib", "check", room, "--seeds", "1", "--json"]
         options = dict(env={**os.environ, "PYTHONHASHSEED": hash_seed}, cwd=tmp_path, timeout=100)
         return subprocess.run(command, capture_output=True, text=True, check=True, **options).stdout
 

@@ -35,7 +35,7 @@ def carried(trace):
 def test_a_trace_is_a_table_of_events_and_a_json_document():
     trace = simulate("v1", a_bad_day)
     assert json.loads(json.dumps(trace.as_dict()))["events"][0] == list(trace.events[0])
-    assert trace.events[0]._fields == ("time", "kind", "who", "message")
+    assert trace.events[0]._fields == ("time", "kind", "who", "message", "seq", "id")
 
 
 @pytest.mark.parametrize("room", VERSIONS)
