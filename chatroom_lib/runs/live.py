@@ -35,14 +35,12 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     RuntimeError if its `members()` lists no connections.
     """
     scenario = make_scenario(scenario, Random())
-    with measured_window():
+    with measured_window(), RoomFiles() as files:
         if scenario.kills:
             from chatroom_lib.runs.killing import KillingRun  # which needs this module
 
-            with RoomFiles() as files:
-                return await submit(KillingRun(room, scenario, keepalive, files.path).play())
-        with RoomFiles() as files:
-            return await submit(play_live(Run(room, scenario, keepalive=keepalive, path=files.path)))
+            return await submit(KillingRun(room, scenario, keepalive, files.path).play())
+        return await submit(play_live(Run(room, scenario, keepalive=keepalive, path=files.path)))
 
 
 async def play_live(run: Run) -> Trace:
