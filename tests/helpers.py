@@ -29,7 +29,7 @@ from chatroom_lib.rooms.requirements import takes
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
 AT_MOST = 20 * TIMEOUT_FACTOR  # seconds after which a test gives up; nothing here takes nearly as long
-TWO_SECONDS = 2.5 * TIMEOUT_FACTOR  # what a stop may take, with half a second for a busy machine
+A_STOP = 6 * TIMEOUT_FACTOR  # seconds: three times what it may take on a quiet machine; websockets alone would take 10
 WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}
 PROMPT = {  # without the delay or the limit that would make a test wait
     "v2": partial(v2.Room, delay=0),

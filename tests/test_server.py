@@ -23,9 +23,9 @@ from chatroom_lib.server.server import observed_server
 from chatroom_lib.trace import Trace
 from tests.helpers import (
     A_MOMENT,
+    A_STOP,
     AT_MOST,
     PROMPT,
-    TWO_SECONDS,
     assert_nothing_was_printed,
     client_frame,
     close_code,
@@ -64,7 +64,7 @@ async def stops(server: Server) -> None:
     """Stop it, and check what every stop owes."""
     start = time.monotonic()
     await server.stop()
-    assert time.monotonic() - start < TWO_SECONDS
+    assert time.monotonic() - start < A_STOP
     assert list(server.tasks.visitors) == []
     assert refuses(server) and not server.running and "stopped" in repr(server)
 
