@@ -40,7 +40,7 @@ lint: $(STAMP) ## Check style, types, and which package may import which
 
 test: export PYTHONDONTWRITEBYTECODE :=# tests start many processes, and what one has compiled serves the others
 test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest, e.g. ARGS="-m 'not slow'" runs the quick ones
-	@$(VENV_PYTHON) -m pytest -n 3 --dist loadgroup $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n 4 --dist loadgroup $(ARGS)
 
 notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 	@$(VENV_PYTHON) tools/execute_notebooks.py
