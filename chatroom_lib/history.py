@@ -9,13 +9,16 @@ memory, too: an index of random ids in the file would make a commit of many mess
 
 import asyncio
 import contextlib
+import os
 import sqlite3
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
-from chatroom_lib.message import Message
+from chatroom_lib.message import Gap, Message, Position
 
 KEEP = 100_000  # messages
 PATIENCE = 5.0  # seconds to wait while another program has locked the file
@@ -26,6 +29,7 @@ SCHEMA = """
         token TEXT NOT NULL, content TEXT NOT NULL, id TEXT,
         time REAL NOT NULL  -- when it was written down, in seconds since 1970
     );
+    CREATE TABLE IF NOT EXISTS epoch (name TEXT NOT NULL);  -- one row
 """
 
 
@@ -37,14 +41,23 @@ class History:
     """The messages in the file `path`, which is made if it is missing; None: in a temporary one.
 
     It forgets all but the newest `keep` messages, and those older than `max_age` seconds. `synchronous`: SQLite waits
-    for the medium at each commit (FULL), or only now and then (NORMAL). All methods raise HistoryError.
+    for the medium at each commit (FULL), or only now and then (NORMAL). The last `recent` messages stay in memory, too,
+    where `after` finds them without the disk (unless there is a `max_age`). All methods raise HistoryError.
     """
 
     def __init__(
-        self, path: str | None = None, keep: int = KEEP, max_age: float | None = None, synchronous: str = "FULL"
+        self,
+        path: str | None = None,
+        keep: int = KEEP,
+        max_age: float | None = None,
+        synchronous: str = "FULL",
+        recent: int = 0,
     ):
         self.path = path
         self.keep, self.max_age, self.synchronous = max(1, keep), max_age, synchronous
+        self.recent = deque(maxlen=min(recent, self.keep) if max_age is None else 0)
+        self.epoch = ""  # the file's own name, drawn when it was made: numbers of another file mean nothing here
+        self.first = 1  # the number of the oldest message in it, or that the next one will have
         self.last = 0  # the number of the last message in it
         self.numbers = {}  # (token, id) -> the number of the first such message
         self.writing, self.reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
@@ -68,7 +81,10 @@ class History:
 
         `once`: one whose token and `id` are known is not kept again, and comes back as it was kept first.
         """
-        return await self.on(self.writing, self.write, messages, once)
+        kept = await self.on(self.writing, self.write, messages, once)
+        known = self.recent[-1].seq if self.recent else 0
+        self.recent.extend(message for message in dict.fromkeys(kept) if message.seq > known)
+        return kept
 
     def knows(self, message: Message) -> bool:
         """Is there a message of the same token and `id`?"""
@@ -76,6 +92,9 @@ class History:
 
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         """The first `limit` messages with numbers above `seq`, up to `until`."""
+        if self.recent and self.recent[0].seq <= seq + 1 and until <= self.recent[-1].seq:
+            start = seq + 1 - self.recent[0].seq
+            return list(islice(self.recent, start, start + min(limit, until - seq)))
         which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
         return await self.on(self.reading, self.select, self.reader, which, seq, until, self.oldest_time(), limit)
 
@@ -84,6 +103,14 @@ class History:
         which, seq = "seq < ? AND time >= ? ORDER BY seq DESC LIMIT ?", min(seq, LARGEST)
         found = await self.on(self.reading, self.select, self.reader, which, seq, self.oldest_time(), limit)
         return found[::-1]
+
+    def resume(self, heard: Position, level: int) -> Position:
+        """From where on a client can be told the rest, up to number `level`, and what is gone of that."""
+        start = min(self.first - 1, level)
+        if heard.epoch == self.epoch and heard.seq <= level:
+            gap = Gap(heard.seq + 1, start) if heard.seq < start else None
+            return Position(self.epoch, max(heard.seq, start), gap)
+        return Position(self.epoch, start, Gap(None, start) if heard.epoch else None)  # of another file, or of none
 
     async def on(self, thread: ThreadPoolExecutor, function, *arguments):
         try:
@@ -96,7 +123,12 @@ class History:
     def open(self) -> None:
         self.writer, self.reader = self.connect(), self.connect()  # the reader sees what is committed, and never waits
         self.writer.executescript(SCHEMA)
+        name = os.urandom(8).hex()
+        self.writer.execute("INSERT INTO epoch SELECT ? WHERE NOT EXISTS (SELECT * FROM epoch)", [name])
+        (self.epoch,) = self.writer.execute("SELECT name FROM epoch").fetchone()
         self.last = self.newest()
+        self.first = self.writer.execute("SELECT coalesce(min(seq), 1) FROM message").fetchone()[0]
+        self.recent.extend(self.select(self.writer, "seq > ? ORDER BY seq", self.last - self.recent.maxlen))
         for token, id, seq in self.writer.execute(
             "SELECT token, id, seq FROM message WHERE id IS NOT NULL ORDER BY seq"
         ):
@@ -128,6 +160,7 @@ class History:
             first = self.first_to_keep(self.last + len(rows))
             self.writer.execute("DELETE FROM message WHERE seq < ?", [first])
         self.last += len(rows)
+        self.first = max(self.first, first)
         for key, entry in named.items():
             self.numbers.setdefault(key, entry.seq)
         self.forget_ids(first)

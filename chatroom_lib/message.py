@@ -2,7 +2,8 @@
 
 `token` names the speaker, `content` is what they say; both are text. A version may add fields; a reader skips those
 that it does not know. From v5 on a client may add an `id` to what it says, a room adds a `seq`, its number in the
-history, and `{"before": 120, "limit": 50}` asks for a page of that.
+history, and `{"before": 120, "limit": 50}` asks for a page of that. From v7 on `?since=EPOCH:SEQ` in the path of a
+connection says what its client has heard, and a room answers with a Position.
 """
 
 import json
@@ -41,6 +42,23 @@ class PageRequest:
     limit: int = MAX_PAGE
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of messages that nobody can give any more, both included."""
+
+    first: int | None  # None: what was heard last was heard of another history
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a client has heard a history: up to the message number `seq` of the one that is called `epoch`."""
+
+    epoch: str  # "": of none
+    seq: int
+    gap: Gap | None = None  # set by a room: what is missing before the next message
+
+
 def encode(message: Message) -> str:
     """The payload of the text frame for `message`: JSON."""
     fields = {"token": message.token, "content": message.content}
@@ -61,6 +79,12 @@ def encode_request(request: PageRequest) -> str:
 def encode_end(request: PageRequest) -> str:
     """The payload of the text frame that answers `request` if there are no such messages: JSON."""
     return to_json({"token": "chatroom", "content": "", "before": request.before, "end": True})
+
+
+def encode_position(position: Position) -> str:
+    """The payload of the text frame that says from where on a client is fed: JSON."""
+    gap = position.gap and {"from": position.gap.first, "to": position.gap.last}
+    return to_json({"token": "chatroom", "content": "", "epoch": position.epoch, "since": position.seq, "gap": gap})
 
 
 def decode(frame: str | bytes) -> Message:
@@ -100,6 +124,32 @@ def decode_end(frame: str | bytes) -> int | None:
     fields = parse(frame)
     before = fields.get("before")
     return before if fields.get("end") is True and type(before) is int else None
+
+
+def decode_position(frame: str | bytes) -> Position | None:
+    """From where on a client is fed, if `frame` says that. Raises MessageError if it is not JSON."""
+    fields = parse(frame)
+    epoch, seq, gap = fields.get("epoch"), fields.get("since"), fields.get("gap")
+    if not (isinstance(epoch, str) and type(seq) is int):
+        return None
+    if isinstance(gap, dict) and type(gap.get("to")) is int:
+        return Position(epoch, seq, Gap(gap["from"] if type(gap.get("from")) is int else None, gap["to"]))
+    return Position(epoch, seq)
+
+
+def since_wanted(path: str) -> Position | None:
+    """What a client says that it has heard: `?since=EPOCH:SEQ` in the path of its connection, or `?since=:`, nothing;
+    None if it does not say.
+
+    Raises MessageError if that is neither.
+    """
+    text = parse_qs(urlsplit(path).query, keep_blank_values=True).get("since", [None])[0]
+    if text is None:
+        return None
+    epoch, colon, seq = text.rpartition(":")
+    if not colon or bool(epoch) != bool(seq) or (seq and not (seq.isascii() and seq.isdigit() and len(seq) < 20)):
+        raise MessageError("since must be EPOCH:SEQ, or a colon alone")
+    return Position(epoch, int(seq or 0))
 
 
 def last_wanted(path: str) -> int:

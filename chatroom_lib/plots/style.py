@@ -20,6 +20,7 @@ COLOURS = {
     "v4": "#5020F0",
     "v5": "#00A0A0",
     "v6": "#B39B00",
+    "v7": "#D05CC0",
 }
 SERVERS = {  # of other projects; those that are not here are MUTED
     "uWebSockets": "#00868B",

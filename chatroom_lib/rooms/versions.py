@@ -4,7 +4,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7
 
 
 class Room(Protocol):
@@ -32,4 +32,5 @@ VERSIONS: dict[str, type[Room]] = {
     "v4": v4.Room,
     "v5": v5.Room,
     "v6": v6.Room,
+    "v7": v7.Room,
 }
