@@ -32,6 +32,7 @@ DEAF_AFTER = 3  # messages in a row that the others hear; a client that misses t
 NO_PATH = "the room takes no `path` to keep a history in"
 NO_NUMBERS = "no message had a number"
 NO_IDS = "the room passes no ids on"
+NO_POSITIONS = "the room tells nobody where they are in its history"
 
 
 class Verdict(NamedTuple):
@@ -81,8 +82,8 @@ def delivery(trace: Trace) -> Verdict:
 
     The speaker hears it, too, and slow readers count as readers. A message need not be passed on if the room refuses
     it and tells the speaker, if its speaker has left and the room has not read it, or if the room disconnects a flooder
-    for it. What is said within a second before the server is killed, or a line is cut, need not arrive there. What is
-    said twice is to be heard twice.
+    for it. What is said within a second before the server is killed, or a line is cut, need not arrive there, nor what
+    the room tells to be gone (`no-gap`). What is said twice is to be heard twice.
     """
     gone, missed = trace.gone(), trace.missed(PROMPT)
     stayed = [client.name for client in trace.clients if reads_at_all(client) and client.name in missed]
@@ -90,7 +91,9 @@ def delivery(trace: Trace) -> Verdict:
     kicked = {*trace.disconnected()} - {client.name for client in trace.clients if is_healthy(client)}
     heard = {event.message for event in trace.of("heard")}
     for name in stayed:
-        if lost := [message for message in missed[name] if message in heard or speaker(message) not in kicked]:
+        told = history.told_to_be_gone(trace, name)
+        lost = [message for message in missed[name] if message in heard or speaker(message) not in kicked]
+        if lost := [message for message in lost if message not in told]:
             if times := trace.heard(name).count(lost[0]):
                 said = Counter(event.message for event in trace.to_pass_on())[lost[0]]
                 return broken(f"{name} heard {lost[0]} only {times} of the {said} times that it was said")
@@ -413,6 +416,36 @@ def answered(trace: Trace) -> Verdict:
     prompt = [client for client in trace.clients if client.prompt]
     found = history.answers(trace, prompt, PROMPT, end_of_run(trace))
     return first_wrong(found, "nobody who names messages was connected at the end, and had been for a second")
+
+
+@guarantee("history")
+def no_gap(trace: Trace) -> Verdict:
+    """Whoever says what they heard last, `?since=EPOCH:SEQ`, hears all that follows, or is told which numbers are gone
+    before they hear a higher one; and if it is another history."""
+    return judged_by_positions(trace, history.gaps(trace, resuming(trace)))
+
+
+@guarantee("history")
+def in_order(trace: Trace) -> Verdict:
+    """Whoever says what they heard last hears nothing of others twice, and nothing older after something newer, in all
+    their connections together."""
+    return judged_by_positions(trace, history.steps_back(trace, resuming(trace)))
+
+
+@guarantee("history")
+def catch_up(trace: Trace) -> Verdict:
+    """Whoever comes back has heard what the others had heard by then a second later, or as soon as they can read it."""
+    return judged_by_positions(trace, history.levels(trace, resuming(trace), PROMPT, end_of_run(trace)))
+
+
+def resuming(trace: Trace) -> list[Client]:
+    return [client for client in trace.clients if client.resumes and reads_at_all(client)]
+
+
+def judged_by_positions(trace: Trace, found: Iterator[str]) -> Verdict:
+    if not history.tells_positions(trace):
+        return untested(NO_POSITIONS)
+    return first_wrong(found, "nobody who said what they heard last was there long enough")
 
 
 def first_wrong(found: Iterable[str], why_untested: str) -> Verdict:

@@ -1,13 +1,15 @@
-"""What people heard of a room's history, by its numbers and by the ids of messages: the evidence for four guarantees.
+"""What people heard of a room's history, by its numbers and by the ids of messages: the evidence for seven guarantees.
 
 Each yields a line for all that was tested: what is wrong with it, or "".
 """
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
-from chatroom_lib.trace import Event, Trace, Visit, speaker
+from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, speaker
 
 ON_THE_WAY = 0.05  # seconds after a kill in which somebody may still hear what was sent before
 
@@ -33,6 +35,22 @@ def is_numbered(trace: Trace) -> bool:
 def passes_ids_on(trace: Trace) -> bool:
     given = {event.id for event in trace.of("said")} - {None}
     return any(event.id in given for event in trace.of("heard"))
+
+
+def tells_positions(trace: Trace) -> bool:
+    return bool(trace.of("welcomed"))
+
+
+def epochs(trace: Trace) -> Callable[[float], str]:
+    """Which history the numbers of a time are of: as the room has told since it was started last, or had before. One
+    that tells nobody has a new one whenever it loses its files."""
+    starts, names = [0.0, *(event.time for event in trace.of("started"))], [""]
+    lost = [event.time for event in trace.of("killed") if event.message == DISK_LOST]
+    welcomes = trace.of("welcomed")
+    for start, end in zip(starts, [*starts[1:], trace.duration]):
+        told = [event.message for event in welcomes if start <= event.time <= end]
+        names.append(told[0] if told else names[-1] if welcomes else f"{bisect(lost, start)}")
+    return lambda time: names[bisect(starts, time)]
 
 
 def heard_by_visit(trace: Trace, name: str) -> list[tuple[Visit, list[tuple[Event, int | None]]]]:
@@ -61,7 +79,9 @@ def searched(trace: Trace, people: Iterable[Client], patience: float, end: float
     for client in filter(asks_for_history, people):
         again = said_again_by(trace, client.name)
         for visit, heard in heard_by_visit(trace, client.name):
-            before = [event for event in numbered if event.time < visit.joined]
+            disks = [event.time for event in trace.of("killed") if event.message == DISK_LOST]
+            since = max((time + ON_THE_WAY for time in disks if time < visit.joined), default=0.0)
+            before = [event for event in numbered if since <= event.time < visit.joined]
             if not before or min(visit.ended, end) < visit.joined + patience:
                 continue
             newest = max(event.seq for event in before)
@@ -74,7 +94,7 @@ def searched(trace: Trace, people: Iterable[Client], patience: float, end: float
             else:
                 lost = [event for event in lost if event.seq > start]
             if start in (None, 1):
-                lost += [event for event in told if event.time < visit.joined and not is_among(event, *found)]
+                lost += [event for event in told if since <= event.time < visit.joined and not is_among(event, *found)]
             yield not_found(lost[0], client.name, visit, trace) if lost else ""
 
 
@@ -107,9 +127,10 @@ def not_found(event: Event, name: str, visit: Visit, trace: Trace) -> str:
 
 def numbers_given(trace: Trace) -> Iterator[str]:
     """For each number: which two messages it was given to."""
-    first: dict[int, Event] = {}
+    first: dict[tuple[str, int], Event] = {}
+    epoch = epochs(trace)
     for event in (event for event in trace.of("heard") if event.seq is not None):
-        known = first.setdefault(event.seq, event)
+        known = first.setdefault((epoch(event.time), event.seq), event)
         if known.message != event.message or (known.id and event.id and known.id != event.id):
             other = f"another {event.message}" if known.message == event.message else event.message
             killed = trouble_between(known.time, event.time, trace)
@@ -125,9 +146,10 @@ def numbers_given(trace: Trace) -> Iterator[str]:
 def numbers_in_a_row(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
     """For each visit of these people: where the numbers do not follow one another.
 
-    A message of one's own may come once more, with the number that it had: that is an acknowledgement.
+    A message of one's own may come once more, with the number that it had: that is an acknowledgement. Of those who
+    resume, `no-gap` and `in-order` tell.
     """
-    for client in people:
+    for client in (client for client in people if not client.resumes):
         again = said_again_by(trace, client.name)
         for _, heard in heard_by_visit(trace, client.name) if not asks_for_a_page(client) else ():
             before: Event | None = None
@@ -153,10 +175,13 @@ def heard_once(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
     """For each message that was said again and that anybody heard, and for each client: how it was heard twice."""
     again = {event.id: event for event in reversed(trace.of("said again"))}
     first: dict[str, Event] = {}
+    epoch = epochs(trace)
     for event in trace.of("heard"):
         if event.id in again and event.seq is not None:
             known = first.setdefault(event.id, event)
-            if known.seq != event.seq:
+            if known.seq != event.seq and epoch(known.time) != epoch(event.time):
+                first[event.id] = event  # the ids are lost with the history
+            elif known.seq != event.seq:
                 yield (
                     f"{event.message}, said again at {again[event.id].time:.3f} s, was number {known.seq} to "
                     f"{known.who} at {known.time:.3f} s, and number {event.seq} to {event.who} at {event.time:.3f} s"
@@ -192,6 +217,153 @@ def answers(trace: Trace, people: Iterable[Client], patience: float, end: float)
                 when = f" and again at {last.time:.3f} s" if last.time > event.time else ""
                 wrong = f"{name} said {event.message} at {event.time:.3f} s{when}, and was never told what became of it"
                 yield wrong if missing else ""
+
+
+# ---------------------------------------------------------------- resume
+
+
+class Place(NamedTuple):
+    """How far somebody has heard: up to which number of which history."""
+
+    epoch: str
+    seq: int
+
+
+class Step(NamedTuple):
+    """A frame with a number that somebody was sent who resumes."""
+
+    event: Event  # "welcomed", "told a gap" or "heard"
+    before: Place | None  # how far they had heard by then; None: they have not been told where they are
+
+    @property
+    def after(self) -> Place | None:
+        if self.event.kind == "welcomed":
+            return Place(self.event.message, self.event.seq)
+        if self.event.kind == "heard" and self.before and self.event.seq > self.before.seq:
+            return self.before._replace(seq=self.event.seq)
+        return self.before
+
+    @property
+    def gap(self) -> range:
+        """The numbers that they were told are gone, if this tells of a gap within one history."""
+        first, _, last = self.event.message.rpartition("to ")
+        return range(int(first), int(last) + 1) if first else range(0)
+
+
+def steps(trace: Trace, name: str) -> list[Step]:
+    found: list[Step] = []
+    for event in trace.of("welcomed", "told a gap", "heard", who=name):
+        if event.seq is not None:
+            found.append(Step(event, found[-1].after if found else None))
+    return found
+
+
+def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
+    """For each of these people who was told where they are: the first number that they have neither heard nor, before
+    they heard a higher one, been told to be gone."""
+    for client in people:
+        heard, told, wrong = set[int](), set[int](), ""
+        walk = steps(trace, client.name)
+        for number, (event, before) in enumerate(walk):
+            if event.kind == "heard":
+                heard.add(event.seq)
+            elif event.kind == "told a gap":
+                told |= {*walk[number].gap}
+            elif before and event.message != before.epoch:
+                heard, told = set(), set()
+                if not is_told_a_gap(walk[number + 1 : number + 2]):
+                    wrong = wrong or f"{client.name} was not told at {event.time:.3f} s that this is another history"
+            if before and (after := walk[number].after).epoch == before.epoch:
+                now = walk[number + 1].gap if is_told_a_gap(walk[number + 1 : number + 2]) else range(0)
+                later = heard_later(walk[number:])
+                between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))
+                missing = [seq for seq in between if seq not in heard | told | later and seq not in now]
+                wrong = wrong or missing_to(client.name, missing, event)
+        if any(step.before for step in walk):
+            yield wrong
+
+
+def is_told_a_gap(following: list[Step]) -> bool:
+    return bool(following) and following[0].event.kind == "told a gap"
+
+
+def heard_later(walk: list[Step]) -> set[int]:
+    """What is heard on the same connection: before the room tells again where that is."""
+    later = set()
+    for event, _ in walk[1:]:
+        if event.kind == "welcomed":
+            break
+        if event.kind == "heard":
+            later.add(event.seq)
+    return later
+
+
+def missing_to(name: str, missing: list[int], event: Event) -> str:
+    if not missing:
+        return ""
+    numbers = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
+    what = f"heard number {event.seq}" if event.kind == "heard" else f"was told to be at number {event.seq}"
+    return f"{name} {what} at {event.time:.3f} s, had not heard {numbers}, and was not told that it is gone"
+
+
+def steps_back(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
+    """For each of these people who was told where they are: the first step that leads back.
+
+    A message of one's own may come once more: that is an acknowledgement.
+    """
+    for client in people:
+        walk = [step for step in steps(trace, client.name) if step.before]
+        back = (step for step in walk if leads_back(step, client.name))
+        if walk:
+            yield next((stepped_back(step, client.name) for step in back), "")
+
+
+def leads_back(step: Step, name: str) -> bool:
+    event, before = step
+    if event.kind == "welcomed":
+        return event.message == before.epoch and event.seq < before.seq
+    return event.kind == "heard" and event.seq <= before.seq and speaker(event.message) != name
+
+
+def stepped_back(step: Step, name: str) -> str:
+    event, before = step
+    what = f"heard {event.message}{as_number(event)}" if event.kind == "heard" else f"was set back to {event.seq}"
+    return f"{name} {what} at {event.time:.3f} s, after number {before.seq}"
+
+
+def levels(trace: Trace, people: Iterable[Client], patience: float, end: float) -> Iterator[str]:
+    """For each return of these people: that they have not caught up with what others had heard by then, within
+    `patience` and the time in which they can read it."""
+    epoch, heard = epochs(trace), [event for event in trace.of("heard") if event.seq is not None]
+    for client in people:
+        walk = steps(trace, client.name)
+        for visit in trace.visits()[client.name]:
+            now = epoch(visit.joined)
+            theirs = [event.seq for event in heard if event.time < visit.joined and epoch(event.time) == now]
+            front, start = max(theirs, default=0), place_at(walk, visit.joined)
+            missed = front - (start.seq if start and start.epoch == now else 0)
+            latest = visit.joined + patience + missed * client.pause
+            if front and latest <= min(visit.ended, end):
+                place = place_at(walk, latest)
+                level = place and (place.epoch != now or place.seq >= front)
+                yield "" if level else not_level(client.name, visit, front, place, latest)
+
+
+def place_at(walk: list[Step], time: float) -> Place | None:
+    """How far they had heard by that time."""
+    return next((step.after for step in reversed(walk) if step.event.time <= time), None)
+
+
+def not_level(name: str, visit: Visit, front: int, place: Place | None, latest: float) -> str:
+    where = f"only up to {place.seq}" if place else "nothing of the history"
+    came = f"{name} came at {visit.joined:.3f} s, when others had heard up to number {front}"
+    return f"{came}, and by {latest:.3f} s had heard {where}"
+
+
+def told_to_be_gone(trace: Trace, name: str) -> set[str]:
+    """The messages whose numbers `name` was told to be gone."""
+    gone = {seq for step in steps(trace, name) if step.event.kind == "told a gap" for seq in step.gap}
+    return {event.message for event in trace.of("heard") if event.seq in gone} if gone else set()
 
 
 # ---------------------------------------------------------------- in words

@@ -4,10 +4,11 @@ Which client joins first, which leaves when and how, all that is drawn from the 
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 
-The last four are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
+The last eight are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from random import Random
 
 from chatroom_lib.clients.scenario import (  # fmt: skip
@@ -147,12 +148,16 @@ def mass_leave(rng: Random) -> Scenario:
 
 @for_histories
 def commuting(rng: Random) -> Scenario:
-    """Five go through tunnels; Di says one word again and again; Gus, Eve and Zoe ask for all that was said."""
+    """Five go through tunnels, and come out while people speak; Di says one word again and again. Flo, Di and Hal say
+    what they heard last; Gus, Eve and Zoe ask for all that was said."""
     rounds = 10
-    talk = [together(name, rounds, rng, away=tunnels(rounds, rng)) for name in ("Ann", "Bob", "Flo")]
-    talk.append(together("Di", rounds, rng, away=tunnels(rounds, rng), texts=["ok"] * rounds))
+    talk = [together(name, rounds, rng, away=tunnels(rounds, rng)) for name in ("Ann", "Bob")]
+    talk.append(together("Flo", rounds, rng, away=tunnels(rounds, rng), resumes=True))
+    talk.append(together("Di", rounds, rng, away=tunnels(rounds, rng), texts=["ok"] * rounds, resumes=True))
     gus = commuter("Gus", away=tunnels(rounds, rng), path=ALL)
-    return in_random_order(rng, 60, *talk, listener("Cy"), gus, reader("Eve", rng.uniform(4, 12)), reader("Zoe", 30))
+    hal = commuter("Hal", away=tunnels(rounds, rng), resumes=True)
+    eve, zoe = reader("Eve", rng.uniform(4, 12)), reader("Zoe", 30)
+    return in_random_order(rng, 60, *talk, listener("Cy"), gus, hal, eve, zoe)
 
 
 @for_histories
@@ -173,15 +178,51 @@ def power_cut(rng: Random) -> Scenario:
     return killed(rng, 9, (3, 8), power=True)
 
 
-def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False) -> Scenario:
-    """Four talk, and come back when the server does. Eve asks for all that was said then, and Zoe at the end.
+@for_histories
+def lost_disk(rng: Random) -> Scenario:
+    """While four talk, the server is killed, and its files are lost."""
+    return killed(rng, 9, (3, 8), disk=True)
+
+
+@for_histories
+def trimmed(rng: Random) -> Scenario:
+    """The room keeps 12 messages. While three talk, Cy is away for longer than that, and Dan reads more slowly."""
+    rounds = 40
+    talk = [together(name, rounds, rng, size=4000) for name in ("Ann", "Bob", "Eve")]
+    away = [(moment(number) + rng.uniform(*STRIKE), moment(number + 8)) for number in (rng.randint(2, 8), 20)]
+    cy = commuter("Cy", away=away, resumes=True)
+    dan = slow_reader("Dan", pause=rng.uniform(0.6, 1), returns=True, resumes=True)
+    return replace(in_random_order(rng, 120, *talk, cy, dan), keep=12)
+
+
+@for_histories
+def slow_reader_and_kill(rng: Random) -> Scenario:
+    """Bob reads more slowly than the others talk, and the server is killed meanwhile."""
+    talk = [together(name, 40, rng, size=4000) for name in ("Ann", "Cy", "Di")]
+    bob = slow_reader("Bob", pause=rng.uniform(0.8, 1.2), returns=True, resumes=True)
+    kill = Kill(moment(rng.randint(15, 30)) + rng.uniform(*STRIKE), rng.uniform(0.2, 1))
+    return replace(in_random_order(rng, 200, *talk, bob), kills=[kill])
+
+
+@for_histories
+def mass_return(rng: Random) -> Scenario:
+    """Three talk to twenty when the server is killed; all come back, and say what they heard last."""
+    talk = [together(name, 8, rng, resumes=True) for name in ("Ann", "Bob", "Cy")]
+    crowd = [commuter(f"P{number}", resumes=True) for number in range(20)]
+    kill = Kill(moment(rng.randint(3, 6)) + rng.uniform(*STRIKE), rng.uniform(0.2, 1))
+    return replace(in_random_order(rng, 40, *talk, *crowd), kills=[kill])
+
+
+def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False, disk: bool = False) -> Scenario:
+    """Four talk, and come back when the server does, Bob and Di with what they heard last. Eve asks for all that was
+    said then, and Zoe at the end.
 
     `between`: for each kill, the first and the last time that people speak at which it may be.
     """
-    talk = [together(name, rounds, rng) for name in ("Ann", "Bob", "Cy")]
-    di = together("Di", rounds, rng, texts=["ok"] * rounds)
+    talk = [together(name, rounds, rng, resumes=name == "Bob") for name in ("Ann", "Bob", "Cy")]
+    di = together("Di", rounds, rng, texts=["ok"] * rounds, resumes=True)
     moments = [moment(rng.randint(*numbers)) + rng.uniform(*STRIKE) for numbers in between]
-    kills = [Kill(at, rng.uniform(0.2, 1), power) for at in moments]
+    kills = [Kill(at, rng.uniform(0.2, 1), power, disk) for at in moments]
     end = moment(rounds) + 8
     back = kills[-1].at + kills[-1].back_after
     readers = reader("Eve", back + rng.uniform(0.1, 3)), reader("Zoe", end)
@@ -204,7 +245,8 @@ def tunnels(rounds: int, rng: Random) -> list[tuple[float, float]]:
     """Two, that begin while people speak."""
     first, second = rng.randrange(1, rounds // 2 - 1), rng.randrange(rounds // 2 + 1, rounds)
     begins = [moment(number) + rng.uniform(*STRIKE) for number in (first, second)]
-    return [(begin, begin + rng.uniform(0.3, 2.5)) for begin in begins]
+    ends = [moment(number + 1) + rng.uniform(*STRIKE) for number in (first, second)]
+    return list(zip(begins, ends))
 
 
 def reader(name: str, joins: float) -> Client:

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode
 
 from chatroom_lib.clients.scenario import Client
-from chatroom_lib.message import Message, MessageError, decode_reply
+from chatroom_lib.message import Message, MessageError, Position, decode_position, decode_reply
 from chatroom_lib.runtime.console import describe, excerpt, one_line
 from chatroom_lib.trace import Trace, label
 
@@ -21,6 +21,7 @@ class Understood(NamedTuple):
     kind: str  # of event
     message: Message | None = None  # None: it is not one of those that people have said
     excerpt: str = ""  # what a frame looks like that should not be
+    position: Position | None = None  # from where on the client is fed, if it says that
 
     @property
     def label(self) -> str:
@@ -46,13 +47,23 @@ async def read(
             if understood.kind == "refused":
                 refused = understood.message
                 understood = Understood("refused", Message(client.name, refused.refused, id=refused.id))
-            seq, id = (understood.message.seq, understood.message.id) if understood.message else (None, None)
-            trace.record(understood.kind, client.name, understood.label, seq, id)
+            if understood.position:
+                note_position(understood.position, client.name, trace)
+            else:
+                seq, id = (understood.message.seq, understood.message.id) if understood.message else (None, None)
+                trace.record(understood.kind, client.name, understood.label, seq, id)
             note(understood)
             if client.pause:
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
         pass
+
+
+def note_position(position: Position, name: str, trace: Trace) -> None:
+    trace.record("welcomed", name, position.epoch, position.seq)
+    if gap := position.gap:
+        numbers = f"to {gap.last}" if gap.first is None else f"{gap.first} to {gap.last}"
+        trace.record("told a gap", name, numbers, position.seq)
 
 
 def understanding(clients: Iterable[Client]) -> Understand:
@@ -62,6 +73,8 @@ def understanding(clients: Iterable[Client]) -> Understand:
     @lru_cache(maxsize=256)
     def understand(frame):
         try:
+            if position := decode_position(frame):
+                return Understood("welcomed", position=position)
             message = decode_reply(frame)
         except MessageError:
             return Understood("garbled", excerpt=excerpt(frame))

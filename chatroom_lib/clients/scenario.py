@@ -38,6 +38,7 @@ class Client:
     light: float = NEVER  # when something passes again, and what was sent meanwhile arrives
     returns: bool = False  # whenever its connection ends, it comes back, and says again what it has not heard itself
     away: Sequence[tuple[float, float]] = ()  # (from, until) when it is out of reach; kept as a tuple. Then it returns
+    resumes: bool = False  # it says what it has heard whenever it connects, and asks for the rest. Then it returns
     path: str = "/chatroom"  # what it asks the server for, the query included
     headers: Sequence[tuple[str, str]] = ()  # (name, value) of its handshake, beside the usual ones; kept as a tuple
     first: str | None = None  # a frame that it sends whenever it has connected, before anything else
@@ -62,8 +63,8 @@ class Client:
         moments = list(itertools.chain(*self.away))
         if any(len(span) != 2 for span in self.away) or moments != sorted(set(moments)) or NEVER in moments:
             raise ValueError(f"{self.name}: `away` must be (from, until), one after the other, not {self.away!r}")
-        if self.away and not self.returns:
-            raise ValueError(f"{self.name}: only a client that returns can be away")
+        if (self.away or self.resumes) and not self.returns:
+            raise ValueError(f"{self.name}: only a client that returns can {'be away' if self.away else 'resume'}")
         if not self.path.startswith("/"):
             raise ValueError(f"{self.name}: a path begins with a slash, unlike {self.path!r}")
 
@@ -162,6 +163,7 @@ class Kill:
     at: float  # seconds from the start of the run
     back_after: float = 0.5  # seconds until it is started again; NEVER: it is not
     power: bool = False  # the power is cut: what had not reached the medium is lost as well; simulated runs only
+    disk: bool = False  # the disk is lost as well: the new room finds no file
 
     def __post_init__(self):
         if not (0 <= self.at < NEVER and self.back_after >= 0):
@@ -176,6 +178,7 @@ class Scenario:
     clients: Sequence[Client]  # kept as a tuple
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
     kills: Sequence[Kill] = ()  # of the server, in the order of time; kept as a tuple
+    keep: int | None = None  # messages that the room is to keep, if it takes a `keep`; None: as many as it likes
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))

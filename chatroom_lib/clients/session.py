@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
 from random import Random
 
 from websockets.asyncio.client import ClientConnection
@@ -10,7 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from chatroom_lib.clients.connect import reset
 from chatroom_lib.clients.hearing import Understand, Understood, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client
-from chatroom_lib.message import Message, encode
+from chatroom_lib.message import Message, Position, encode
 from chatroom_lib.trace import Trace, label
 
 FIRST_WAIT = 0.2  # seconds that it waits at most before it comes back; doubled with each attempt that fails,
@@ -18,7 +19,8 @@ LONGEST_WAIT = 5.0  # up to this
 
 
 class Session:
-    """What of one client outlives its connections: what it has said and not heard yet, and the time of its next words.
+    """What of one client outlives its connections: what it has said and not heard yet, the time of its next words, and,
+    if it resumes, what it has heard last.
 
     It says a message in the order of its plan, and once more on each new connection until it hears it itself, or is
     told that it is refused. A message keeps its `id`. Before each attempt to connect it waits at random, for as long as
@@ -31,6 +33,7 @@ class Session:
         self.unheard: dict[str, Message] = {}  # id -> a message that it has not heard itself
         self.said: set[str] = set()  # the ids
         self.due: deque[Message] = deque()  # to be said on this connection
+        self.position: Position | None = None  # how far it has heard; None: the room has not told it where it is
         self.anything_due, self.first_joined = asyncio.Event(), asyncio.Event()
 
     async def run(self, done: asyncio.Event) -> None:
@@ -73,10 +76,15 @@ class Session:
     async def connect(self) -> ClientConnection | None:
         try:
             async with asyncio.timeout(self.time_to_go()):
-                return await self.dial(self.client)
+                return await self.dial(self.client if not self.client.resumes else self.asking_for_the_rest())
         except (OSError, InvalidHandshake, TimeoutError) as error:
             self.trace.record("knocked", self.client.name, why_shut_out(error))
             return None
+
+    def asking_for_the_rest(self) -> Client:
+        asks = "&" if "?" in self.client.path else "?"
+        since = f"{self.position.epoch}:{self.position.seq}" if self.position else ":"
+        return replace(self.client, path=f"{self.client.path}{asks}since={since}")
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
@@ -146,8 +154,12 @@ class Session:
             await connection.send(encode(message))
 
     def settle(self, understood: Understood) -> None:
-        """It may have heard a message of its own, or been told that one is refused."""
-        kind, heard, _ = understood
+        """It may have heard a message of its own, or been told that one is refused, or where it is."""
+        kind, heard = understood.kind, understood.message
+        if understood.position:
+            self.position = understood.position
+        elif self.position and heard and heard.seq:
+            self.position = replace(self.position, seq=max(self.position.seq, heard.seq))
         if kind not in ("heard", "refused") or heard.token != self.client.name:
             return
         if heard.id is None:  # the room passes no ids on: the first of these words is meant

@@ -1,4 +1,4 @@
-"""What AckAtOnce, CommitBehind and SyncNormal share: BoundedBroadcast with a history.
+"""What AckAtOnce, CommitBehind, SyncNormal and the rooms of resuming_room.py share: BoundedBroadcast with a history.
 
 As it stands here it writes down what is said, and then tells everybody, as v6 does. The others change one thing.
 """
@@ -8,7 +8,7 @@ import asyncio
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib.history import History, HistoryError
+from chatroom_lib.history import KEEP, History, HistoryError
 from chatroom_lib.message import Message, MessageError, PageRequest, decode_request, encode, last_wanted
 from chatroom_lib.rate_limits import TokenBucket
 
@@ -20,9 +20,14 @@ class HistoryRoom:
     synchronous = "FULL"  # a commit waits until the medium has it
 
     def __init__(
-        self, path: str | None = None, buffer_size: int = 512 * 1024, limit: float | None = 1.0, burst: int = 5
+        self,
+        path: str | None = None,
+        buffer_size: int = 512 * 1024,
+        limit: float | None = 1.0,
+        burst: int = 5,
+        keep: int = KEEP,
     ):
-        self.history = History(path, synchronous=self.synchronous)
+        self.history = History(path, keep, synchronous=self.synchronous)
         self.buffer_size = buffer_size  # bytes that may wait for one client
         self.limit, self.burst = limit, burst  # messages a second, messages at once
         self.incoming = asyncio.Queue(MAX_WAITING)  # (who has said it, message): not yet written down

@@ -59,18 +59,19 @@ def factory_of(thing: Callable, name: str) -> Callable[..., Room]:
     return thing
 
 
-def create(spec: RoomSpec | Room, unlimited: bool = False, path: str | None = None) -> Room:
+def create(spec: RoomSpec | Room, unlimited: bool = False, path: str | None = None, keep: int | None = None) -> Room:
     """A new room of this `spec`; a room object is returned as it is. `unlimited`: without its rate limit, if it has
-    one. `path`: of the file in which it keeps what it must not lose, if it has one.
+    one. `path`: of the file in which it keeps what it must not lose, if it has one; `keep`: how many messages, if it
+    can be told.
 
     Raises RoomError if there is no such room, or if it cannot be made.
     """
     if is_room_object(spec):
         return spec
     factory, name = resolve(spec), display_name(spec)
-    given = {"limit": None} if unlimited and takes(factory, "limit") else {}
-    if path is not None and takes(factory, "path"):
-        given["path"] = path
+    given: dict[str, object] = {"limit": None} if unlimited and takes(factory, "limit") else {}
+    asked = {"path": path, "keep": keep}
+    given |= {name: value for name, value in asked.items() if value is not None and takes(factory, name)}
     require_no_arguments(factory, name, **given)
     try:
         made = factory(**given)

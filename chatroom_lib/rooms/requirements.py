@@ -65,8 +65,9 @@ def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> No
 
 
 def require_makeable(factory: Callable[..., Room], name: str) -> None:
-    """Raises RoomError unless a run can make a room of this class or function: it may take a `path`, and no more."""
-    require_no_arguments(factory, name, **({"path": ""} if takes(factory, "path") else {}))
+    """Raises RoomError unless a run can make a room of this class or function: it may ask for a `path` and for how many
+    messages to `keep`, and for no more."""
+    require_no_arguments(factory, name, **{asked: None for asked in ("path", "keep") if takes(factory, asked)})
 
 
 def how_to_make(factory: Callable[..., Room], name: str) -> str:

@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib.clients.connect import connect_options
 from chatroom_lib.clients.player import Dial, play
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Scenario
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Kill, Scenario
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
@@ -17,7 +17,7 @@ from chatroom_lib.instrumentation.waits import waits
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, create, display_name
 from chatroom_lib.rooms.loader import is_room_object
 from chatroom_lib.server.server import Server, ServerError, observed_server, url_of
-from chatroom_lib.trace import Trace
+from chatroom_lib.trace import DISK_LOST, Trace
 
 TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and then the tasks that it leaves
 
@@ -38,8 +38,8 @@ class Run:
         keepalive: float | None = None,
         path: str | None = None,
     ):
-        given, room = room, create(room, path=path)
-        self.spec, self.path = given, path
+        self.create = partial(create, room, path=path, keep=scenario.keep)  # one after the other
+        given, room = room, self.create()
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         if scenario.kills:
             require_new_rooms(given)
@@ -71,14 +71,14 @@ class Run:
         url = url_of(self.server.host, self.server.port, client.path)
         return await connect(url, **connect_options(client), **options)
 
-    def note_kill(self) -> None:
+    def note_kill(self, kill: Kill) -> None:
         """The server's process has been killed just now."""
         self.pool.end()
-        self.trace.record("killed", "room")
+        self.trace.record("killed", "room", DISK_LOST if kill.disk else "")
 
     async def start_again(self) -> None:
         """A new room, as after a kill, at the same address."""
-        self.server = self.serve(create(self.spec, path=self.path), port=self.server.port)
+        self.server = self.serve(self.create(), port=self.server.port)
         self.servers.append(self.server)
         try:
             await self.server.start()

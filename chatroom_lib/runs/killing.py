@@ -8,13 +8,14 @@ import json
 import sys
 
 from chatroom_lib.clients.player import play
-from chatroom_lib.clients.scenario import NEVER, Scenario
+from chatroom_lib.clients.scenario import NEVER, Kill, Scenario
 from chatroom_lib.rooms import RoomSpec, create, display_name
 from chatroom_lib.rooms.packing import packed
 from chatroom_lib.runs.harness import require_new_rooms
 from chatroom_lib.runs.live import Dialling
+from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.server.server import ServerError, cancel_after
-from chatroom_lib.trace import Event, Trace
+from chatroom_lib.trace import DISK_LOST, Event, Trace
 from chatroom_lib.trace.plain import from_plain
 
 START = (
@@ -101,16 +102,18 @@ class ServerProcess:
 class KillingRun:
     """A live run with kills. `play` plays it."""
 
-    def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None, path: str):
+    def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None, files: RoomFiles):
         if any(kill.power for kill in scenario.kills):
             raise ValueError("live() cannot cut the power: try simulate()")
         require_new_rooms(room)
-        create(room, path=path)  # here, too: so whoever calls is told what is wrong with it
+        create(room, path=files.path, keep=scenario.keep)  # here, too: so whoever calls is told what is wrong with it
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients)
         self.errors: list[Exception] = []
         code = base64.b64encode(packed(room, scenario.clients)).decode()
-        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive, "path": path}
+        self.files = files
+        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
+        self.job |= {"path": files.path, "keep": scenario.keep}
 
     async def play(self) -> Trace:
         dialling = Dialling(self.trace, lambda: ("127.0.0.1", self.job["port"]))
@@ -137,10 +140,12 @@ class KillingRun:
             await asyncio.sleep(kill.at - self.trace.clock())
             when = self.trace.clock()
             await self.server.kill()
-            self.note_kill(when)
+            self.note_kill(when, kill)
             if kill.back_after == NEVER:
                 return
             await asyncio.sleep(kill.back_after)
+            if kill.disk:
+                self.files.lose()
             self.server = ServerProcess(self.job, self.trace)
             try:
                 await self.server.start()
@@ -150,10 +155,10 @@ class KillingRun:
             self.server.begin(self.start)
             self.trace.record("started", "room")
 
-    def note_kill(self, when: float) -> None:
+    def note_kill(self, when: float, kill: Kill) -> None:
         for name in self.trace.in_pool():
             self.trace.events.append(Event(when, "removed", name))
-        self.trace.events.append(Event(when, "killed", "room"))
+        self.trace.events.append(Event(when, "killed", "room", DISK_LOST if kill.disk else ""))
 
     async def finish(self, tasks: list[asyncio.Task]) -> Trace:
         for task in tasks:

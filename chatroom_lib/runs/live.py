@@ -39,7 +39,7 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
         if scenario.kills:
             from chatroom_lib.runs.killing import KillingRun  # which needs this module
 
-            return await submit(KillingRun(room, scenario, keepalive, files.path).play())
+            return await submit(KillingRun(room, scenario, keepalive, files).play())
         return await submit(play_live(Run(room, scenario, keepalive=keepalive, path=files.path)))
 
 

@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from chatroom_lib.clients.scenario import Kill
+
 IN_MEMORY = "/dev/shm"  # where Linux has files that take no time
 SYNCHRONOUS = re.compile(r"\bpragma\s+(?:\w+\.)?synchronous\s*[=(]\s*'?(\w+)", re.IGNORECASE)
 LEVELS = {"0": "OFF", "1": "NORMAL", "2": "FULL", "3": "EXTRA"}
@@ -64,14 +66,21 @@ class RoomFiles:
 
     # ------------------------------------------------------------ the end of a process
 
-    def survive(self, power_cut: bool = False) -> None:
-        """The process is killed, and maybe the power cut: let the next one find what is left."""
-        self.deaths += 1
-        old = self.folder.rename(Path(self.all.name, f"dead-{self.deaths}"))
-        shutil.copytree(old, self.folder)
-        if power_cut:
+    def survive(self, kill: Kill) -> None:
+        """The process is killed: let the next one find what is left."""
+        old = self.lose()
+        if not kill.disk:
+            shutil.copytree(old, self.folder, dirs_exist_ok=True)
+        if kill.power and not kill.disk:
             for file in [file for file in old.rglob("*") if file.is_file()]:
                 self.cut(file, self.folder / file.relative_to(old))
+
+    def lose(self) -> Path:
+        """Nothing is left. Returns where the files are now."""
+        self.deaths += 1
+        old = self.folder.rename(Path(self.all.name, f"dead-{self.deaths}"))
+        self.folder.mkdir()
+        return old
 
     def cut(self, old: Path, new: Path) -> None:
         """Take from the file `new`, a copy of `old`, what had not reached the medium."""

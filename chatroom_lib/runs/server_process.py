@@ -53,9 +53,8 @@ def tell(out: TextIO, **what) -> None:
 async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:
     room, clients = cloudpickle.loads(base64.b64decode(job["packed"]))
     trace = ToldTrace(job["name"], clients, told=out)
-    server = observed_server(
-        create(room, path=job["path"]), trace, port=job["port"], keepalive=job["keepalive"], write_limit=SMALL_BUFFER
-    )
+    room = create(room, path=job["path"], keep=job["keep"])
+    server = observed_server(room, trace, port=job["port"], keepalive=job["keepalive"], write_limit=SMALL_BUFFER)
     await server.start()
     server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
     tell(out, port=server.port, keepalive=server.options["ping_interval"])

@@ -161,8 +161,8 @@ async def kill_and_start_again(loop: SimulationLoop, run: Run) -> None:
     for kill in run.scenario.kills:
         await asyncio.sleep(kill.at - run.trace.clock())
         await loop.kill(run.server.tasks, (run.server.host, run.server.port))
-        loop.files.survive(kill.power)
-        run.note_kill()
+        loop.files.survive(kill)
+        run.note_kill(kill)
         if kill.back_after == NEVER:
             return
         await asyncio.sleep(kill.back_after)

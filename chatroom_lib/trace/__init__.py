@@ -1,10 +1,11 @@
 """What happened in a run: the records, the Trace, its space-time diagram, and its deadlocks."""
 
 from chatroom_lib.trace.deadlock import cycle
-from chatroom_lib.trace.records import KINDS, Event, LeakReport, MemorySample, Use, Wait, label, speaker
+from chatroom_lib.trace.records import DISK_LOST, KINDS, Event, LeakReport, MemorySample, Use, Wait, label, speaker
 from chatroom_lib.trace.trace import Trace, Visit, percentile
 
 __all__ = [
+    "DISK_LOST",
     "KINDS",
     "Event",
     "LeakReport",

@@ -21,6 +21,8 @@ KINDS = {
     "knocked": "it could not connect, and will try again; why",
     "said again": "it begins to send a message once more",
     "acknowledged": "it has heard its own message, under the id that it has given it",
+    "welcomed": "the room has told it after which number of its history it hears on; the history's epoch",
+    "told a gap": "with that, which numbers nobody can give it any more, both ends; no first one: of another history",
     # noted at the server's end of its connection
     "accepted": "the room has read its message",
     "sending": "the room begins to send it a message",
@@ -34,10 +36,13 @@ KINDS = {
     "removed": "it is not in the pool any more",
     "error": "an exception in the room that nobody had handled by then",
     "blocked": "the room has blocked the event loop; for how long, and where",
-    "killed": "the server's process is killed",
+    "killed": "the server's process is killed; whether its files are lost",
     "started": "it has been started again, as a new room",
     "collected": "a task of the room's that nothing referred to was garbage-collected before its end",
 }
+
+
+DISK_LOST = "and its files are lost"  # of "killed"
 
 
 class Event(NamedTuple):
@@ -45,7 +50,7 @@ class Event(NamedTuple):
     kind: str  # one of KINDS
     who: str  # the name of the client it happens to
     message: str = ""  # who said it and its first word: "Ann 3"; what else there is to say of some kinds
-    seq: int | None = None  # the number that the room has given it
+    seq: int | None = None  # the number that the room has given it, or told
     id: str | None = None  # the name that its speaker has given it
 
     def __str__(self):
