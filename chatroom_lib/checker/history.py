@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
-from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, speaker
+from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, speaker
 
 ON_THE_WAY = 0.05  # seconds after a kill in which somebody may still hear what was sent before
 
@@ -245,9 +245,8 @@ class Step(NamedTuple):
 
     @property
     def gap(self) -> range:
-        """The numbers that they were told are gone, if this tells of a gap within one history."""
-        first, _, last = self.event.message.rpartition("to ")
-        return range(int(first), int(last) + 1) if first else range(0)
+        """The numbers that they were told to be gone."""
+        return numbers_gone(self.event) if self.event.kind == "told a gap" else range(0)
 
 
 def steps(trace: Trace, name: str) -> list[Step]:
@@ -268,16 +267,16 @@ def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
             if event.kind == "heard":
                 heard.add(event.seq)
             elif event.kind == "told a gap":
-                told |= {*walk[number].gap}
+                told.update(walk[number].gap)
             elif before and event.message != before.epoch:
                 heard, told = set(), set()
                 if not is_told_a_gap(walk[number + 1 : number + 2]):
                     wrong = wrong or f"{client.name} was not told at {event.time:.3f} s that this is another history"
             if before and (after := walk[number].after).epoch == before.epoch:
-                now = walk[number + 1].gap if is_told_a_gap(walk[number + 1 : number + 2]) else range(0)
-                later = heard_later(walk[number:])
+                known = heard | told | heard_later(walk[number:])
+                known.update(*(step.gap for step in walk[number + 1 : number + 2]))  # what it is told with that
                 between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))
-                missing = [seq for seq in between if seq not in heard | told | later and seq not in now]
+                missing = [seq for seq in between if seq not in known]
                 wrong = wrong or missing_to(client.name, missing, event)
         if any(step.before for step in walk):
             yield wrong
@@ -362,7 +361,7 @@ def not_level(name: str, visit: Visit, front: int, place: Place | None, latest: 
 
 def told_to_be_gone(trace: Trace, name: str) -> set[str]:
     """The messages whose numbers `name` was told to be gone."""
-    gone = {seq for step in steps(trace, name) if step.event.kind == "told a gap" for seq in step.gap}
+    gone = {seq for step in steps(trace, name) for seq in step.gap}
     return {event.message for event in trace.of("heard") if event.seq in gone} if gone else set()
 
 

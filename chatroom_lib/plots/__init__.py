@@ -8,6 +8,7 @@ from chatroom_lib.plots.bench import breakdown, ratios, scaling, waiting
 from chatroom_lib.plots.dashboard import dashboard_figure
 from chatroom_lib.plots.latency import latency
 from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
+from chatroom_lib.plots.resume import resume
 from chatroom_lib.plots.style import (
     ALARM,
     COLOURS,
@@ -47,6 +48,7 @@ __all__ = [
     "pool_size",
     "ratios",
     "readable_on_white",
+    "resume",
     "scaling",
     "sends_in_flight",
     "shares",

@@ -1,7 +1,18 @@
 """What happened in a run: the records, the Trace, its space-time diagram, and its deadlocks."""
 
 from chatroom_lib.trace.deadlock import cycle
-from chatroom_lib.trace.records import DISK_LOST, KINDS, Event, LeakReport, MemorySample, Use, Wait, label, speaker
+from chatroom_lib.trace.records import (
+    DISK_LOST,
+    KINDS,
+    Event,
+    LeakReport,
+    MemorySample,
+    Use,
+    Wait,
+    label,
+    numbers_gone,
+    speaker,
+)
 from chatroom_lib.trace.trace import Trace, Visit, percentile
 
 __all__ = [
@@ -16,6 +27,7 @@ __all__ = [
     "Wait",
     "cycle",
     "label",
+    "numbers_gone",
     "percentile",
     "speaker",
 ]

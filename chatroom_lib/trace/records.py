@@ -77,6 +77,12 @@ def label(message: Message) -> str:
     return " ".join([message.token, *message.content.split(maxsplit=1)[:1]])[:40]
 
 
+def numbers_gone(told: Event) -> range:
+    """The numbers that somebody was "told a gap" of; none if it reaches back into another history."""
+    first, _, last = told.message.rpartition("to ")
+    return range(int(first), int(last) + 1) if first else range(0)
+
+
 def speaker(message: str) -> str:
     """Who said the message that a Trace calls so."""
     return message.partition(" ")[0]
