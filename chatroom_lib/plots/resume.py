@@ -32,14 +32,14 @@ def resume(trace: Trace, *names: str, between: tuple[float, float] | None = None
             if points:
                 ax.plot(*zip(*points), marker + "-", color=colour, markersize=3, linewidth=0.8, zorder=2)
         if len(names) > 1 and heard:
-            end_label(ax, heard[-1].time, heard[-1].seq, name, colour)
+            end_label(ax, heard[-1].time, heard[-1].seq, name, colour, va="bottom")
         for event in told:
             if gone := numbers_gone(event):
                 ax.plot([event.time] * 2, [gone[0], gone[-1]], "--", color=colour, linewidth=1, zorder=2)
         if back := [(event.time, event.seq) for event in steps_back(heard)]:
             ax.plot(*zip(*back), marker, color=ALARM, markersize=5, zorder=4)
         if holes := [(first_time[seq], seq) for seq in never_heard(heard, told) if seq in first_time]:
-            ax.plot(*zip(*holes), "o", color=ALARM, fillstyle="none", markersize=6, zorder=4)
+            ax.plot(*zip(*holes), marker, color=ALARM, fillstyle="none", markersize=6, zorder=4)
     shown = [event.seq for event in numbered(trace) if start <= event.time <= end] or [0, 1]
     ax.set(xlim=(start, end), ylim=(min(shown) - 1, max(shown) + 1), xlabel="seconds", ylabel="message number")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
