@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -544,3 +545,11 @@ def test_a_room_that_does_not_exist_is_one_line_and_exit_code_2():
 
 def test_there_is_a_target_for_each_room_that_the_chapters_are_about():
     assert {"v1", "v3.1", "v4"} <= set(TARGETS) & set(rooms.VERSIONS)
+
+
+def test_a_room_that_keeps_a_file_leaves_none_behind(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with running_server("v5", core=-1):
+        assert list(tmp_path.rglob("chat.db"))
+    assert list(tmp_path.iterdir()) == []

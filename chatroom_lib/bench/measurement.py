@@ -109,7 +109,7 @@ def running_server(target: Target | RoomSpec, core: int) -> Iterator[tuple[str, 
             process = subprocess.Popen(
                 [sys.executable, "-m", "chatroom_lib.bench.server_process", str(core), *target.command],
                 stdin=subprocess.PIPE, stdout=output, stderr=errors,
-                env=node_environment(), start_new_session=True,
+                env={**node_environment(), "TMPDIR": folder}, start_new_session=True,  # a room may keep a file there
             )  # fmt: skip
             try:
                 yield f"{address(process, output)}{target.path}", process.pid, target.protocol

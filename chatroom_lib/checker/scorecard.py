@@ -267,12 +267,12 @@ class Grid:
         """The remarks; the groups that are left out are one each."""
         shown = {name for _, rows in self.groups() for name, _ in rows}
         remarks = [remark for remark in self.remarks if remark[0] in shown or remark[0] not in self.rows]
-        left_out: dict[str, list] = {}
+        left_out: dict[str, list] = {}  # group, or a guarantee of somebody's own
         for name, scores in self.rows.items():
             if name not in shown:
-                left_out.setdefault(GROUPS.get(name, "your own"), []).append((name, scores))
-        for rows in left_out.values():
-            remarks.append(("not tested", f"{', '.join(name for name, _ in rows)} ({why_untested(rows)})"))
+                left_out.setdefault(GROUPS.get(name, name), []).append((name, scores))
+        for what, rows in left_out.items():
+            remarks.append(("not tested", f"{what} ({why_untested(rows)})"))
         return remarks
 
     @property
