@@ -107,6 +107,15 @@ def test_only_who_is_removed_while_connected_is_evicted(end):
     assert trace.evicted() == {"Ann": 1}
 
 
+def test_whoever_gave_up_before_they_knew_that_they_were_in_is_not_evicted_and_hears_from_the_next_time_on():
+    trace = trace_of(
+        (1, "knocked", "Ann"), (1.1, "entered", "Ann"), (1.2, "removed", "Ann"), (1.5, "said", "Bob", "Bob 1"),
+        (2.9, "entered", "Ann"), (3, "joined", "Ann"), (4, "said", "Bob", "Bob 2"),
+    )  # fmt: skip
+    assert trace.given_up("Ann") == {1.1: 1.2} and trace.evicted() == {}
+    assert trace.missed()["Ann"] == ["Bob 2"]
+
+
 def test_errors_are_counted_for_each_message():
     trace = trace_of(
         (1, "accepted", "Ann", "Ann 1"), (1.1, "failed", "Bob", "Ann 1"), (1.2, "failed", "Cy", "Ann 1"),

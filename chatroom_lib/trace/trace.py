@@ -283,7 +283,7 @@ class Trace:
 
     def evicted(self) -> dict[str, float]:
         """Client -> when it was evicted: removed from the pool while its connection was open. (A room that is killed
-        evicts nobody.)"""
+        evicts nobody, nor does one that lets go of somebody who gave up before they knew that they were connected.)"""
         visits, gone, killed = self.visits(), self.gone(), {event.time for event in self.of("killed")}
 
         def ended(event: Event) -> float:
@@ -292,8 +292,20 @@ class Trace:
             ends = [visit.ended for visit in visits[event.who] if visit.ended > entered]
             return ends[0] if ends else gone.get(event.who, math.inf)
 
+        given_up = {name: self.given_up(name).values() for name in self.names}
         removed = [event for event in self.of("removed") if event.who in self.names and event.time not in killed]
+        removed = [event for event in removed if event.time not in given_up[event.who]]
         return {event.who: event.time for event in removed if event.time < ended(event)}
+
+    def given_up(self, who: str) -> dict[float, float]:
+        """Of the connections of `who` that entered the pool when the client had given them up, or that it gave up before
+        it knew that they were open: when they entered -> when they were removed."""
+        tries, entered, found = self.of("joined", "knocked", who=who), self.of("entered", who=who), {}
+        for event in self.of("removed", who=who):
+            if [each.kind for each in tries if each.time <= event.time][-1:] == ["knocked"]:
+                came = entered_at(event) or max(each.time for each in entered if each.time <= event.time)
+                found[came] = event.time
+        return found
 
     def disconnected(self) -> dict[str, float]:
         """Client -> when the room first ended a connection of theirs. (A kill is not the room's doing.)"""
@@ -406,7 +418,8 @@ class Trace:
         has ended its last one. `on_the_way`: as for `missed`."""
         gone, reach = self.gone(), {}
         for who, visits in self.visits().items():
-            entered = [event.time for event in self.of("entered", who=who)]
+            given_up = self.given_up(who)
+            entered = [event.time for event in self.of("entered", who=who) if event.time not in given_up]
             reach[who], before = [], -math.inf
             for visit in visits:  # the room may let a client in before the client knows that it is connected
                 since = next((time for time in entered if before < time <= visit.ended), visit.joined)
