@@ -298,8 +298,8 @@ class Trace:
         return {event.who: event.time for event in removed if event.time < ended(event)}
 
     def given_up(self, who: str) -> dict[float, float]:
-        """Of the connections of `who` that entered the pool when the client had given them up, or that it gave up before
-        it knew that they were open: when they entered -> when they were removed."""
+        """The connections of `who` that it gave up before it knew that they were open: when they entered the pool ->
+        when they were removed."""
         tries, entered, found = self.of("joined", "knocked", who=who), self.of("entered", who=who), {}
         for event in self.of("removed", who=who):
             if [each.kind for each in tries if each.time <= event.time][-1:] == ["knocked"]:
