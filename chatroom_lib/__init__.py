@@ -14,7 +14,7 @@ figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
 notebook      chat, ChatPanel, dashboard; claim; show (a module: the code of a room)
 benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
 to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode,
-              decode_request, decode_reply; History, HistoryError
+              decode_request, decode_reply; History, HistoryError, Position, Gap
 
 Each is loaded when it is first used: importing this package loads neither matplotlib nor Jupyter.
 help(chatroom_lib.simulate) describes one of them, and the book's reference all of them.
@@ -47,8 +47,10 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     )
     from chatroom_lib.history import History as History, HistoryError as HistoryError
     from chatroom_lib.message import (
+        Gap as Gap,
         Message as Message,
         MessageError as MessageError,
+        Position as Position,
         decode as decode,
         decode_reply as decode_reply,
         decode_request as decode_request,
@@ -82,7 +84,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             *("commuter", "frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
         ),
         "history": ("History", "HistoryError"),
-        "message": ("Message", "MessageError", "decode", "decode_reply", "decode_request", "encode"),
+        "message": (
+            *("Message", "MessageError", "Position", "Gap"),
+            *("decode", "decode_reply", "decode_request", "encode"),
+        ),
         "notebook.chat_panel": ("ChatPanel", "chat"),
         "notebook.claim": ("claim",),
         "notebook.dashboard": ("dashboard",),
