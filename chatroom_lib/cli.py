@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
@@ -63,6 +64,8 @@ def make_parser() -> Parser:
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
     command.add_argument("--data", metavar="FILE",
                          help="keep the room's history in this file (default: a temporary one)")  # fmt: skip
+    command.add_argument("--keep", metavar="N", type=count_of("messages"),
+                         help="forget all but the last N messages (default: 100,000)")  # fmt: skip
     command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
     command.add_argument("--allow-null-origin", action="store_true",
                          help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
@@ -80,7 +83,7 @@ def make_parser() -> Parser:
     command = commands.add_parser("check", help="try a room in every scenario, and judge what it guarantees",
                                   parents=[one_room, as_json])  # fmt: skip
     command.set_defaults(run=run_check)
-    command.add_argument("--seeds", type=seeds, default=200, metavar="N", help="default: %(default)s")
+    command.add_argument("--seeds", type=count_of("seeds"), default=200, metavar="N", help="default: %(default)s")
 
     command = commands.add_parser("bench", help="measure versions and other servers against websockets.broadcast()",
                                   parents=[as_json])  # fmt: skip
@@ -105,10 +108,15 @@ def keepalive(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 for no pings") from None
 
 
-def seeds(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seeds, 1 or more")
-    return int(text)
+def count_of(what: str) -> Callable[[str], int]:
+    """What reads a number of these."""
+
+    def count(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) >= 1):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {what}, 1 or more")
+        return int(text)
+
+    return count
 
 
 def run_server(options) -> None:
@@ -116,9 +124,12 @@ def run_server(options) -> None:
     from chatroom_lib.runtime.background import run_here
     from chatroom_lib.server.server import ServerError
 
-    if options.data is not None and not takes(resolve(options.room), "path"):
-        raise UsageError(f"{options.room} keeps no history; --data is for a room that takes a `path`, such as v5")
-    room = create(options.room, unlimited=options.unlimited, path=options.data)
+    factory = resolve(options.room)
+    for option, parameter in (("data", "path"), ("keep", "keep")):
+        if getattr(options, option) is not None and not takes(factory, parameter):
+            why = f"--{option} is for a room that takes a `{parameter}`, such as v7"
+            raise UsageError(f"{options.room} keeps no history; {why}")
+    room = create(factory, unlimited=options.unlimited, path=options.data, keep=options.keep)
     try:
         run_here(serve_until_told(room, options))
     except ServerError as error:
