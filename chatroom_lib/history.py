@@ -59,6 +59,8 @@ class History:
         self.epoch = ""  # the file's own name, drawn when it was made: numbers of another file mean nothing here
         self.first = 1  # the number of the oldest message in it, or that the next one will have
         self.last = 0  # the number of the last message in it
+        self.now = 0.0  # when it was written down, in seconds since 1970
+        self.reads = 0  # how often the disk was read for `after` and `before`
         self.numbers = {}  # (token, id) -> the number of the first such message
         self.writing, self.reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
@@ -93,16 +95,16 @@ class History:
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         """The first `limit` messages with numbers above `seq`, up to `until`."""
         if self.recent and self.recent[0].seq <= seq + 1 and until <= self.recent[-1].seq:
+            await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
             start = seq + 1 - self.recent[0].seq
             return list(islice(self.recent, start, start + min(limit, until - seq)))
         which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
-        return await self.on(self.reading, self.select, self.reader, which, seq, until, self.oldest_time(), limit)
+        return await self.read(which, seq, until, self.oldest_time(), limit)
 
     async def before(self, seq: int, limit: int) -> list[Message]:
         """The last `limit` messages with numbers below `seq`, the oldest first."""
         which, seq = "seq < ? AND time >= ? ORDER BY seq DESC LIMIT ?", min(seq, LARGEST)
-        found = await self.on(self.reading, self.select, self.reader, which, seq, self.oldest_time(), limit)
-        return found[::-1]
+        return (await self.read(which, seq, self.oldest_time(), limit))[::-1]
 
     def resume(self, heard: Position, level: int) -> Position:
         """From where on a client can be told the rest, up to number `level`, and what is gone of that."""
@@ -111,6 +113,10 @@ class History:
             gap = Gap(heard.seq + 1, start) if heard.seq < start else None
             return Position(self.epoch, max(heard.seq, start), gap)
         return Position(self.epoch, start, Gap(None, start) if heard.epoch else None)  # of another file, or of none
+
+    async def read(self, which: str, *values) -> list[Message]:
+        self.reads += 1
+        return await self.on(self.reading, self.select, self.reader, which, *values)
 
     async def on(self, thread: ThreadPoolExecutor, function, *arguments):
         try:
@@ -127,7 +133,8 @@ class History:
         self.writer.execute("INSERT INTO epoch SELECT ? WHERE NOT EXISTS (SELECT * FROM epoch)", [name])
         (self.epoch,) = self.writer.execute("SELECT name FROM epoch").fetchone()
         self.last = self.newest()
-        self.first = self.writer.execute("SELECT coalesce(min(seq), 1) FROM message").fetchone()[0]
+        oldest = "SELECT coalesce(min(seq), 1), coalesce(max(time), 0) FROM message"
+        self.first, self.now = self.writer.execute(oldest).fetchone()
         self.recent.extend(self.select(self.writer, "seq > ? ORDER BY seq", self.last - self.recent.maxlen))
         for token, id, seq in self.writer.execute(
             "SELECT token, id, seq FROM message WHERE id IS NOT NULL ORDER BY seq"
@@ -148,11 +155,12 @@ class History:
         with self.transaction():
             if self.newest() != self.last:
                 raise HistoryError(f"{self.path}: another server writes to it, too")
+            self.now = max(self.now, time.time())  # if the clock is set back, the oldest stay the first to be forgotten
             for message in messages:
                 key = message.token, message.id
                 if not (once and (entry := named.get(key) or self.kept_as(key))):
                     entry = Message(message.token, message.content, id=message.id, seq=self.last + len(rows) + 1)
-                    rows.append((entry.seq, entry.token, entry.content, entry.id, time.time()))
+                    rows.append((entry.seq, entry.token, entry.content, entry.id, self.now))
                     if entry.id is not None:
                         named.setdefault(key, entry)
                 kept.append(entry)

@@ -421,7 +421,8 @@ def answered(trace: Trace) -> Verdict:
 @guarantee("history")
 def no_gap(trace: Trace) -> Verdict:
     """Whoever says what they heard last, `?since=EPOCH:SEQ`, hears all that follows, or is told which numbers are gone
-    before they hear a higher one; and if it is another history."""
+    before they hear a higher one; and if it is another history. What is told to be gone, nobody hears who comes later.
+    """
     return judged_by_positions(trace, history.gaps(trace, resuming(trace)))
 
 

@@ -279,7 +279,26 @@ def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
                 missing = [seq for seq in between if seq not in known]
                 wrong = wrong or missing_to(client.name, missing, event)
         if any(step.before for step in walk):
-            yield wrong
+            yield wrong or told_wrongly(trace, client.name)
+
+
+def told_wrongly(trace: Trace, name: str) -> str:
+    """That somebody has heard a number of the history after `name` was told that nobody can give it any more."""
+    epoch, visits = epochs(trace), trace.visits()
+    for told in trace.of("told a gap", who=name):
+        gone = numbers_gone(told)
+        for event in trace.of("heard") if gone else ():
+            came = opened_for(visits[event.who], event.time) if event.who != name else event.time
+            if event.seq in gone and told.time < came and epoch(event.time) == epoch(told.time):
+                whom = "they" if event.who == name else f"{event.who}, who came at {came:.3f} s,"
+                what = f"{name} was told at {told.time:.3f} s that {told.message} are gone"
+                return f"{what}, and {whom} heard {event.seq}"
+    return ""
+
+
+def opened_for(visits: list[Visit], time: float) -> float:
+    """When the connection was opened on which something was heard at that time."""
+    return max((visit.joined for visit in visits if visit.joined <= time), default=0.0)
 
 
 def is_told_a_gap(following: list[Step]) -> bool:

@@ -186,13 +186,15 @@ def lost_disk(rng: Random) -> Scenario:
 
 @for_histories
 def trimmed(rng: Random) -> Scenario:
-    """The room keeps 12 messages. While three talk, Cy is away for longer than that, and Dan reads more slowly."""
+    """The room keeps 12 messages. While three talk, Cy is away for longer than that, and Dan reads more slowly; Eve and
+    Zoe ask for all that there is just after Cy has come back."""
     rounds = 40
-    talk = [together(name, rounds, rng, size=4000) for name in ("Ann", "Bob", "Eve")]
+    talk = [together(name, rounds, rng, size=4000) for name in ("Ann", "Bob", "Flo")]
     away = [(moment(number) + rng.uniform(*STRIKE), moment(number + 8)) for number in (rng.randint(2, 8), 20)]
     cy = commuter("Cy", away=away, resumes=True)
     dan = slow_reader("Dan", pause=rng.uniform(0.6, 1), returns=True, resumes=True)
-    return replace(in_random_order(rng, 120, *talk, cy, dan), keep=12)
+    readers = [reader(name, until + 0.05) for name, (_, until) in zip(("Eve", "Zoe"), away)]
+    return replace(in_random_order(rng, 120, *talk, cy, dan, *readers), keep=12)
 
 
 @for_histories

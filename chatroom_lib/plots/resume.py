@@ -36,8 +36,15 @@ def resume(trace: Trace, *names: str, between: tuple[float, float] | None = None
         for event in told:
             if gone := numbers_gone(event):
                 ax.plot([event.time] * 2, [gone[0], gone[-1]], "--", color=colour, linewidth=1, zorder=2)
+                where = dict(xytext=(5, 0), textcoords="offset points", va="center", fontsize=9)
+                ax.annotate(
+                    f"{event.message} are gone",
+                    (event.time, (gone[0] + gone[-1]) / 2),
+                    color=readable_on_white(MUTED),
+                    **where,
+                )
         if back := [(event.time, event.seq) for event in steps_back(heard)]:
-            ax.plot(*zip(*back), marker, color=ALARM, markersize=5, zorder=4)
+            ax.plot(*zip(*back), marker, color=ALARM, markersize=6, markeredgecolor="white", zorder=4)
         if holes := [(first_time[seq], seq) for seq in never_heard(heard, told) if seq in first_time]:
             ax.plot(*zip(*holes), marker, color=ALARM, fillstyle="none", markersize=6, zorder=4)
     shown = [event.seq for event in numbered(trace) if start <= event.time <= end] or [0, 1]

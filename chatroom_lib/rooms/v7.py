@@ -4,7 +4,7 @@ What changed since v6
 - Whoever comes back says what they heard last, `?since=EPOCH:SEQ`, and hears the rest: no message twice, none left out.
 - Every client is a reader of the history, with a position in it. It catches up as fast as it reads; then it is live,
   and hears what is said at once.
-- Whoever does not keep up is not evicted: they fall back into the history. And they can speak while they catch up.
+- Whoever does not keep up falls back into the history, instead of being evicted; and can speak while they catch up.
 - If what somebody has missed is gone, they are told which numbers (a gap).
 
 How it fails
@@ -140,7 +140,7 @@ class Room:
         found = some[0].seq - 1 if some else level
         if found > reader.position:  # the history has forgotten what is between
             if not reader.resumes:
-                await reader.connection.close(1013, "what you have not heard yet is gone")
+                await reader.connection.close(1013, "what you have not heard yet is gone")  # now all sending fails
             await self.tell(reader, Position(self.history.epoch, found, Gap(reader.position + 1, found)))
         for message in some:
             await reader.connection.send(encode(message))
