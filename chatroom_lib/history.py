@@ -106,13 +106,15 @@ class History:
         which, seq = "seq < ? AND time >= ? ORDER BY seq DESC LIMIT ?", min(seq, LARGEST)
         return (await self.read(which, seq, self.oldest_time(), limit))[::-1]
 
-    def resume(self, heard: Position, level: int) -> Position:
-        """From where on a client can be told the rest, up to number `level`, and what is gone of that."""
+    def resume(self, heard: Position, level: int, last: int) -> Position:
+        """From where on a client can be told the rest, up to number `level`, and what is gone of that. If it has heard
+        nothing of this history, the rest are the last `last` messages."""
         start = min(self.first - 1, level)
         if heard.epoch == self.epoch and heard.seq <= level:
             gap = Gap(heard.seq + 1, start) if heard.seq < start else None
             return Position(self.epoch, max(heard.seq, start), gap)
-        return Position(self.epoch, start, Gap(None, start) if heard.epoch else None)  # of another file, or of none
+        gap = Gap(None, start) if heard.epoch else None  # of another file, or of none
+        return Position(self.epoch, max(start, level - last), gap)
 
     async def read(self, which: str, *values) -> list[Message]:
         self.reads += 1

@@ -141,6 +141,9 @@ def since_wanted(path: str) -> Position | None:
     """What a client says that it has heard: `?since=EPOCH:SEQ` in the path of its connection, or `?since=:`, nothing;
     None if it does not say.
 
+    A room then sends all that it keeps after that. With `?last=50` beside it, whoever has heard nothing of this history
+    gets the last 50 of that: `?since=:&last=0` asks for nothing but to be told where one is.
+
     Raises MessageError if that is neither.
     """
     text = parse_qs(urlsplit(path).query, keep_blank_values=True).get("since", [None])[0]
@@ -152,12 +155,15 @@ def since_wanted(path: str) -> Position | None:
     return Position(epoch, int(seq or 0))
 
 
-def last_wanted(path: str) -> int:
-    """How many of the last messages a newcomer asks for: `?last=50` in the path of its connection, 1,000 at most.
+def last_wanted(path: str, unless_said: int = 0) -> int:
+    """How many of the last messages a newcomer asks for: `?last=50` in the path of its connection, 1,000 at most;
+    `unless_said` if it does not say.
 
     Raises MessageError if that is no number.
     """
-    text = parse_qs(urlsplit(path).query).get("last", ["0"])[0]
+    text = parse_qs(urlsplit(path).query).get("last", [None])[0]
+    if text is None:
+        return unless_said
     if not (text.isascii() and text.isdigit()):
         raise MessageError("last must be a whole number")
     return min(int(text[:9]), MAX_LAST)

@@ -10,7 +10,7 @@ import pytest
 
 from chatroom_lib import Message, history, rooms
 from chatroom_lib.history import History, HistoryError
-from chatroom_lib.rooms import v5, v6
+from chatroom_lib.rooms import v5, v6, v7
 from chatroom_lib.runs.live import small_socket
 from chatroom_lib.server.server import Server, ServerError
 from tests.helpers import A_MOMENT, close_code, heard, in_a_loop, joining, said, until
@@ -460,3 +460,41 @@ async def test_what_waits_for_the_disk_is_bounded(version, path, monkeypatch):
 def test_the_versions_take_a_path_and_make_a_file_of_their_own_without():
     assert rooms.create("v6", path="x.db").history.path == "x.db" and rooms.create("v6").history.path is None
     assert not hasattr(rooms.create("v4", path="x.db"), "history")
+
+
+# ---------------------------------------------------------------- where a client begins
+
+
+async def welcomed(server: Server, query: str) -> tuple[dict, list[str]]:
+    """What a client is told that asks so, and what it hears then, up to the last message."""
+    async with joining(f"{server.url}?{query}") as ann:
+        told, texts = await heard(ann), []
+        while not texts or texts[-1] != "m9":
+            texts.append((await heard(ann))["content"])
+        return told, texts
+
+
+@in_a_loop
+async def test_who_has_heard_nothing_of_a_history_may_ask_for_the_last_of_it_and_who_knows_it_gets_the_rest(path):
+    async with History(path) as kept:
+        await kept.append(say(*(f"m{number}" for number in range(1, 10))))
+        epoch = kept.epoch
+    all_of_them = [f"m{number}" for number in range(1, 10)]
+    lost = {"from": None, "to": 0}
+    server = await open_room(v7, path).start()
+    try:
+        for query, since, gap in (
+            ("since=:", 0, None),
+            ("since=:&last=3", 6, None),
+            ("since=:&last=50", 0, None),
+            ("since=another:7&last=3", 6, lost),
+            ("since=another:7", 0, lost),
+            (f"since={epoch}:4&last=3", 4, None),
+        ):
+            told, texts = await welcomed(server, query)
+            assert told == {"token": "chatroom", "content": "", "epoch": epoch, "since": since, "gap": gap}, query
+            assert texts == all_of_them[since:], query
+        async with joining(f"{server.url}?since=:&last=0") as ann:
+            assert (await heard(ann))["since"] == 9 and await hears_nothing(ann)
+    finally:
+        await server.stop()

@@ -4,16 +4,17 @@ As it stands here it does what v7 does: it sends what was missed, up to the last
 nothing is left; and joins with no `await` in between. The others change `resume`, each in a way that looks right.
 """
 
-from chatroom_lib.message import Gap, Position, encode, encode_position, since_wanted
+from chatroom_lib.message import Gap, Position, encode, encode_position, last_wanted, since_wanted
 from chatroom_lib.reference_rooms.history_room import CHUNK, HistoryRoom
 
 
 class ResumingRoom(HistoryRoom):
     async def catch_up(self, connection, messages: int):
-        wanted = since_wanted(connection.request.path)
+        path = connection.request.path
+        wanted = since_wanted(path)
         if wanted is None:
             return await super().catch_up(connection, messages)
-        start = self.history.resume(wanted, self.last)
+        start = self.history.resume(wanted, self.last, last_wanted(path, self.last))
         await connection.send(encode_position(start))
         await self.resume(connection, start.seq)
 

@@ -2,6 +2,7 @@
 
 What changed since v6
 - Whoever comes back says what they heard last, `?since=EPOCH:SEQ`, and hears the rest: no message twice, none left out.
+  Whoever has heard nothing, `?since=:`, hears all that is kept, or the last ones only (`?since=:&last=50`).
 - Every client is a reader of the history, with a position in it. It catches up as fast as it reads; then it is live,
   and hears what is said at once.
 - Whoever does not keep up falls back into the history, instead of being evicted; and can speak while they catch up.
@@ -125,7 +126,7 @@ class Room:
     async def welcome(self, reader: Reader, path: str):
         if wanted := since_wanted(path):
             reader.resumes = True
-            await self.tell(reader, self.history.resume(wanted, self.last))
+            await self.tell(reader, self.history.resume(wanted, self.last, last_wanted(path, self.last)))
         else:
             reader.position = max(self.history.first - 1, reader.position - last_wanted(path))
 
