@@ -224,11 +224,11 @@ def held(room_class):
     return Held
 
 
-def fill(path, first: int, last: int, text: str = "message") -> str:
+def fill(path, first: int, last: int, text: str = "message", **options) -> str:
     """Write messages of Cy's into the history in the file `path`; returns that."""
 
     async def write():
-        async with History(str(path)) as history:
+        async with History(str(path), **options) as history:
             await history.append([Message("Cy", f"{text} {number}") for number in range(first, last + 1)])
 
     run(write())

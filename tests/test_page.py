@@ -14,12 +14,20 @@ import pytest
 from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
-from chatroom_lib.rooms import v1, v3_2, v4, v6
+from chatroom_lib.rooms import v1, v3_2, v4, v5, v6, v7
 from tests.helpers import AT_MOST, PROMPT, fill, held, process, said, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser for all of them
 MS = 1000 * AT_MOST
 UNPLEASANT = "<img src=x onerror=\"document.title='owned'\"> & </p><b>"
+QUICK = """  // The pauses between two tries are recorded in ms, and pass a thousand times as fast.
+const inTime = setTimeout;
+window.pauses = [];
+window.setTimeout = (act, ms) => {
+  if (act.name !== "connect") return inTime(act, ms);
+  pauses.push(ms);
+  return inTime(act, ms / 1000);
+};"""
 
 
 @contextmanager
@@ -333,9 +341,10 @@ def sent_by(page) -> list[dict]:
     return frames
 
 
-def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(open_page, tmp_path):
+@pytest.mark.parametrize("version", ["v6", "v7"])
+def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(version, open_page, tmp_path):
     data = "--data", str(tmp_path / "chat.db")
-    with process("v6", "--port", "0", *data) as (port, server):
+    with process(version, "--port", "0", *data) as (port, server):
         ann, bob = open_page(at(port), QUICK), open_page(at(port), QUICK)
         frames = sent_by(ann)
         join(ann, "Ann")
@@ -348,7 +357,7 @@ def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(ope
         assert [fate for _, fate in unheard(ann)] == ["sending …", "sending …"]
         server.kill()
         sees_fates(ann, ("Ann: two", "perhaps not sent"), (f"Ann: {UNPLEASANT}", "perhaps not sent"))
-    with process("v6", "--port", str(port), *data):
+    with process(version, "--port", str(port), *data):
         for page in (ann, bob):
             wait_until(lambda page=page: lines(page) == ["Ann: one", "Ann: two", f"Ann: {UNPLEASANT}"])
         say(bob, "end")
@@ -363,8 +372,9 @@ def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(ope
     assert [frame.get("content") for frame in frames].count("two") == 2  # it was said again
 
 
-def test_what_was_kept_is_not_said_again(open_page, tmp_path):
-    class Silent(v6.Room):
+@pytest.mark.parametrize("version", [v5, v6], ids=["v5", "v6"])
+def test_what_was_kept_is_not_said_again(version, open_page, tmp_path):
+    class Silent(version.Room):
         def broadcast(self, messages):
             for connection in [*self.connections]:
                 connection.transport.abort()
@@ -380,6 +390,33 @@ def test_what_was_kept_is_not_said_again(open_page, tmp_path):
         assert unheard(ann) == [] and lines(ann) == ["Ann: hello"]
         becomes(ann, "numbersHere")
         assert [frame.get("content") for frame in frames].count("hello") == 1
+
+
+def test_a_room_that_tells_where_one_is_is_told_again_at_once_and_passes_nothing_on_twice(open_page, tmp_path):
+    class Hasty(v7.Room):
+        hold = True
+
+        def broadcast(self, messages):
+            if self.hold:
+                self.hold = False
+                self.last = messages[-1].seq  # nobody hears it, and the speaker must come back
+                next(iter(self.readers)).transport.abort()
+            else:
+                super().broadcast(messages)
+
+    path = fill(tmp_path / "chat.db", 1, 300)
+    with serving(lambda: Hasty(path, limit=None)) as server:
+        ann = open_page(server, QUICK)
+        frames = sent_by(ann)
+        join(ann, "Ann")
+        sees_line(ann, "Cy", "message 300")
+        say(ann, "hello")
+        wait_until(lambda: lines(ann) == [*numbers(251, 300), "Ann: hello"] and unheard(ann) == [])
+        wait_until(lambda: [frame.get("content") for frame in frames] == ["hello", "hello"])
+        say(ann, "how are you?")
+        sees_line(ann, "Ann", "how are you?")
+        assert lines(ann) == [*numbers(251, 300), "Ann: hello", "Ann: how are you?"]
+        assert server.room.history.last == 302
 
 
 # ---------------------------------------------------------------- the history
@@ -410,9 +447,10 @@ PLACE = """[...document.querySelectorAll("#lines p")].find(   // how far below t
   (line) => line.textContent.endsWith("message 131")).getBoundingClientRect().top - log.getBoundingClientRect().top"""
 
 
-def test_scrolling_up_brings_earlier_messages_and_keeps_the_place(open_page, tmp_path):
+@pytest.mark.parametrize("version", [v6, v7], ids=["v6", "v7"])
+def test_scrolling_up_brings_earlier_messages_and_keeps_the_place(version, open_page, tmp_path):
     path = fill(tmp_path / "chat.db", 1, 180)
-    with serving(lambda: v6.Room(path)) as server:
+    with serving(lambda: version.Room(path)) as server:
         ann = open_page(server, viewport={"width": 600, "height": 500})
         join(ann, "Ann")
         sees_line(ann, "Cy", "message 180")
@@ -533,6 +571,217 @@ def test_numbers_that_make_no_sense_do_no_harm(open_page):
         assert lines(ann) == [f"Cy: {number}" for number in range(10)]
 
 
+# ---------------------------------------------------------------- going on where one was
+
+
+def sees_news(page, words: str) -> None:
+    page.locator("#lines .news").get_by_text(words, exact=True).wait_for()
+
+
+def news(page) -> list[str]:
+    """What the log says besides messages, with every number of seconds as 1."""
+    texts = page.locator("#lines .news").all_text_contents()
+    return [re.sub(r"\d+\u00a0s", "1 s", text) for text in texts]
+
+
+AWAY = "You were away for 1 s."
+NOT_SHOWN = f"{AWAY} What was said in the meantime is not shown."
+LOST = "The room has lost its history. What was said before is not there any more."
+SILENT = "#lines p[aria-live=off]"  # what a screen reader does not read out
+
+
+def talk(port: int, first: int, last: int) -> None:
+    """Cy comes, says all that, and goes once it is heard."""
+    with connect(f"ws://127.0.0.1:{port}/chatroom", compression=None, proxy=None) as cy:
+        for number in range(first, last + 1):
+            cy.send(said(f"message {number}", "Cy"))
+            cy.recv(timeout=AT_MOST)
+
+
+def test_a_server_that_is_killed_and_started_again_has_kept_what_was_said_meanwhile(open_page, tmp_path):
+    path = str(tmp_path / "chat.db")
+    options = "--unlimited", "--data", path
+    with process("v7", "--port", "0", *options) as (port, server):
+        ann, bob = open_page(at(port), QUICK), open_page(at(port), QUICK)
+        join(ann, "Ann")
+        join(bob, "Bob")
+        talk(port, 1, 10)
+        for page in (ann, bob):
+            sees_line(page, "Cy", "message 10")
+        server.kill()
+    fill(path, 11, 150)  # more than the last 50
+    with process("v7", "--port", str(port), *options) as (_, server):
+        for page in (ann, bob):
+            wait_until(lambda page=page: lines(page) == numbers(1, 150))
+        say(bob, "hello")
+        sees_line(ann, "Bob", "hello")
+        server.kill()
+    with process("v7", "--port", str(port), *options):
+        for page in (ann, bob):
+            wait_until(lambda page=page: news(page) == [AWAY, AWAY])
+        talk(port, 152, 160)
+        for page in (ann, bob):
+            wait_until(lambda page=page: lines(page) == [*numbers(1, 150), "Bob: hello", *numbers(152, 160)])
+            assert page.locator(".hole").count() == 0
+
+
+@pytest.mark.parametrize("version", ["v4", "v6", "v7"])
+def test_a_page_whose_network_was_off_shows_what_it_can(version, open_page):
+    room = PROMPT[version]()
+    with serving(room) as server:
+        ann, bob = open_page(server, QUICK), open_page(server)
+        join(ann, "Ann")
+        join(bob, "Bob")
+        has_members(server, 2)
+        say(bob, "hello")
+        sees_line(ann, "Bob", "hello")
+        ann.context.set_offline(True)
+        run(hang_up(room.members()[0]))
+        if version != "v7":  # there the page may still believe that it is in the room
+            ann.locator("#status[data-state=lost]").wait_for()
+        talk(server.port, 1, 130)
+        ann.context.set_offline(False)
+        sees_status(ann, "Joined as Ann.")
+        expected = {"v4": [], "v6": numbers(81, 130), "v7": numbers(1, 130)}[version]
+        wait_until(lambda: lines(ann) == ["Bob: hello", *expected])
+        assert news(ann) == [NOT_SHOWN if version == "v4" else AWAY]
+        holes = ["Show the 80 messages missing here"] if version == "v6" else []
+        assert ann.locator(".hole").all_text_contents() == holes
+        say(ann, "I am back")
+        sees_line(bob, "Ann", "I am back")
+
+
+async def hang_up(connection) -> None:
+    connection.transport.abort()
+
+
+def test_a_connection_that_is_dead_without_a_word_is_given_up_when_the_network_is_back(open_page):
+    with serving(v7.Room(limit=None)) as server:
+        ann, bob = open_page(server, QUICK), open_page(server)
+        join(ann, "Ann")
+        join(bob, "Bob")
+        say(bob, "hello")
+        sees_line(ann, "Bob", "hello")
+        ann.context.set_offline(True)
+        assert state(ann) == "joined"
+        talk(server.port, 1, 60)
+        ann.context.set_offline(False)
+        wait_until(lambda: lines(ann) == ["Bob: hello", *numbers(1, 60)] and news(ann) == [AWAY])
+
+
+@pytest.mark.parametrize("version", ["v4", "v6", "v7"])
+def test_who_was_away_from_an_empty_room_is_told_whether_it_shows_what_was_said(version, open_page):
+    with serving(PROMPT[version]()) as server:
+        ann = open_page(server, QUICK)
+        join(ann, "Ann")
+        has_members(server, 1)
+        ann.evaluate("socket.close()")
+        wait_until(lambda: len(news(ann)) == 1)
+        talk(server.port, 1, 1)
+        sees_line(ann, "Cy", "message 1")
+        assert news(ann) == [NOT_SHOWN if version == "v4" else AWAY]
+
+
+def test_what_is_gone_for_good_is_said_in_its_place_and_cannot_be_asked_for(open_page, tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 20)
+    with serving(lambda: v7.Room(path)) as server:
+        ann = open_page(server, QUICK)
+        join(ann, "Ann")
+        sees_line(ann, "Cy", "message 20")
+    fill(path, 21, 120, keep=30)
+    with serving(lambda: v7.Room(path), port=server.port):
+        wait_until(lambda: lines(ann) == [*numbers(1, 20), *numbers(91, 120)])
+    gone = "70 messages are gone for good: nobody has them any more."
+    assert news(ann) == [AWAY, gone]
+    fill(path, 121, 122, keep=1)
+    with serving(lambda: v7.Room(path), port=server.port):
+        wait_until(lambda: lines(ann)[-1] == "Cy: message 122")
+    assert news(ann) == [AWAY, gone, AWAY, "1 message is gone for good: nobody has it any more."]
+    order = ann.evaluate("[...lines.children].map((line) => line.textContent)")
+    assert order.index("Cy: message 20") < order.index(gone) < order.index("Cy: message 91")
+    assert ann.locator(".hole").count() == 0 and ann.get_by_role("button", name="Earlier messages").count() == 0
+    assert ann.locator(".news[aria-live]").count() == 0  # a screen reader reads these out
+
+
+def test_a_room_that_has_lost_its_history_numbers_anew_and_nothing_is_taken_for_what_was_before(open_page, tmp_path):
+    old, new = fill(tmp_path / "old.db", 1, 60), fill(tmp_path / "new.db", 1, 120)
+    with serving(lambda: v7.Room(old)) as server:
+        ann = open_page(server, QUICK)
+        join(ann, "Ann")
+        wait_until(lambda: lines(ann) == numbers(11, 60))
+    with serving(lambda: v7.Room(new), port=server.port):
+        wait_until(lambda: lines(ann) == numbers(11, 60) + numbers(71, 120))
+        assert news(ann) == [AWAY, LOST]
+        ann.evaluate("log.scrollTop = 0")
+        wait_until(lambda: lines(ann) == numbers(11, 60) + numbers(1, 120))
+        ann.evaluate("socket.close()")
+        wait_until(lambda: news(ann) == [AWAY, LOST, AWAY])
+        say(ann, "hello")
+        sees_line(ann, "Ann", "hello")
+        assert lines(ann) == numbers(11, 60) + numbers(1, 120) + ["Ann: hello"]
+    with serving("v6", port=server.port):  # and one that knows nothing of all this
+        sees_status(ann, "Joined as Ann.")
+        say(ann, "hello")
+        sees_news(ann, "The room has begun a new history.")
+        sees_line(ann, "Ann", "hello")
+        assert ann.evaluate("epoch") == ""
+
+
+FROZEN = QUICK + "window.now = 5000; performance.now = () => now;"
+
+
+def test_what_was_missed_is_not_read_out_and_what_is_said_then_is(open_page):
+    with serving(v7.Room(limit=None)) as server, listening(server) as program:
+        ann = open_page(server, FROZEN)
+        join(ann, "Ann")
+        has_members(server, 2)
+        ann.context.set_offline(True)
+        talk(server.port, 1, 100)
+        ann.context.set_offline(False)
+        wait_until(lambda: lines(ann) == numbers(1, 100))
+        ann.evaluate("now += 1100")
+        for _ in range(2):
+            program.send(said("now", "Cy"))
+        wait_until(lambda: len(lines(ann)) == 102)
+        assert ann.locator(SILENT).count() == 100 == ann.locator("#lines p:not(:has(time)):not(.news)").count()
+
+
+def test_what_comes_one_upon_the_other_belongs_together_and_a_pause_ends_it(open_page):
+    with serving(v7.Room(limit=None)) as server, listening(server) as program:
+        ann = open_page(server, FROZEN)
+        join(ann, "Ann")
+        has_members(server, 2)
+        for number, passed in enumerate((900, 200, 200, 300, 100, 100)):
+            ann.evaluate(f"now += {passed}")
+            program.send(said(str(number), "Cy"))
+            sees_line(ann, "Cy", str(number))
+        assert ann.locator(SILENT).all_text_contents() == ["Cy: 0", "Cy: 1", "Cy: 2"]
+
+
+def test_positions_that_make_no_sense_do_no_harm(open_page):
+    odd = [{"epoch": 7, "since": 1}, {"epoch": "x"}, {"epoch": "x", "since": -1}, {"epoch": "x", "since": "1"}]
+    gaps = [{"from": 1}, {"to": 3}, {"from": "1", "to": 3}, {"from": -1, "to": 3}, [], 3, "all", None]
+
+    class Odd(v1.Room):
+        async def handle(self, connection):
+            for number, more in enumerate(odd):
+                await connection.send(said(str(number), "Cy", **more))
+            for gap in gaps:
+                await connection.send(said("", "chatroom", epoch='\ud800&"', since=5, gap=gap))
+            await super().handle(connection)
+
+    with serving(Odd) as server:
+        ann = open_page(server, QUICK)
+        join(ann, "Ann")
+        say(ann, "hello")
+        sees_line(ann, "Ann", "hello")
+        ann.evaluate("socket.close()")
+        wait_until(lambda: news(ann) == [AWAY])
+        wait_until(
+            lambda: lines(ann) == [*map("Cy: {}".format, range(4)), "Ann: hello", *map("Cy: {}".format, range(4))]
+        )
+
+
 # ---------------------------------------------------------------- joining and leaving
 
 
@@ -595,16 +844,6 @@ def test_the_status_line_says_what_the_page_does(open_page):
         say(ann, "hello?")
         sees_status(ann, "Not sent: you are not in the room.")
         assert ann.get_by_label("Message", exact=True).input_value() == "hello?"
-
-
-QUICK = """  // The pauses between two tries are recorded in ms, and pass a thousand times as fast.
-const inTime = setTimeout;
-window.pauses = [];
-window.setTimeout = (act, ms) => {
-  if (act.name !== "connect") return inTime(act, ms);
-  pauses.push(ms);
-  return inTime(act, ms / 1000);
-};"""
 
 
 def test_a_page_that_is_not_let_in_says_why_and_does_not_try_again(open_page):
