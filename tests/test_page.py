@@ -637,8 +637,7 @@ def test_a_page_whose_network_was_off_shows_what_it_can(version, open_page):
         sees_line(ann, "Bob", "hello")
         ann.context.set_offline(True)
         run(hang_up(room.members()[0]))
-        if version != "v7":  # there the page may still believe that it is in the room
-            ann.locator("#status[data-state=lost]").wait_for()
+        wait_until(lambda: state(ann) != "joined")
         talk(server.port, 1, 130)
         ann.context.set_offline(False)
         sees_status(ann, "Joined as Ann.")
@@ -725,6 +724,19 @@ def test_a_room_that_has_lost_its_history_numbers_anew_and_nothing_is_taken_for_
         sees_news(ann, "The room has begun a new history.")
         sees_line(ann, "Ann", "hello")
         assert ann.evaluate("epoch") == ""
+
+
+def test_what_comes_again_is_not_shown_again_not_even_if_the_log_has_dropped_it(open_page):
+    with serving(v7.Room(limit=None)) as server:
+        ann = open_page(server)
+        join(ann, "Ann")
+        talk(server.port, 1, 3)
+        wait_until(lambda: lines(ann) == numbers(1, 3))
+        ann.evaluate("drop(lines.firstElementChild)")
+        for number in (3, 1):
+            run(deliver(server, said(f"message {number}", "Cy", seq=number)))
+        talk(server.port, 4, 4)
+        wait_until(lambda: lines(ann) == numbers(2, 4) and news(ann) == [])
 
 
 FROZEN = QUICK + "window.now = 5000; performance.now = () => now;"
