@@ -1,6 +1,7 @@
 """The chat panel, without a browser: its widgets are driven by the messages that a front end sends."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -16,11 +17,11 @@ from websockets.asyncio.server import serve as serve_anything
 
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
 from chatroom_lib.clients.player import reset
-from chatroom_lib.message import PageRequest, decode_request
-from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line
+from chatroom_lib.message import Gap, PageRequest, Position, decode_request
+from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line, gone_for_good
 from chatroom_lib.notebook.chat_panel import _panels
-from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
-from chatroom_lib.rooms import v1, v3, v3_2, v4, v6
+from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined, asking_for_the_rest
+from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
     A_MOMENT,
@@ -627,10 +628,11 @@ async def test_what_is_doubtful_can_be_removed():
     await until(lambda: "perhaps" not in drawn(alice) and alice.doubtful.layout.display == "none")
 
 
+@pytest.mark.parametrize("version", ["v6", "v7"])
 @in_a_loop
-async def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(tmp_path):
+async def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(version, tmp_path):
     data = "--data", str(tmp_path / "chat.db")
-    with process("v6", "--port", "0", *data) as (port, server):
+    with process(version, "--port", "0", *data) as (port, server):
         alice, bob = await joined(f"ws://127.0.0.1:{port}/chatroom", "Alice", "Bob")
         await alice.say("one")
         await bob.heard("one")
@@ -641,7 +643,7 @@ async def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_on
         server.kill()
         await is_drawn(alice, "<bdi>two</bdi> <i>perhaps not sent</i>")
         await until(lambda: bob.state == "lost")
-    with process("v6", "--port", str(port), *data):
+    with process(version, "--port", str(port), *data):
         for panel in (alice, bob):
             assert await panel.join()
         for panel in (alice, bob):
@@ -787,6 +789,97 @@ async def test_numbers_far_above_those_of_a_new_history_do_not_hide_it(tmp_path)
     line = Line("other", "message 1 of another history", "Dan", seq=1)
     await submit(in_loop(lambda: alice.session.place(line, may_be_old=False)))
     assert alice.lines[-2:] == ["The room has begun a new history.", "Dan: message 1 of another history"]
+
+
+# ---------------------------------------------------------------- going on where one was
+
+
+LOST = "The room has lost its history. What was said before is not there any more."
+
+
+@contextlib.asynccontextmanager
+async def back_at(panel, server: Server, path: str):
+    """The server has stopped; once more there is one with that history at its port, and the panel joins it."""
+    server = await Server(lambda: v7.Room(path, limit=None), port=server.port).start()
+    try:
+        assert await panel.join()
+        yield server
+    finally:
+        await server.stop()
+        await until(lambda: panel.state == "lost")
+
+
+@in_a_loop
+async def test_who_comes_back_hears_the_rest_and_is_told_what_is_gone_and_what_is_another_history(tmp_path):
+    path, other = fill(tmp_path / "chat.db", 1, 70), fill(tmp_path / "other.db", 1, 120)
+    server = await serve(lambda: v7.Room(path))
+    alice = ChatPanel(server, "Alice")
+    await alice.heard("message 70")
+    assert messages(alice) == numbers(21, 70)
+    await server.stop()
+    await until(lambda: alice.state == "lost")
+    fill(path, 71, 130)  # more than the last 50
+    async with back_at(alice, server, path):
+        await alice.heard("message 130")
+        assert messages(alice) == numbers(21, 130)
+    fill(path, 131, 150, keep=10)
+    async with back_at(alice, server, path):
+        await alice.heard("message 150")
+        assert messages(alice) == numbers(21, 130) + numbers(141, 150)
+        told = "10 messages are gone for good: nobody has them any more."
+        assert alice.lines.index("Cy: message 130") < alice.lines.index(told) < alice.lines.index("Cy: message 141")
+        await until(lambda: "message 150<" in drawn(alice) and alice.earlier_button.disabled)
+        assert "missing here" not in drawn(alice)
+    async with back_at(alice, server, other):
+        await until(lambda: messages(alice)[-50:] == numbers(71, 120))
+        assert alice.lines[-51] == LOST
+        await until(lambda: not alice.earlier_button.disabled)
+        alice.earlier_button.click()
+        await until(lambda: messages(alice)[-100:] == numbers(21, 120))
+        await alice.say("hello")
+        await alice.heard("hello")
+    async with back_at(alice, server, other):
+        await alice.say("back")
+        await alice.heard("back")
+        assert alice.lines.count("Alice: hello") == alice.lines.count(LOST) == 1
+
+
+@in_a_loop
+async def test_a_room_that_tells_nothing_any_more_is_asked_for_the_last_messages(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 3)
+    server = await serve(lambda: v7.Room(path))
+    alice = ChatPanel(server, "Alice")
+    await alice.heard("message 3")
+    assert alice.session.position.seq == 3
+    await server.stop()
+    await until(lambda: alice.state == "lost")
+    fill(path, 4, 5)
+    server = await Server(lambda: v6.Room(path), port=server.port).start()
+    assert await alice.join()
+    await alice.heard("message 5")
+    assert messages(alice) == numbers(1, 5) and alice.session.position is None
+    await alice.leave()
+    await server.stop()
+
+
+@pytest.mark.parametrize(
+    "query, heard, asked",
+    [
+        ("", None, "?since=:&last=50"),
+        ("", Position("a", 7), "?since=a:7&last=50"),
+        ("", Position("", 7), "?since=:&last=50"),
+        ("?room=1", Position("a&b #\ud800", 7), "?room=1&since=a%26b%20%23%3F:7&last=50"),
+        ("?last=3", Position("a", 7), "?last=3&since=a:7"),
+        ("?last=3&since=:", Position("a", 7), "?last=3&since=:"),
+    ],
+)
+def test_what_a_panel_asks_for_stands_in_its_address(query, heard, asked):
+    assert asking_for_the_rest(f"ws://x/chatroom{query}", heard) == f"ws://x/chatroom{asked}"
+
+
+def test_one_message_or_several_are_gone():
+    assert gone_for_good(Gap(3, 3)) == "1 message is gone for good: nobody has it any more."
+    assert gone_for_good(Gap(3, 4)) == "2 messages are gone for good: nobody has them any more."
 
 
 # ---------------------------------------------------------------- who is there

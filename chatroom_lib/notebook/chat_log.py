@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from chatroom_lib.message import Gap
+
 NAME_LENGTH = 40  # characters, as on the chat page
 LINE_LENGTH = 1000  # characters; a line shows no more of a text
 
@@ -33,7 +35,7 @@ class Line:
         return (self.id, self.name, self.text) == (other.id, other.name, other.text)
 
 
-def position(lines: tuple[Line, ...], seq: int) -> int:
+def place_in(lines: tuple[Line, ...], seq: int) -> int:
     """The index at which a message with that number belongs: most come in order, at the end."""
     index = len(lines)
     for earlier in range(len(lines) - 1, -1, -1):
@@ -45,15 +47,25 @@ def position(lines: tuple[Line, ...], seq: int) -> int:
     return index
 
 
-def with_gaps(lines: tuple[Line, ...]) -> Iterator[Line]:
-    """The lines, and where messages of the history are missing between them, how many."""
+def with_gaps(lines: tuple[Line, ...], begin: int) -> Iterator[Line]:
+    """The lines, and where messages of the history are missing between them, how many that can be had. Those before
+    number `begin` cannot."""
     last = None
     for line in lines:
         if line.seq is not None:
-            if last is not None and line.seq > last + 1:
-                yield Line("news", f"{line.seq - last - 1} messages are missing here.")
+            if last is not None and (missing := line.seq - max(last + 1, begin)) > 0:
+                yield Line("news", f"{count(missing)} missing here.")
             last = line.seq
         yield line
+
+
+def gone_for_good(gap: Gap) -> str:
+    messages = gap.last - gap.first + 1
+    return f"{count(messages)} gone for good: nobody has {'it' if messages == 1 else 'them'} any more."
+
+
+def count(messages: int) -> str:
+    return "1 message is" if messages == 1 else f"{messages} messages are"
 
 
 def start_of_newest(lines: tuple[Line, ...]) -> int | None:

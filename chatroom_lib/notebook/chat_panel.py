@@ -241,7 +241,7 @@ class ChatPanel(ipywidgets.VBox):
 
     def shown_lines(self) -> list[Line]:
         """What was heard, and below it what we have said and not heard."""
-        return [*with_gaps(self.session.lines), *(said.line for said in self.session.unheard)]
+        return [*with_gaps(self.session.lines, self.session.begin), *(said.line for said in self.session.unheard)]
 
     # ------------------------------------------------------------ events from the browser; on any thread
 

@@ -7,7 +7,7 @@ import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
@@ -20,14 +20,24 @@ from chatroom_lib.message import (
     Message,
     MessageError,
     PageRequest,
+    Position,
     check_encodable,
     decode_end,
+    decode_position,
     decode_reply,
     encode,
     encode_request,
 )
 from chatroom_lib.notebook.chat_errors import FOR_GOOD, why_lost, why_not
-from chatroom_lib.notebook.chat_log import NAME_LENGTH, Line, on_one_line, position, shortened, start_of_newest
+from chatroom_lib.notebook.chat_log import (
+    NAME_LENGTH,
+    Line,
+    gone_for_good,
+    on_one_line,
+    place_in,
+    shortened,
+    start_of_newest,
+)  # fmt: skip
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.server.server import LOGGER, Server
 from chatroom_lib.server.serving import servers
@@ -75,6 +85,8 @@ class ChatSession:
         self.max_lines = MAX_LINES
         self.unheard: tuple[Said, ...] = ()
         self.numbered = False  # a message with a number has come during this visit: the room has a history
+        self.position: Position | None = None  # how far we have heard the history; None: the room has not told us
+        self.told = False  # it has, during this visit
         self.asked = 0  # we wait for the page of the history before this number; 0: for none
         self.oldest = 0  # the lowest number that has come; 0: none has
         self.begin = 1  # nothing is kept before this number
@@ -109,7 +121,7 @@ class ChatSession:
         if not self.visit or self.visit.done():
             self.name, self.leave_reason = name, ""
             self.connection = self.people = None
-            self.numbered, self.asked = False, 0
+            self.numbered, self.told, self.asked = False, False, 0
             self.join_finished.clear()
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
@@ -145,7 +157,7 @@ class ChatSession:
         """One visit, from connecting to the end of the connection."""
         try:
             options = {**dial_options(self.name), "open_timeout": self.connect_timeout, "logger": LOGGER}
-            async with connect(asking_for_the_last(self.url), **options) as self.connection:
+            async with connect(asking_for_the_rest(self.url, self.position), **options) as self.connection:
                 await self.converse()
         except Exception as error:
             failed = "Could not join" if self.state == "joining" else "Lost"
@@ -270,6 +282,8 @@ class ChatSession:
             return self.refused(message)
         if message.content == "" and (before := decode_end(frame)) is not None:
             return self.nothing_before(before)
+        if message.content == "" and (position := decode_position(frame)):
+            return self.welcomed(position)
         self.update_people()  # so that the log names a sender as joined before its first message
         if said := self.acknowledged_by(message):
             self.forget(said.message.id)
@@ -309,8 +323,19 @@ class ChatSession:
     # ------------------------------------------------------------ the history
 
     def place(self, line: Line, may_be_old: bool) -> None:
-        """Add a message with a number where it belongs, unless it is there."""
-        index = position(self.lines, line.seq)
+        """Add a message with a number where it belongs, unless it is there, or has been."""
+        is_repeat = self.told and line.seq <= self.position.seq and not may_be_old
+        if not is_repeat:
+            self.insert(line, may_be_old)
+        if line.seq == self.asked - 1:
+            self.asked = 0
+        if self.told:
+            self.position = replace(self.position, seq=max(self.position.seq, line.seq))
+        elif not self.numbered:
+            self.first_number()
+
+    def insert(self, line: Line, may_be_old: bool) -> None:
+        index = place_in(self.lines, line.seq)
         there = self.lines[index] if index < len(self.lines) else None
         is_taken = there is not None and there.seq == line.seq
         if not (is_taken and there.is_same_as(line)):
@@ -320,19 +345,32 @@ class ChatSession:
             self.oldest = min(self.oldest or line.seq, line.seq)
             self.lines = (*self.lines[:index], line, *self.lines[index:])[-self.max_lines :]
             self.changed()
-        if line.seq == self.asked - 1:
-            self.asked = 0
-        if not self.numbered:
-            self.numbered = True
-            if any(said.again for said in self.unheard):
-                # To this there is no other answer than that there is nothing, and it comes behind all it has for us.
-                self.post(encode_request(PageRequest(before=1, limit=1)))
 
-    def begin_anew(self) -> None:
+    def first_number(self) -> None:
+        """A room with a history, which does not tell us where we are."""
+        self.numbered, self.position = True, None
+        if any(said.again for said in self.unheard):
+            # To this there is no other answer than that there is nothing, and it comes behind all it has for us.
+            self.post(encode_request(PageRequest(before=1, limit=1)))
+
+    def welcomed(self, position: Position) -> None:
+        """The room tells us from where on it goes on, and what is gone for good of that which we have not heard."""
+        heard, gap, self.position = self.position, position.gap, position
+        if heard and (position.epoch != heard.epoch or (gap and gap.first is None)):
+            self.begin_anew("The room has lost its history. What was said before is not there any more.")
+        elif gap and gap.first is not None:
+            self.add(Line("news", gone_for_good(gap)))
+        if gap:
+            self.begin = max(self.begin, gap.last + 1)
+        if not self.told:
+            self.told = True
+            self.say_again(all_of_them=False)  # if such a room has it already, we hear it under its number
+
+    def begin_anew(self, words: str = "The room has begun a new history.") -> None:
         """The room has lost its history, or is another one: its numbers begin anew, and ours mean nothing any more."""
         self.lines = tuple(replace(line, seq=None) for line in self.lines)
         self.oldest, self.begin, self.asked = 0, 1, 0
-        self.add(Line("news", "The room has begun a new history."))
+        self.add(Line("news", words))
 
     def wanted(self) -> int | None:
         """The number before which earlier messages can be had: first those that are missing in between, then those
@@ -418,12 +456,14 @@ def server_here(url: str) -> Server | None:
     return next((server for server in servers if server.running and server.url == url), None)
 
 
-def asking_for_the_last(url: str) -> str:
-    """`url`, with the wish for the last messages in it, unless it has one. Rooms without a history ignore that."""
+def asking_for_the_rest(url: str, heard: Position | None) -> str:
+    """`url`, with what we have heard in it, and the wish for the last messages if that is nothing of the history there;
+    unless it has such wishes already. Rooms ignore those that they do not know."""
     parts = urlsplit(url)
-    if "last" in parse_qs(parts.query):
-        return url
-    return parts._replace(query=f"{parts.query}&last={LAST}".lstrip("&")).geturl()
+    since = quote(f"{heard.epoch}:{heard.seq}" if heard and heard.epoch else ":", safe=":", errors="replace")
+    own = parse_qs(parts.query, keep_blank_values=True)
+    wishes = [f"{name}={value}" for name, value in (("since", since), ("last", LAST)) if name not in own]
+    return parts._replace(query="&".join(filter(None, [parts.query, *wishes]))).geturl()
 
 
 def checked_url(target: "str | Server") -> str:
