@@ -16,11 +16,11 @@ from nbclient import NotebookClient
 from websockets.asyncio.server import serve as serve_anything
 
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
-from chatroom_lib.clients.player import reset
+from chatroom_lib.clients.connect import asking_for_the_rest, reset
 from chatroom_lib.message import Gap, PageRequest, Position, decode_request
 from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line, gone_for_good
 from chatroom_lib.notebook.chat_panel import _panels
-from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined, asking_for_the_rest
+from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
 from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
@@ -874,7 +874,7 @@ async def test_a_room_that_tells_nothing_any_more_is_asked_for_the_last_messages
     ],
 )
 def test_what_a_panel_asks_for_stands_in_its_address(query, heard, asked):
-    assert asking_for_the_rest(f"ws://x/chatroom{query}", heard) == f"ws://x/chatroom{asked}"
+    assert asking_for_the_rest(f"ws://x/chatroom{query}", heard, 50) == f"ws://x/chatroom{asked}"
 
 
 def test_one_message_or_several_are_gone():

@@ -13,14 +13,15 @@ from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
+from websockets.sync.client import connect
 
 from chatroom_lib.clients import load
 from chatroom_lib.clients.load import LoadError, LoadRun, Result
-from chatroom_lib.message import Message, decode, encode
-from chatroom_lib.rooms import v1, v3_1, v3_2, v6
+from chatroom_lib.message import Gap, Message, Position, decode, encode, encode_position
+from chatroom_lib.rooms import v1, v3_1, v3_2, v6, v7
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.server.serving import serve, stop_all
-from tests.helpers import AT_MOST, wait_until
+from tests.helpers import AT_MOST, process, wait_until
 
 pytestmark = pytest.mark.real
 
@@ -245,6 +246,76 @@ def test_numbers_may_come_late_and_be_odd():
     assert not numbers.add(10**18 + 1) and len(numbers.missing) == 0
 
 
+# ---------------------------------------------------------------- coming back
+
+
+def test_after_a_kill_all_come_back_and_hear_what_they_have_missed(patient, tmp_path):
+    options = "--unlimited", "--data", str(tmp_path / "chat.db")
+    told, over = [], threading.Event()
+
+    def kill_and_start_again():
+        with process("v7", "--port", "0", *options) as (port, server):
+            url = f"ws://127.0.0.1:{port}/chatroom"
+            with connect(url, compression=None, proxy=None) as listener:
+                told.append(url)
+                for _ in range(20):
+                    listener.recv(timeout=AT_MOST)
+                server.kill()
+        with process("v7", "--port", str(port), *options):
+            over.wait(4 * AT_MOST)
+
+    thread = threading.Thread(target=kill_and_start_again, daemon=True)
+    thread.start()
+    try:
+        wait_until(lambda: told)
+        result = load.run_load(told[0], clients=4, every=0.01, seconds=1, progress=False)
+    finally:
+        over.set()
+        thread.join(AT_MOST)
+    assert (result.sent, result.unsent, result.acknowledged) == (100, 0, 100)
+    assert (result.expected, result.heard, result.losses) == (400, 400, 0)
+    assert (result.lost_connections, result.returns) == (4, 4)
+
+
+def test_who_comes_back_to_a_room_that_has_let_them_go_hears_nothing_twice(patient):
+    class Bouncer(v7.Room):
+        bounced = 0
+
+        def broadcast(self, messages):
+            super().broadcast(messages)
+            if self.last > 10 * (self.bounced + 1):
+                self.bounced += 1
+                list(self.readers)[-1].transport.abort()
+
+    result = loaded(served(Bouncer(limit=None)), clients=3, every=0.01, seconds=0.6)
+    assert (result.sent, result.acknowledged, result.heard, result.losses) == (60, 60, 180, 0)
+    assert result.returns == result.lost_connections > 0
+
+
+def test_a_room_that_does_not_want_somebody_back_is_left_alone():
+    class Strict(v7.Room):
+        async def read(self, connection):
+            await connection.recv()
+            await connection.close(1008, "No.")
+
+    result = loaded(served(Strict()), clients=2)
+    assert (result.lost_connections, result.returns, result.heard) == (2, 0, 0)
+
+
+def test_what_a_client_knows_of_a_history_ends_with_it():
+    talk = LoadRun("", clients=1, every=1, seconds=1, deaf=False)
+    talk.start = time.monotonic()
+    assert talk.position(0) is None
+    for epoch, seq in (("a", 7), ("b", 2)):
+        talk.hear(0, encode_position(Position(epoch, seq - 2)))
+        assert talk.position(0) == Position(epoch, seq - 2)
+        talk.hear(0, encode(Message("load-0", f"{talk.run_id} 0 0 .", id=talk.id_of(0), seq=seq)))
+        assert talk.position(0) == Position(epoch, seq)
+        talk.hear(0, encode_position(Position(epoch, seq + 3, Gap(seq + 1, seq + 3))))
+        assert talk.position(0).seq == seq + 3
+    assert (len(talk.latencies), talk.heard_twice, talk.malformed) == (2, 0, 0)
+
+
 # ---------------------------------------------------------------- servers that misbehave
 
 
@@ -309,7 +380,7 @@ def test_a_server_that_stops_midway_loses_all_connections():
     stopped = asyncio.run_coroutine_threadsafe(stop_midway(), background_loop())
     result = loaded(server, every=0.007, seconds=0.7)
     stopped.result(AT_MOST)
-    assert result.lost_connections == 4
+    assert (result.lost_connections, result.returns) == (4, 0)
     assert 10 <= result.sent < 100
     assert result.sent + result.unsent == 100
     assert 0 < result.heard <= result.expected
@@ -462,10 +533,10 @@ def test_the_table_shows_every_number():
     assert "10 clients talk for 5 s at ws://[::1]:1/chatroom" in text
     for name in ("sent", "unsent", "refused", "expected", "heard", "losses", "lost connections", "malformed"):
         assert f"│ {name} " in text
-    assert "│ acknowledged " in text and " no ids │" in text and "│ heard twice " in text
+    assert "│ acknowledged " in text and " no ids │" in text and "│ heard twice " in text and "│ returns " in text
     for number in ("4,990", "49,900", "1.25", "1,234.50"):
         assert f" {number} " in text
-    assert len(text.splitlines()) == 17  # no row takes two lines
+    assert len(text.splitlines()) == 18  # no row takes two lines
 
 
 def test_a_result_is_json():

@@ -5,17 +5,21 @@
 The schedule is fixed before the run: message k is due k * every seconds after the start, and clients take turns.
 A room that stalls does not slow the schedule down, and latency counts from the time at which a message was due.
 Otherwise messages that a stalled client sends late would count as fast ("coordinated omission").
+
+If a connection ends, its client is gone; but if the room can tell what one has missed (`?since=EPOCH:SEQ`), it comes
+back, says again what it has not heard itself, and hears the rest.
 """
 
 import asyncio
 import errno
 import math
+import random
 import secrets
 import socket
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from time import monotonic as clock
 from urllib.parse import urlsplit
 
@@ -25,10 +29,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
 
-from chatroom_lib.clients.connect import dial_options
-from chatroom_lib.clients.player import reset
+from chatroom_lib.clients.connect import FOR_GOOD, asking_for_the_rest, dial_options, reset
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
-from chatroom_lib.message import Message, decode_reply, encode
+from chatroom_lib.message import Message, Position, decode_position, decode_reply, encode
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.background import run
 from chatroom_lib.runtime.descriptors import allow_many_connections
@@ -43,6 +46,7 @@ TIME_FOR_STRAGGLERS = 3.0  # seconds, at most, for what is still in flight at th
 QUEUE_SIZE = 100  # messages of one client that are due and not yet sent
 CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
 SEND_BUFFER = 4096  # bytes; Linux would buffer 40,000 messages for each client, and we would call them sent
+FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds before a client comes back, at most; doubled with each attempt that fails
 MAX_MISSING = 10_000  # numbers that one client remembers as not yet heard
 EXAMPLE = "ws://127.0.0.1:8081/chatroom"
 
@@ -61,9 +65,9 @@ class Result:
     """What a run counted. `sent` and `unsent` add up to the messages that were due.
 
     `expected` is the number of deliveries that there should have been: each message sent counts once for every client
-    that was connected and reading at that time, and each refusal subtracts as many. Deaf clients do not read, so
-    nothing is expected of them. A message that a room without numbers (`seq`) delivers twice counts twice, and can hide
-    a loss.
+    that was connected and reading at that time, or came back, and each refusal subtracts as many. Deaf clients do not
+    read, so nothing is expected of them. A message that a room without numbers (`seq`) delivers twice counts twice, and
+    can hide a loss.
     """
 
     url: str
@@ -82,6 +86,7 @@ class Result:
     malformed: int = counts("frames that are not messages")  # or that break the protocol
     acknowledged: int | None = counts("heard by who said them, by their id", default=None)  # None: the room has no ids
     heard_twice: int = counts("arrived again at a client, by their number", default=0)  # and not in `heard`
+    returns: int = counts("lost connections made again, to hear the rest", default=0)
 
     def as_dict(self) -> dict:
         return asdict(self)
@@ -132,7 +137,12 @@ class LoadRun:
         self.due = max(1, math.ceil(seconds / every - 1e-6))  # messages in all
         self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # the numbers of messages that are due
         self.connections: list[ClientConnection] = []
-        self.listening = 0  # clients that are connected and reading
+        self.positions: list[Position | None] = [None] * clients  # what a room has told each; None: nothing
+        self.unheard: list[dict[str, str]] = [
+            {} for _ in range(clients)
+        ]  # id -> frame, said where it can be said again
+        self.away = self.returns = 0  # clients that are coming back, and how often any has
+        self.listening = 0  # clients that are connected and reading, or coming back
         self.queued = self.sent = self.refused = self.expected = self.malformed = 0
         self.acknowledged = self.heard_twice = 0
         self.with_ids = not deaf  # until we hear a message of ours without its id: then the room has none
@@ -156,7 +166,7 @@ class LoadRun:
             for client, connection in enumerate(self.connections):
                 tasks.append(group.create_task(self.speak(client, connection)))
                 if not self.deaf:
-                    tasks.append(group.create_task(self.listen(client, connection)))
+                    tasks.append(group.create_task(self.stay(client)))
             await self.keep_schedule()
             await self.wait_for_stragglers()
             for task in tasks:
@@ -178,7 +188,7 @@ class LoadRun:
 
     async def dial(self, client: int) -> ClientConnection:
         connection = await connect(
-            self.url,
+            asking_for_the_rest(self.url, self.position(client), last=0),
             host=urlsplit(self.url).hostname,  # a fixed host, so that no redirect leads to another machine
             open_timeout=TIME_TO_JOIN,
             max_queue=1 if self.deaf else 16,
@@ -187,6 +197,11 @@ class LoadRun:
         )
         connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         return connection
+
+    def position(self, client: int) -> Position | None:
+        """How far it has heard what we say: nobody else's words matter."""
+        told = self.positions[client]
+        return told and replace(told, seq=max(told.seq, self.numbers[client].last or 0))
 
     def explain(self, error: Exception) -> str:
         joined = f"{len(self.connections)} of {self.clients} clients joined {self.url}"
@@ -214,16 +229,41 @@ class LoadRun:
                 self.queued += 1
         await asyncio.sleep(end - clock())
 
-    async def speak(self, client: int, connection: ClientConnection) -> None:
-        with suppress(ConnectionClosed):
-            while True:
-                number = await self.queues[client].get()
-                listening = self.listening
-                content = f"{self.run_id} {client} {number} ".ljust(CONTENT_SIZE, ".")
-                id = self.id_of(number) if self.with_ids else None
-                await connection.send(encode(Message(f"load-{client}", content, id=id)))
-                self.sent += 1
-                self.expected += listening
+    # the only task that sends for this client
+    async def speak(self, client: int, connection: ClientConnection | None) -> None:
+        number = None  # of the message that is next; no connection has taken it yet
+        while connection:
+            try:
+                for frame in [*self.unheard[client].values()]:
+                    await connection.send(frame)  # again
+                while True:
+                    number = await self.queues[client].get() if number is None else number
+                    await self.say(client, connection, number)
+                    number = None
+            except ConnectionClosed:
+                connection = await self.next_connection(client, connection)
+
+    async def say(self, client: int, connection: ClientConnection, number: int) -> None:
+        listening = self.listening
+        content = f"{self.run_id} {client} {number} ".ljust(CONTENT_SIZE, ".")
+        id = self.id_of(number) if self.with_ids else None
+        frame = encode(Message(f"load-{client}", content, id=id))
+        if id and self.positions[client]:
+            self.unheard[client][id] = frame
+        try:
+            await connection.send(frame)
+        except ConnectionClosed:
+            self.unheard[client].pop(id, None)
+            raise
+        self.sent += 1
+        self.expected += listening
+
+    async def next_connection(self, client: int, lost: ClientConnection) -> ClientConnection | None:
+        while self.connections[client] is lost:
+            if not self.may_return(client):
+                return None
+            await asyncio.sleep(0.01)
+        return self.connections[client]
 
     def id_of(self, number: int) -> str:
         return f"{self.run_id}-{number}"
@@ -233,11 +273,36 @@ class LoadRun:
         latest = clock() + TIME_FOR_STRAGGLERS
         self.last_frame = clock()
         while self.sent < self.queued or len(self.latencies) < self.expected:
-            if clock() > min(latest, self.last_frame + QUIET_PERIOD):
+            if clock() > (latest if self.away else min(latest, self.last_frame + QUIET_PERIOD)):
                 return
             await asyncio.sleep(0.01)
 
     # ------------------------------------------------------------ listening
+
+    async def stay(self, client: int) -> None:
+        """Listen; after a loss come back, if the room can tell what we have missed."""
+        try:
+            await self.listen(client, self.connections[client])
+            while self.may_return(client):
+                self.away += 1
+                self.connections[client] = await self.come_back(client)
+                self.away -= 1
+                self.returns += 1
+                await self.listen(client, self.connections[client])
+        finally:
+            self.listening -= 1
+
+    def may_return(self, client: int) -> bool:
+        return self.positions[client] is not None and self.connections[client].close_code not in FOR_GOOD
+
+    async def come_back(self, client: int) -> ClientConnection:
+        longest = FIRST_WAIT
+        while True:
+            await asyncio.sleep(random.uniform(0, longest))  # not all at once
+            try:
+                return await self.dial(client)
+            except (OSError, WebSocketException):
+                longest = min(2 * longest, LONGEST_WAIT)
 
     async def listen(self, client: int, connection: ClientConnection) -> None:
         try:
@@ -246,8 +311,6 @@ class LoadRun:
         except ConnectionClosed as error:
             if error.sent and not error.rcvd_then_sent:  # we closed it because of a frame that breaks the protocol
                 self.malformed += 1
-        finally:
-            self.listening -= 1
 
     def hear(self, client: int, frame: str | bytes) -> None:
         self.last_frame = clock()
@@ -256,6 +319,9 @@ class LoadRun:
             if message.refused is not None:
                 self.refused += 1
                 self.expected -= self.listening
+                self.unheard[client].pop(message.id, None)
+            elif message.content == "" and (position := decode_position(frame)):
+                self.note_position(client, position)
             elif message.content.startswith(f"{self.run_id} "):
                 number = self.number_in(message.content)
                 if message.seq is not None and not self.numbers[client].add(message.seq):
@@ -271,6 +337,12 @@ class LoadRun:
         if message.token == f"load-{client}":
             self.with_ids = message.id is not None
             self.acknowledged += message.id == self.id_of(number)
+            self.unheard[client].pop(message.id, None)
+
+    def note_position(self, client: int, position: Position) -> None:
+        before, self.positions[client] = self.positions[client], position
+        if before and before.epoch != position.epoch:
+            self.numbers[client] = Numbers()
 
     def number_in(self, content: str) -> int:
         """Which of our messages it is. Raises ValueError if the content was changed on the way."""
@@ -303,10 +375,11 @@ class LoadRun:
             losses=max(0, expected - heard),
             p50_ms=p50_ms,
             p99_ms=p99_ms,
-            lost_connections=sum(connection.state is not State.OPEN for connection in self.connections),
+            lost_connections=self.returns + sum(connection.state is not State.OPEN for connection in self.connections),
             malformed=self.malformed,
             acknowledged=self.acknowledged if self.acknowledged or self.with_ids and ordered else None,
             heard_twice=self.heard_twice,
+            returns=self.returns,
         )
 
 

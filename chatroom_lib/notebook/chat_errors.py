@@ -7,8 +7,6 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from chatroom_lib.notebook.chat_log import shortened
 
-FOR_GOOD = (1000, 1003, 1007, 1008, 1009)  # codes with which a room does not want us, or not what we said
-
 
 def why_not(error: Exception, url: str, timeout: float) -> str:
     """Why joining `url` failed within `timeout` seconds, and what to do."""

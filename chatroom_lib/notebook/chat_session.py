@@ -7,13 +7,13 @@ import asyncio
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from chatroom_lib.clients.connect import dial_options
+from chatroom_lib.clients.connect import FOR_GOOD, asking_for_the_rest, dial_options
 from chatroom_lib.instrumentation.names import stated_name
 from chatroom_lib.instrumentation.pool import listed, require_connections
 from chatroom_lib.message import (
@@ -28,7 +28,7 @@ from chatroom_lib.message import (
     encode,
     encode_request,
 )
-from chatroom_lib.notebook.chat_errors import FOR_GOOD, why_lost, why_not
+from chatroom_lib.notebook.chat_errors import why_lost, why_not
 from chatroom_lib.notebook.chat_log import (
     NAME_LENGTH,
     Line,
@@ -157,7 +157,7 @@ class ChatSession:
         """One visit, from connecting to the end of the connection."""
         try:
             options = {**dial_options(self.name), "open_timeout": self.connect_timeout, "logger": LOGGER}
-            async with connect(asking_for_the_rest(self.url, self.position), **options) as self.connection:
+            async with connect(asking_for_the_rest(self.url, self.position, LAST), **options) as self.connection:
                 await self.converse()
         except Exception as error:
             failed = "Could not join" if self.state == "joining" else "Lost"
@@ -454,16 +454,6 @@ def member_name(member) -> str:
 def server_here(url: str) -> Server | None:
     """The server of this process that serves `url`."""
     return next((server for server in servers if server.running and server.url == url), None)
-
-
-def asking_for_the_rest(url: str, heard: Position | None) -> str:
-    """`url`, with what we have heard in it, and the wish for the last messages if that is nothing of the history there;
-    unless it has such wishes already. Rooms ignore those that they do not know."""
-    parts = urlsplit(url)
-    since = quote(f"{heard.epoch}:{heard.seq}" if heard and heard.epoch else ":", safe=":", errors="replace")
-    own = parse_qs(parts.query, keep_blank_values=True)
-    wishes = [f"{name}={value}" for name, value in (("since", since), ("last", LAST)) if name not in own]
-    return parts._replace(query="&".join(filter(None, [parts.query, *wishes]))).geturl()
 
 
 def checked_url(target: "str | Server") -> str:
