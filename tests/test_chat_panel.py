@@ -862,6 +862,21 @@ async def test_a_room_that_tells_nothing_any_more_is_asked_for_the_last_messages
     await server.stop()
 
 
+@in_a_loop
+async def test_what_comes_again_is_not_shown_again_not_even_if_the_log_has_dropped_it(tmp_path):
+    path = fill(tmp_path / "chat.db", 1, 3)
+    alice = ChatPanel(await serve(lambda: v7.Room(path)), "Alice")
+    await alice.heard("message 3")
+
+    def drop_and_hear_again():
+        alice.session.lines = alice.session.lines[2:]  # "You have joined" and message 1
+        for number in (3, 1):
+            alice.session.receive(said(f"message {number}", "Cy", seq=number))
+
+    await submit(in_loop(drop_and_hear_again))
+    assert alice.lines == numbers(2, 3)
+
+
 @pytest.mark.parametrize(
     "query, heard, asked",
     [

@@ -277,7 +277,7 @@ def test_after_a_kill_all_come_back_and_hear_what_they_have_missed(patient, tmp_
     assert (result.lost_connections, result.returns) == (4, 4)
 
 
-def test_who_comes_back_to_a_room_that_has_let_them_go_hears_nothing_twice(patient):
+def test_who_is_let_go_now_and_then_comes_back_and_hears_everything(patient):
     class Bouncer(v7.Room):
         bounced = 0
 
@@ -307,10 +307,13 @@ def test_what_a_client_knows_of_a_history_ends_with_it():
     talk.start = time.monotonic()
     assert talk.position(0) is None
     for epoch, seq in (("a", 7), ("b", 2)):
+        talk.unheard[0] = {talk.id_of(0): "said", "refused": "too"}
         talk.hear(0, encode_position(Position(epoch, seq - 2)))
         assert talk.position(0) == Position(epoch, seq - 2)
         talk.hear(0, encode(Message("load-0", f"{talk.run_id} 0 0 .", id=talk.id_of(0), seq=seq)))
         assert talk.position(0) == Position(epoch, seq)
+        talk.hear(0, encode(Message("chatroom", "No.", refused="too", id="refused")))
+        assert talk.unheard == [{}]
         talk.hear(0, encode_position(Position(epoch, seq + 3, Gap(seq + 1, seq + 3))))
         assert talk.position(0).seq == seq + 3
     assert (len(talk.latencies), talk.heard_twice, talk.malformed) == (2, 0, 0)

@@ -138,9 +138,7 @@ class LoadRun:
         self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # the numbers of messages that are due
         self.connections: list[ClientConnection] = []
         self.positions: list[Position | None] = [None] * clients  # what a room has told each; None: nothing
-        self.unheard: list[dict[str, str]] = [
-            {} for _ in range(clients)
-        ]  # id -> frame, said where it can be said again
+        self.unheard: list[dict[str, str]] = [{} for _ in range(clients)]  # id -> frame, to be said again after a loss
         self.away = self.returns = 0  # clients that are coming back, and how often any has
         self.listening = 0  # clients that are connected and reading, or coming back
         self.queued = self.sent = self.refused = self.expected = self.malformed = 0
