@@ -13,7 +13,7 @@ from tests.helpers import TIMEOUT_FACTOR
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
-MEASURING = ("05", "06", "99", "A")  # chapters that compare times of real servers
+MEASURING = ("05", "06", "07", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=1000": "seeds=20",

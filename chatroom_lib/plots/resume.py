@@ -44,7 +44,7 @@ def resume(trace: Trace, *names: str, between: tuple[float, float] | None = None
                     **where,
                 )
         if back := [(event.time, event.seq) for event in steps_back(heard)]:
-            ax.plot(*zip(*back), marker, color=ALARM, markersize=6, markeredgecolor="white", zorder=4)
+            ax.plot(*zip(*back), marker, color=ALARM, markersize=7, markeredgecolor="white", zorder=4)
         if holes := [(first_time[seq], seq) for seq in never_heard(heard, told) if seq in first_time]:
             ax.plot(*zip(*holes), marker, color=ALARM, fillstyle="none", markersize=6, zorder=4)
     shown = [event.seq for event in numbered(trace) if start <= event.time <= end] or [0, 1]
