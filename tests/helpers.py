@@ -25,6 +25,7 @@ from chatroom_lib.history import History
 from chatroom_lib.message import Message
 from chatroom_lib.rooms import v2, v2_rw
 from chatroom_lib.rooms.requirements import takes
+from chatroom_lib.runs.killing import KillingRun
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
@@ -196,6 +197,16 @@ async def until(condition) -> None:
 
 def played_live(room, scenario, **options):
     return run(live(room, scenario, **options))
+
+
+def ends_when(monkeypatch, condition) -> None:
+    """Let a live run with kills end as soon as `condition(run)` holds: how long a process takes to start depends on the
+    machine. A simulated run lasts as long as its scenario, which costs nothing."""
+
+    async def time_is_up(run):
+        await until(lambda: condition(run))
+
+    monkeypatch.setattr(KillingRun, "time_is_up", time_is_up)
 
 
 in_both_worlds = pytest.mark.parametrize(

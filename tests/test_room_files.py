@@ -9,7 +9,7 @@ import pytest
 
 from chatroom_lib import Kill, Scenario, check, commuter, listener, live, run, serve, simulate, talker
 from chatroom_lib.rooms import RoomError, v1, v6
-from tests.helpers import in_both_worlds
+from tests.helpers import ends_when, in_both_worlds
 
 people = talker("Ann", says=20, every=0.05), listener("Bob")
 found = []  # what each room has found in its file when it started
@@ -140,8 +140,13 @@ def test_each_run_has_a_file_of_its_own_and_leaves_nothing():
 
 
 @in_both_worlds
-def test_the_room_after_a_kill_finds_the_file_of_the_one_before(play):
-    both = commuter("Ann", says=10, every=0.4, size=20), commuter("Cy", path="/chatroom?last=99")
+def test_the_room_after_a_kill_finds_the_file_of_the_one_before(play, monkeypatch):
+    both = commuter("Ann", says=10, every=0.3, size=20), commuter("Cy", path="/chatroom?last=99")
+
+    def is_over(run):  # Cy hears all in order
+        return "Ann 10" in run.trace.heard("Cy") and len(run.trace.of("acknowledged")) == 10
+
+    ends_when(monkeypatch, is_over)
     trace = play(partial(v6.Room, limit=None), Scenario(both, duration=11, kills=[Kill(1.5, 0.2)]))
     before, after = trace.visits()["Cy"]
     replayed = {event.message for event in trace.of("heard", who="Cy") if event.time >= after.joined}

@@ -128,12 +128,15 @@ class KillingRun:
             self.server.begin(self.start)
             tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace))]
             tasks.append(asyncio.create_task(self.kill_and_start_again()))
-            await asyncio.sleep(self.scenario.duration)
+            await self.time_is_up()
             return await self.finish(tasks)
         finally:
             await cancel_after(tasks, 0)
             await self.server.kill()
             await dialling.close()
+
+    async def time_is_up(self) -> None:
+        await asyncio.sleep(self.scenario.duration)
 
     async def kill_and_start_again(self) -> None:
         for kill in self.scenario.kills:
