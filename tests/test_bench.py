@@ -47,7 +47,7 @@ from tests.helpers import is_alive, wait_until
 ROOT = Path(__file__).parent.parent
 SHORT = dict(warm_up=0.05, seconds=0.15)
 pytestmark = pytest.mark.real
-exclusive = pytest.mark.exclusive  # it pins a server and a load generator to a core each
+exclusive = pytest.mark.exclusive  # it measures, with a server and a load generator pinned to a core each
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that no server has to import this file for its rooms
 
 
@@ -84,7 +84,6 @@ class Plain:
 # ---------------------------------------------------------------- what is measured
 
 
-@exclusive
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_delivers_everything(name):
