@@ -116,6 +116,15 @@ def test_whoever_gave_up_before_they_knew_that_they_were_in_is_not_evicted_and_h
     assert trace.missed()["Ann"] == ["Bob 2"]
 
 
+def test_what_is_heard_in_the_moment_of_joining_is_not_lost():
+    trace = trace_of(
+        (1, "heard", "Ann", "Ann 1"), (1.1, "heard", "Ann", "Ann 2"), (2, "killed", "room"),
+        (3, "joined", "Eve"), (3, "heard", "Eve", "Ann 1"),
+    )  # fmt: skip
+    trace.clients = (listener("Eve", path="/chatroom?last=1000"),)
+    assert trace.lost() == ["Ann 2"]
+
+
 def test_errors_are_counted_for_each_message():
     trace = trace_of(
         (1, "accepted", "Ann", "Ann 1"), (1.1, "failed", "Bob", "Ann 1"), (1.2, "failed", "Cy", "Ann 1"),

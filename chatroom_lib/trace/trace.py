@@ -349,7 +349,7 @@ class Trace:
         came = [event for event in self.of("joined") if event.who in asking and kills and event.time > kills[-1].time]
         if not came:
             raise ValueError("nobody has come after the last kill and asked for the last messages (?last=1000)")
-        found = {event.message for event in self.of("heard", who=came[0].who) if event.time > came[0].time}
+        found = {event.message for event in self.of("heard", who=came[0].who) if event.time >= came[0].time}
         return [message for message in self.first_heard(kills[-1].time) if message not in found]
 
     def first_heard(self, until: float = math.inf) -> dict[str, float]:
