@@ -127,8 +127,10 @@ class Room:
         if wanted := since_wanted(path):
             reader.resumes = True
             await self.tell(reader, self.history.resume(wanted, self.last, last_wanted(path, self.last)))
-        else:
-            reader.position = max(self.history.first - 1, reader.position - last_wanted(path))
+        elif last := last_wanted(path):
+            newest, reader.position = reader.position, max(self.history.first - 1, reader.position - last)
+            oldest = await self.history.after(reader.position, newest, 1)  # what is before that may be too old
+            reader.position = oldest[0].seq - 1 if oldest else newest
 
     async def tell(self, reader: Reader, position: Position):
         """The next message that it hears is the one after this position."""
