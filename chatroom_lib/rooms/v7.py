@@ -19,6 +19,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from websockets.asyncio.server import ServerConnection
@@ -116,12 +117,13 @@ class Room:
 
     async def feed(self, reader: Reader):
         """Send a client what it has missed, as fast as it reads. Then it is live, until it falls behind; and again."""
-        await self.welcome(reader, reader.connection.request.path)
-        while True:
-            while reader.position < (level := self.last):
-                await self.send_next(reader, level)
-            reader.behind.clear()  # no await since the test: it has all that the others have, and gets the next
-            await reader.behind.wait()
+        with suppress(ConnectionClosed):  # read() ends the visit, when it has read what the client has said before
+            await self.welcome(reader, reader.connection.request.path)
+            while True:
+                while reader.position < (level := self.last):
+                    await self.send_next(reader, level)
+                reader.behind.clear()  # no await since the test: it has all that the others have, and gets the next
+                await reader.behind.wait()
 
     async def welcome(self, reader: Reader, path: str):
         if wanted := since_wanted(path):
