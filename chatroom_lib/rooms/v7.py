@@ -29,6 +29,7 @@ from websockets.protocol import OPEN
 from chatroom_lib.frames import frame_key, frames
 from chatroom_lib.history import KEEP, History, HistoryError
 from chatroom_lib.message import (
+    MAX_SIZE,
     Gap,
     Message,
     MessageError,
@@ -174,7 +175,8 @@ class Room:
     def reply(self, connection: ServerConnection, message: Message):
         """Send something to one client alone. No history has it, so whoever does not read it must come back."""
         if connection.protocol.state is OPEN:
-            if connection.transport.get_write_buffer_size() > self.buffer_size:
+            fed = connection.transport.get_write_buffer_limits()[1] + MAX_SIZE  # while it catches up, as much may wait
+            if connection.transport.get_write_buffer_size() > self.buffer_size + fed:
                 connection.transport.abort()  # close() would wait behind what is not read
             else:
                 connection.transport.write(frames([encode(message).encode()], connection))

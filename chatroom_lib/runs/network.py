@@ -93,6 +93,9 @@ class Transport(asyncio.Transport):
         self.high = 65536 if high is None else high
         self.low = self.high // 4 if low is None else low
 
+    def get_write_buffer_limits(self):
+        return self.low, self.high
+
     def get_write_buffer_size(self):
         return len(self.buffer)
 
