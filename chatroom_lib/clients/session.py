@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 from random import Random
+from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -84,7 +85,7 @@ class Session:
     def asking_for_the_rest(self) -> Client:
         asks = "&" if "?" in self.client.path else "?"
         since = f"{self.position.epoch}:{self.position.seq}" if self.position else ":"
-        return replace(self.client, path=f"{self.client.path}{asks}since={since}")
+        return replace(self.client, path=f"{self.client.path}{asks}since={quote(since, ':', errors='replace')}")
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
