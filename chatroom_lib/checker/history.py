@@ -11,7 +11,8 @@ from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
 from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, speaker
 
-ON_THE_WAY = 0.05  # seconds after a kill in which somebody may still hear what was sent before
+ON_THE_WAY = 0.05  # seconds after a kill, or after a gap was told, in which somebody may still hear what was sent before
+MANY = 10_000  # numbers; a room may say that more are gone, but no run has as many
 
 
 def asks_for_history(client: Client) -> bool:
@@ -246,7 +247,7 @@ class Step(NamedTuple):
     @property
     def gap(self) -> range:
         """The numbers that they were told to be gone."""
-        return numbers_gone(self.event) if self.event.kind == "told a gap" else range(0)
+        return numbers_gone(self.event)[:MANY] if self.event.kind == "told a gap" else range(0)
 
 
 def steps(trace: Trace, name: str) -> list[Step]:
@@ -275,7 +276,7 @@ def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
             if before and (after := walk[number].after).epoch == before.epoch:
                 known = heard | told | heard_later(walk[number:])
                 known.update(*(step.gap for step in walk[number + 1 : number + 2]))  # what it is told with that
-                between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))
+                between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))[:MANY]
                 missing = [seq for seq in between if seq not in known]
                 wrong = wrong or missing_to(client.name, missing, event)
         if any(step.before for step in walk):
@@ -286,10 +287,11 @@ def told_wrongly(trace: Trace, name: str) -> str:
     """That somebody has heard a number of the history after `name` was told that nobody can give it any more."""
     epoch, visits = epochs(trace), trace.visits()
     for told in trace.of("told a gap", who=name):
-        gone = numbers_gone(told)
-        for event in trace.of("heard") if gone else ():
-            came = opened_for(visits[event.who], event.time) if event.who != name else event.time
-            if event.seq in gone and told.time < came and epoch(event.time) == epoch(told.time):
+        gone = all_gone(told)
+        for event in (event for event in trace.of("heard") if event.seq in gone):
+            came = event.time if event.who == name else opened_for(visits[event.who], event.time)
+            on_the_way = 0 if event.who == name else ON_THE_WAY
+            if told.time + on_the_way < came and epoch(event.time) == epoch(told.time):
                 whom = "they" if event.who == name else f"{event.who}, who came at {came:.3f} s,"
                 what = f"{name} was told at {told.time:.3f} s that {told.message} are gone"
                 return f"{what}, and {whom} heard {event.seq}"
@@ -299,6 +301,12 @@ def told_wrongly(trace: Trace, name: str) -> str:
 def opened_for(visits: list[Visit], time: float) -> float:
     """When the connection was opened on which something was heard at that time."""
     return max((visit.joined for visit in visits if visit.joined <= time), default=0.0)
+
+
+def all_gone(told: Event) -> range:
+    """The numbers of this history that somebody was told to be gone; from 1 on, if they had heard another one."""
+    of_another = told.message.startswith("to ")
+    return range(1, int(told.message[3:]) + 1) if of_another else numbers_gone(told)
 
 
 def is_told_a_gap(following: list[Step]) -> bool:
