@@ -5,6 +5,7 @@ import sqlite3
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 
 from chatroom_lib import Kill, Scenario, check, commuter, listener, live, run, serve, simulate, talker
@@ -165,3 +166,27 @@ def test_a_room_that_needs_a_path_is_tried_but_not_served_without():
     assert not check(Synced, seeds=1, scenarios={"meeting": Scenario(people)}, progress=False).failed
     with pytest.raises(RoomError, match="missing a required argument: 'path'"):
         run(serve(Synced))
+
+
+@pytest.mark.parametrize("room", [Synced, Database, Journal])
+@pytest.mark.parametrize("power", [False, True])
+def test_of_a_disk_that_is_lost_nothing_is_left(room, power):
+    assert left_after(room, disk=True, power=power) == 0
+
+
+def test_a_room_after_a_lost_disk_begins_a_new_file():
+    both = commuter("Ann", says=10, every=0.4, size=20), commuter("Cy", path="/chatroom?last=99")
+    trace = simulate(partial(v6.Room, limit=None), Scenario(both, duration=11, kills=[Kill(1.5, 0.2, disk=True)]))
+    assert [event.time for event in trace.of("started")]
+    numbers = [event.seq for event in trace.of("heard", who="Cy")]
+    before = numbers[1:].index(1) + 1
+    assert numbers == [*range(1, before + 1), *range(1, 11 - before)]
+
+
+def test_a_killed_room_leaves_no_open_file():
+    scenario = Scenario(people, duration=2, kills=[Kill(0.5)])
+    simulate("v7", scenario)
+    before = psutil.Process().num_fds()
+    for seed in range(5):
+        simulate("v7", scenario, seed)
+    assert psutil.Process().num_fds() <= before + 2

@@ -111,7 +111,14 @@ def complete(done: Future, function: Callable, *arguments) -> None:
 def run_on(
     loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int, keepalive: float | None
 ) -> Trace:
-    with RoomFiles(simulated=True) as loop.files, virtual_time.running(loop), garbage_kept():
+    with garbage_kept():  # outside of what refers to the run: all that is left of it is garbage then
+        return play_on(loop, room, scenario, seed, keepalive)
+
+
+def play_on(
+    loop: SimulationLoop, room: RoomSpec | Room, scenario: Scenario, seed: int, keepalive: float | None
+) -> Trace:
+    with RoomFiles(simulated=True) as loop.files, virtual_time.running(loop):
         try:
             run = Run(room, scenario, seed, SimulatedConnection, 8081, keepalive, loop.files.path)
             return play_simulated(loop, run)
