@@ -8,6 +8,7 @@ import pytest
 from chatroom_lib import (
     Client,
     Scenario,
+    commuter,
     frozen,
     late_joiner,
     leaving,
@@ -16,7 +17,7 @@ from chatroom_lib import (
     talker,
     unplugged,
 )  # fmt: skip
-from chatroom_lib.rooms import v1_1
+from chatroom_lib.rooms import v1_1, v7
 from tests.helpers import in_both_worlds
 
 # ---------------------------------------------------------------- what they are told
@@ -101,3 +102,45 @@ def test_a_client_that_was_disconnected_does_not_leave_later(play):
 
     trace = play(Disconnects, Scenario([listener("Ann"), leaving("Bob", leaves=0.8)], duration=1))
     assert [event.who for event in trace.of("lost")] == ["Ann", "Bob"] and not trace.of("left")
+
+
+# ---------------------------------------------------------------- those who resume
+
+
+@pytest.mark.parametrize(
+    "changes, why",
+    [
+        ({"returns": False}, "only a client that returns can resume"),
+        ({"path": "/chatroom?since=a:1"}, "says itself what it has heard"),
+        ({"path": "/chatroom?last=5&since="}, "says itself what it has heard"),
+        ({"path": "chatroom"}, "a path begins with a slash"),
+    ],
+)
+def test_whoever_resumes_comes_back_and_says_itself_what_it_has_heard(changes, why):
+    with pytest.raises(ValueError, match=f"Cy: .*{why}"):
+        Client("Cy", **{"returns": True, "resumes": True, **changes})
+
+
+class Notes(v7.Room):
+    """What each visitor has asked for."""
+
+    asked = []
+
+    async def welcome(self, reader, path):
+        self.asked.append(path)
+        await super().welcome(reader, path)
+
+
+@in_both_worlds
+def test_whoever_resumes_says_on_each_connection_what_it_has_heard(play):
+    Notes.asked = []
+    cy = commuter("Cy", away=[(0.8, 1.1), (1.8, 2.1)], resumes=True, path="/chatroom?x=1")
+    trace = play(Notes, Scenario([talker("Ann", says=4, starts=0.3, every=0.3), cy], duration=4))
+    epoch = trace.of("welcomed")[0].message
+    heard, visits = trace.of("heard", who="Cy"), trace.visits()["Cy"]
+    before = [sum(event.time <= visit.ended for event in heard) for visit in visits[:-1]]
+    first, *later = [path for path in Notes.asked if "since" in path]
+    assert first == "/chatroom?x=1&since=:"
+    assert later == [f"/chatroom?x=1&since={epoch}:{number}" for number in before] and 0 < before[0] < before[1]
+    assert [event.seq for event in heard] == [1, 2, 3, 4]
+    assert [event.seq for event in trace.of("welcomed")] == [0, *before] and not trace.of("told a gap")

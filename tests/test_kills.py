@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import psutil
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from chatroom_lib import Kill, Scenario, check, commuter, frozen, listener, live, plots, run, simulate, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.clients.scenario import NEVER
-from chatroom_lib.rooms import RoomError, v1, v3_1
+from chatroom_lib.rooms import RoomError, v1, v3_1, v7
 from chatroom_lib.runs.event_loop import endless_tasks
+from chatroom_lib.trace import DISK_LOST
 from tests.helpers import ends_when, in_both_worlds
 
 KILL = [Kill(at=1, back_after=0.3)]
@@ -286,3 +288,42 @@ def test_the_times_of_a_kill_are_times(times):
 def test_a_figure_shows_the_time_without_a_server():
     ax = plots.pool(simulate("v1.1", killed(commuter("Ann"), listener("Cy"))))
     assert any("killed" in text.get_text() for text in ax.texts)
+
+
+# ---------------------------------------------------------------- what a room has forgotten
+
+
+@in_both_worlds
+def test_whoever_comes_back_is_told_that_the_disk_was_lost(play):
+    people = commuter("Ann", says=10, every=0.25, size=20), commuter("Cy", resumes=True)
+    kills = [Kill(1.2, 0.1, disk=True)]
+    trace = play(partial(v7.Room, limit=None), Scenario(people, duration=7, kills=kills))
+    (kill,) = trace.of("killed")
+    first, second = trace.of("welcomed")
+    assert kill.message == DISK_LOST and first.message != second.message and (first.seq, second.seq) == (0, 0)
+    assert [event.message for event in trace.of("told a gap")] == ["to 0"]
+    numbers = [event.seq for event in trace.of("heard", who="Cy")]
+    before = numbers[1:].index(1) + 1
+    assert numbers == [*range(1, before + 1), *range(1, 11 - before)]
+
+
+@in_both_worlds
+def test_a_scenario_says_how_many_messages_a_room_keeps(play):
+    ann = talker("Ann", says=20, every=0.05, size=20)
+    cy, di = commuter("Cy", away=[(0.7, 2.3)], resumes=True), commuter("Di", joins=3, resumes=True)
+    trace = play(partial(v7.Room, limit=None), Scenario([ann, cy, di], duration=4.5, keep=4))
+    (gap,) = trace.of("told a gap")
+    assert gap.who == "Cy" and gap.message.endswith(" to 16") and gap.seq == 16
+    assert [event.seq for event in trace.of("heard", who="Di")] == [17, 18, 19, 20]
+
+
+def test_a_room_that_cannot_be_told_keeps_what_it_likes():
+    ann, di = talker("Ann", says=20, every=0.05, size=20), commuter("Di", joins=3)
+    trace = simulate("v4", Scenario([ann, di], duration=5, keep=4))
+    assert len(trace.heard("Ann")) == 5 and not trace.errors  # as many as it takes at once
+
+
+@pytest.mark.parametrize("keep", [0, -1, 2.5, "4"])
+def test_what_is_no_number_of_messages_cannot_be_kept(keep):
+    with pytest.raises(ValueError, match="a room can keep 1 message or more"):
+        Scenario([listener("Ann")], keep=keep)

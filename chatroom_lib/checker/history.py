@@ -11,7 +11,7 @@ from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
 from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, speaker
 
-ON_THE_WAY = 0.05  # seconds after a kill, or after a gap was told, in which somebody may still hear what was sent before
+ON_THE_WAY = 0.05  # seconds after a kill, or a gap was told, in which somebody may still hear what was sent before
 MANY = 10_000  # numbers; a room may say that more are gone, but no run has as many
 
 

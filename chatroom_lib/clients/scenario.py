@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from urllib.parse import parse_qs, urlsplit
 
 from chatroom_lib.message import check_encodable
 
@@ -65,6 +66,8 @@ class Client:
             raise ValueError(f"{self.name}: `away` must be (from, until), one after the other, not {self.away!r}")
         if (self.away or self.resumes) and not self.returns:
             raise ValueError(f"{self.name}: only a client that returns can {'be away' if self.away else 'resume'}")
+        if self.resumes and "since" in parse_qs(urlsplit(self.path).query, keep_blank_values=True):
+            raise ValueError(f"{self.name}: a client that resumes says itself what it has heard, not in {self.path!r}")
         if not self.path.startswith("/"):
             raise ValueError(f"{self.name}: a path begins with a slash, unlike {self.path!r}")
 
@@ -189,6 +192,8 @@ class Scenario:
         names = [client.name for client in self.clients]
         if len(set(names)) < len(names):
             raise ValueError(f"two clients of one name: {', '.join(names)}")
+        if self.keep is not None and not (isinstance(self.keep, int) and self.keep >= 1):
+            raise ValueError(f"a room can keep 1 message or more, not {self.keep!r}")
         if not 0 < self.duration < NEVER:
             raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
 

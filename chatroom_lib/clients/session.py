@@ -85,7 +85,8 @@ class Session:
     def asking_for_the_rest(self) -> Client:
         asks = "&" if "?" in self.client.path else "?"
         since = f"{self.position.epoch}:{self.position.seq}" if self.position else ":"
-        return replace(self.client, path=f"{self.client.path}{asks}since={quote(since, ':', errors='replace')}")
+        path = f"{self.client.path}{asks}since={quote(since, ':', errors='replace')}"
+        return replace(self.client, path=path, resumes=False)
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
