@@ -95,9 +95,10 @@ class History:
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         """The first `limit` messages with numbers above `seq`, up to `until`."""
         if self.recent and self.recent[0].seq <= seq + 1 and until <= self.recent[-1].seq:
-            await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
             start = seq + 1 - self.recent[0].seq
-            return list(islice(self.recent, start, start + min(limit, until - seq)))
+            found = list(islice(self.recent, start, start + min(limit, until - seq)))
+            await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
+            return found
         which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
         return await self.read(which, seq, until, self.oldest_time(), limit)
 
