@@ -33,13 +33,14 @@ def dial_options(name: str) -> dict:
     return {**WIRE, **options}
 
 
-def asking_for_the_rest(url: str, heard: Position | None, last: int) -> str:
-    """`url`, with what we have heard in it, and the wish for the last `last` messages if that is nothing of the history
-    there; unless it has such wishes already. Rooms ignore those that they do not know."""
+def asking_for_the_rest(url: str, heard: Position | None, last: int | None = None) -> str:
+    """`url`, with what we have heard in it, and the wish for the last `last` messages (None: for all) if that is
+    nothing of the history there; unless it has such wishes already. Rooms ignore those that they do not know."""
     parts = urlsplit(url)
     since = quote(f"{heard.epoch}:{heard.seq}" if heard and heard.epoch else ":", safe=":", errors="replace")
     own = parse_qs(parts.query, keep_blank_values=True)
-    wishes = [f"{name}={value}" for name, value in (("since", since), ("last", last)) if name not in own]
+    wishes = [("since", since), *([] if last is None else [("last", last)])]
+    wishes = [f"{name}={value}" for name, value in wishes if name not in own]
     return parts._replace(query="&".join(filter(None, [parts.query, *wishes]))).geturl()
 
 

@@ -4,12 +4,11 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 from random import Random
-from urllib.parse import quote
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from chatroom_lib.clients.connect import reset
+from chatroom_lib.clients.connect import asking_for_the_rest, reset
 from chatroom_lib.clients.hearing import Understand, Understood, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.message import Message, Position, encode
@@ -77,16 +76,16 @@ class Session:
     async def connect(self) -> ClientConnection | None:
         try:
             async with asyncio.timeout(self.time_to_go()):
-                return await self.dial(self.client if not self.client.resumes else self.asking_for_the_rest())
+                return await self.dial(self.asking())
         except (OSError, InvalidHandshake, TimeoutError) as error:
             self.trace.record("knocked", self.client.name, why_shut_out(error))
             return None
 
-    def asking_for_the_rest(self) -> Client:
-        asks = "&" if "?" in self.client.path else "?"
-        since = f"{self.position.epoch}:{self.position.seq}" if self.position else ":"
-        path = f"{self.client.path}{asks}since={quote(since, ':', errors='replace')}"
-        return replace(self.client, path=path, resumes=False)
+    def asking(self) -> Client:
+        """The client, with what it asks for on its next connection."""
+        if not self.client.resumes:
+            return self.client
+        return replace(self.client, path=asking_for_the_rest(self.client.path, self.position), resumes=False)
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
