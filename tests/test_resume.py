@@ -22,7 +22,20 @@ from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.history import History, HistoryError
 from chatroom_lib.rooms import v6, v7
 from chatroom_lib.server.server import Server
-from tests.helpers import A_MOMENT, A_STOP, AT_MOST, close_code, frozen, heard, in_a_loop, joining, said, until
+from tests.helpers import (
+    A_MOMENT,
+    A_STOP,
+    AT_MOST,
+    HANDSHAKE,
+    client_frame,
+    close_code,
+    frozen,
+    heard,
+    in_a_loop,
+    joining,
+    said,
+    until,
+)
 
 FRAME = 100_000  # bytes: what one of these messages may take, and the buffers that no room decides about
 
@@ -151,6 +164,19 @@ async def test_what_is_forgotten_is_told_with_both_ends(path, asks, gap):
     async with joining(f"{server.url}?since={asks.replace('EPOCH', epoch)}") as ann:
         assert await heard(ann) == welcome(epoch, 7, *gap)
         assert await numbers(ann, 5) == [8, 9, 10, 11, 12]
+    await server.stop()
+
+
+@in_a_loop
+async def test_the_welcome_comes_first_also_to_whoever_speaks_before_it_has_come(path):
+    server = await serve(path, limit=0.001, burst=1)
+    client = await asyncio.open_connection("127.0.0.1", server.port)
+    asks = HANDSHAKE.replace(b"/chatroom", b"/chatroom?since=:")
+    client[1].write(asks + b"".join(client_frame(1, said(f"hi {number}").encode()) for number in range(3)))
+    async with asyncio.timeout(AT_MOST):
+        answers = (await client[0].readuntil(b'"seq":1}')).partition(b"\r\n\r\n")[2]
+    assert b'"since":0' in answers[:99] and answers.count(b'"refused"') == 2
+    client[1].close()
     await server.stop()
 
 

@@ -102,6 +102,7 @@ class Room:
         try:
             async with asyncio.TaskGroup() as tasks:
                 feeding = tasks.create_task(self.feed(reader))
+                await asyncio.sleep(0)  # first it is told where it is
                 await self.read(connection)
                 feeding.cancel()
         except* MessageError as errors:
