@@ -164,6 +164,14 @@ async def flooding(url: str, size: int = 50_000):
         reset(client)
 
 
+async def hears_nothing(client) -> bool:
+    try:
+        await heard(client, A_MOMENT)
+    except TimeoutError:
+        return True
+    return False
+
+
 async def silence(flooder) -> None:
     """Wait until a flooding client hears nothing any more."""
     async with asyncio.timeout(AT_MOST):

@@ -13,7 +13,7 @@ from chatroom_lib.history import History, HistoryError
 from chatroom_lib.rooms import v5, v6, v7
 from chatroom_lib.runs.live import small_socket
 from chatroom_lib.server.server import Server, ServerError
-from tests.helpers import A_MOMENT, close_code, heard, in_a_loop, joining, said, until
+from tests.helpers import A_MOMENT, close_code, heard, hears_nothing, in_a_loop, joining, said, until
 
 both = pytest.mark.parametrize("version", [v5, v6], ids=["v5", "v6"])
 HI = Message("Ann", "hi")
@@ -38,14 +38,6 @@ def open_room(version, path: str | None = None, **options) -> Server:
 
 async def hear(client, number: int) -> list[dict]:
     return [await heard(client) for _ in range(number)]
-
-
-async def hears_nothing(client) -> bool:
-    try:
-        await heard(client, A_MOMENT)
-    except TimeoutError:
-        return True
-    return False
 
 
 # ---------------------------------------------------------------- the file

@@ -31,6 +31,7 @@ from tests.helpers import (
     close_code,
     frozen,
     heard,
+    hears_nothing,
     in_a_loop,
     joining,
     said,
@@ -63,14 +64,6 @@ async def serve(path: str | None = None, **options) -> Server:
 async def numbers(client, count: int) -> list[int]:
     """Of the next messages."""
     return [(await heard(client))["seq"] for _ in range(count)]
-
-
-async def hears_nothing(client) -> bool:
-    try:
-        await heard(client, A_MOMENT)
-    except TimeoutError:
-        return True
-    return False
 
 
 def welcome(epoch: str, since: int, first: int | None = None, last: int | None = None) -> dict:
