@@ -1,6 +1,6 @@
 """How far people have heard a history, over time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -45,7 +45,7 @@ def resume(trace: Trace, *names: str, between: tuple[float, float] | None = None
                 )
         if back := [(event.time, event.seq) for event in steps_back(heard)]:
             ax.plot(*zip(*back), marker, color=ALARM, markersize=7, markeredgecolor="white", zorder=4)
-        if holes := [(first_time[seq], seq) for seq in never_heard(heard, told) if seq in first_time]:
+        if holes := [(first_time[seq], seq) for seq in never_heard(first_time, heard, told)]:
             ax.plot(*zip(*holes), marker, color=ALARM, fillstyle="none", markersize=6, zorder=4)
     shown = [event.seq for event in numbered(trace) if start <= event.time <= end] or [0, 1]
     ax.set(xlim=(start, end), ylim=(min(shown) - 1, max(shown) + 1), xlabel="seconds", ylabel="message number")
@@ -75,6 +75,10 @@ def steps_back(heard: list[Event]) -> Iterator[Event]:
         last = max(last, event.seq)
 
 
-def never_heard(heard: list[Event], told: list[Event]) -> list[int]:
-    known = {event.seq for event in heard}.union(*map(numbers_gone, told))
-    return [seq for seq in range(min(known, default=1), max(known, default=0)) if seq not in known]
+def never_heard(given: Iterable[int], heard: list[Event], told: list[Event]) -> list[int]:
+    """Those of the numbers `given` to somebody, between the lowest and the highest heard or told to be gone."""
+    numbers, gaps = {event.seq for event in heard}, [gone for gone in map(numbers_gone, told) if gone]
+    ends = [*numbers, *(end for gone in gaps for end in (gone[0], gone[-1]))]
+    lowest, highest = min(ends, default=1), max(ends, default=0)
+    between = [seq for seq in given if lowest <= seq < highest]
+    return [seq for seq in between if seq not in numbers and not any(seq in gone for gone in gaps)]
