@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
-from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, speaker
+from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, opened_for, speaker
 
 ON_THE_WAY = 0.05  # seconds after a kill, or a gap was told, in which somebody may still hear what was sent before
 MANY = 10_000  # numbers; a room may say that more are gone, but no run has as many
@@ -46,12 +46,17 @@ def epochs(trace: Trace) -> Callable[[float], str]:
     """Which history the numbers of a time are of: as the room has told since it was started last, or had before. One
     that tells nobody has a new one whenever it loses its files."""
     starts, names = [0.0, *(event.time for event in trace.of("started"))], [""]
-    lost = [event.time for event in trace.of("killed") if event.message == DISK_LOST]
+    lost = disks_lost(trace)
     welcomes = trace.of("welcomed")
     for start, end in zip(starts, [*starts[1:], trace.duration]):
         told = [event.message for event in welcomes if start <= event.time <= end]
         names.append(told[0] if told else names[-1] if welcomes else f"{bisect(lost, start)}")
     return lambda time: names[bisect(starts, time)]
+
+
+def disks_lost(trace: Trace) -> list[float]:
+    """When the room's files were lost."""
+    return [event.time for event in trace.of("killed") if event.message == DISK_LOST]
 
 
 def heard_by_visit(trace: Trace, name: str) -> list[tuple[Visit, list[tuple[Event, int | None]]]]:
@@ -77,10 +82,10 @@ def searched(trace: Trace, people: Iterable[Client], patience: float, end: float
     """For each visit of somebody who asks for the history, and stays for `patience` seconds: what they did not find in
     it, and others had heard before."""
     numbered, told = first_with_number(trace), told_without_number(trace)
+    disks = disks_lost(trace)
     for client in filter(asks_for_history, people):
         again = said_again_by(trace, client.name)
         for visit, heard in heard_by_visit(trace, client.name):
-            disks = [event.time for event in trace.of("killed") if event.message == DISK_LOST]
             since = max((time + ON_THE_WAY for time in disks if time < visit.joined), default=0.0)
             before = [event for event in numbered if since <= event.time < visit.joined]
             if not before or min(visit.ended, end) < visit.joined + patience:
@@ -262,25 +267,30 @@ def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
     """For each of these people who was told where they are: the first number that they have neither heard nor, before
     they heard a higher one, been told to be gone."""
     for client in people:
-        heard, told, wrong = set[int](), set[int](), ""
         walk = steps(trace, client.name)
-        for number, (event, before) in enumerate(walk):
-            if event.kind == "heard":
-                heard.add(event.seq)
-            elif event.kind == "told a gap":
-                told.update(walk[number].gap)
-            elif before and event.message != before.epoch:
-                heard, told = set(), set()
-                if not is_told_a_gap(walk[number + 1 : number + 2]):
-                    wrong = wrong or f"{client.name} was not told at {event.time:.3f} s that this is another history"
-            if before and (after := walk[number].after).epoch == before.epoch:
-                known = heard | told | heard_later(walk[number:])
-                known.update(*(step.gap for step in walk[number + 1 : number + 2]))  # what it is told with that
-                between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))[:MANY]
-                missing = [seq for seq in between if seq not in known]
-                wrong = wrong or missing_to(client.name, missing, event)
         if any(step.before for step in walk):
-            yield wrong or told_wrongly(trace, client.name)
+            yield first_gap(walk, client.name) or told_wrongly(trace, client.name)
+
+
+def first_gap(walk: list[Step], name: str) -> str:
+    known = set[int]()  # of this history: heard, or told to be gone
+    for number, step in enumerate(walk):
+        event, before = step
+        if event.kind == "heard":
+            known.add(event.seq)
+        elif event.kind == "told a gap":
+            known.update(step.gap)
+        elif before and event.message != before.epoch:
+            known.clear()
+            if not is_told_a_gap(walk[number + 1 : number + 2]):
+                return f"{name} was not told at {event.time:.3f} s that this is another history"
+        if before and (after := step.after).epoch == before.epoch:
+            between = range(before.seq + 1, after.seq + (event.kind == "welcomed"))[:MANY]
+            if missing := [seq for seq in between if seq not in known]:
+                soon = heard_later(walk[number:]).union(*(step.gap for step in walk[number + 1 : number + 2]))
+                if wrong := missing_to(name, [seq for seq in missing if seq not in soon], event):
+                    return wrong
+    return ""
 
 
 def told_wrongly(trace: Trace, name: str) -> str:
@@ -296,11 +306,6 @@ def told_wrongly(trace: Trace, name: str) -> str:
                 what = f"{name} was told at {told.time:.3f} s that {told.message} are gone"
                 return f"{what}, and {whom} heard {event.seq}"
     return ""
-
-
-def opened_for(visits: list[Visit], time: float) -> float:
-    """When the connection was opened on which something was heard at that time."""
-    return max((visit.joined for visit in visits if visit.joined <= time), default=0.0)
 
 
 def all_gone(told: Event) -> range:

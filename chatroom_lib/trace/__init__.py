@@ -13,7 +13,7 @@ from chatroom_lib.trace.records import (
     numbers_gone,
     speaker,
 )
-from chatroom_lib.trace.trace import Trace, Visit, percentile
+from chatroom_lib.trace.trace import Trace, Visit, opened_for, percentile
 
 __all__ = [
     "DISK_LOST",
@@ -28,6 +28,7 @@ __all__ = [
     "cycle",
     "label",
     "numbers_gone",
+    "opened_for",
     "percentile",
     "speaker",
 ]

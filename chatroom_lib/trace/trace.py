@@ -43,7 +43,7 @@ def entered_at(removed: Event) -> float | None:
     return float(removed.message.rpartition(" ")[2]) if removed.message else None
 
 
-def since(visits: list[Visit], time: float) -> float:
+def opened_for(visits: list[Visit], time: float) -> float:
     """When the connection was opened that a client had at that time."""
     return max((visit.joined for visit in visits if visit.joined <= time), default=-math.inf)
 
@@ -180,7 +180,7 @@ class Trace:
         found = [
             (event, said[place]) for event, place in self.in_order("heard") if is_certain(event, said[place], alike)
         ]
-        live = [(event, first) for event, first in found if first.time >= since(visits[event.who], event.time)]
+        live = [(event, first) for event, first in found if first.time >= opened_for(visits[event.who], event.time)]
         return [(event, event.time - first.time) for event, first in live]
 
     def alike(self) -> set[str]:
@@ -383,7 +383,9 @@ class Trace:
         that cannot be told from others."""
         said, visits, alike = self.of("said"), self.visits()[name], self.alike()
         heard = [(event, place, said[place]) for event, place in self.about("heard", name) if place is not None]
-        history = {p for event, p, first in heard if event.seq is not None and first.time < since(visits, event.time)}
+        history = {
+            p for event, p, first in heard if event.seq is not None and first.time < opened_for(visits, event.time)
+        }
         return history | {place for event, place, first in heard if not is_certain(event, first, alike)}
 
     def to_pass_on(self) -> list[Event]:
