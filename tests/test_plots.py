@@ -11,7 +11,9 @@ from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 
 from chatroom_lib import Scenario, frozen, listener, plots, simulate, slow_reader, talker
+from chatroom_lib.clients.scenario import Client
 from chatroom_lib.plots.style import luminance
+from chatroom_lib.trace import Event, Trace
 
 COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "muted": plots.MUTED, "alarm": plots.ALARM}
 WHITE = np.ones(3)
@@ -88,3 +90,24 @@ def test_of_two_curves_that_coincide_the_shorter_one_is_on_top():
         lengths = [len(line.get_xdata()) for line in ax.lines[::2]]
         assert lengths == sorted(lengths, reverse=True) and len(set(lengths)) == 2
         plt.close(ax.figure)
+
+
+def test_what_was_never_heard_is_a_ring_what_comes_again_a_dot_and_what_is_gone_a_dashed_line():
+    def heard(time: float, who: str, seq: int) -> Event:
+        return Event(time, "heard", who, f"Ann {seq}", seq)
+
+    events = [Event(0, "joined", "Cy"), Event(0, "joined", "Bob"), *(heard(seq, "Bob", seq) for seq in range(1, 9))]
+    events += [heard(1.1, "Cy", 1), heard(2.1, "Cy", 2), heard(4.1, "Cy", 4), heard(4.2, "Cy", 2)]
+    events += [Event(6.5, "told a gap", "Cy", f"5 to {10**15}", 10**15), heard(8.1, "Cy", 8)]
+    people = Client("Bob"), Client("Cy")
+    ax = plots.resume(
+        Trace("v7", people, seed=0, events=sorted(events, key=lambda event: event.time), duration=10), "Cy"
+    )
+    alarms = [line for line in ax.lines if line.get_color() == plots.ALARM]
+    rings, dots = (
+        [line.get_xydata().tolist() for line in alarms if line.get_fillstyle() == f] for f in ("none", "full")
+    )
+    assert rings == [[[3, 3]]] and dots == [[[4.2, 2]]]
+    assert [line.get_ydata().tolist() for line in ax.lines if line.get_linestyle() == "--"] == [[5, 10**15]]
+    assert [text.get_text() for text in ax.texts] == [f"5 to {10**15} are gone"]
+    plt.close(ax.figure)
