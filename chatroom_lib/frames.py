@@ -5,6 +5,8 @@ from collections.abc import Hashable
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import Frame, Opcode
 
+PING = Frame(Opcode.PING, b"").serialize(mask=False)  # the same for everybody: control frames are never compressed
+
 
 def frames(payloads: list[bytes], connection: ServerConnection) -> bytes:
     """The bytes of a text frame for each payload (UTF-8), compressed if `connection` has negotiated that."""

@@ -3,10 +3,12 @@
 `token` names the speaker, `content` is what they say; both are text. A version may add fields; a reader skips those
 that it does not know. From v5 on a client may add an `id` to what it says, a room adds a `seq`, its number in the
 history, and `{"before": 120, "limit": 50}` asks for a page of that. From v7 on `?since=EPOCH:SEQ` in the path of a
-connection says what its client has heard, and a room answers with a Position.
+connection says what its client has heard, and a room answers with a Position. From v8 on a room tells how long those
+take to come back who have lost it, so that they do not all come at once.
 """
 
 import json
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -14,6 +16,8 @@ MAX_ID = 64  # characters
 MAX_PAGE = 100  # messages
 MAX_LAST = 1000  # messages
 MAX_SIZE = 64 * 1024  # bytes of a message from a client; the chat page sends 10,000 characters at most
+LONGEST_SPREAD = 300.0  # seconds; no client takes longer to come back, whatever a room tells
+COME_BACK = re.compile(r"\bcome back within (\d{1,6}(?:\.\d{1,3})?) s\b")
 # What both ends pass to `websockets` unless they are told otherwise: no compression and no keepalive. (The article's
 # library does neither unless asked, and each is a topic of its own.)
 WIRE = {"compression": None, "ping_interval": None, "max_size": MAX_SIZE}
@@ -57,6 +61,7 @@ class Position:
     epoch: str  # "": of none
     seq: int
     gap: Gap | None = None  # set by a room: what is missing before the next message
+    return_within: float | None = None  # set by a room: seconds within which all come back, if they lose it
 
 
 def encode(message: Message) -> str:
@@ -84,7 +89,21 @@ def encode_end(request: PageRequest) -> str:
 def encode_position(position: Position) -> str:
     """The payload of the text frame that says from where on a client is fed: JSON."""
     gap = position.gap and {"from": position.gap.first, "to": position.gap.last}
-    return to_json({"token": "chatroom", "content": "", "epoch": position.epoch, "since": position.seq, "gap": gap})
+    fields = {"token": "chatroom", "content": "", "epoch": position.epoch, "since": position.seq, "gap": gap}
+    if position.return_within is not None:
+        fields["return_within"] = position.return_within
+    return to_json(fields)
+
+
+def come_back_within(seconds: float) -> str:
+    """The reason with which a room that stops closes its connections, with code 1012."""
+    return f"come back within {seconds:g} s"
+
+
+def told_to_come_back(reason: str) -> float | None:
+    """The seconds in that reason; None if there are none in it."""
+    found = COME_BACK.search(reason)
+    return longest_spread(float(found[1])) if found else None
 
 
 def decode(frame: str | bytes) -> Message:
@@ -132,9 +151,16 @@ def decode_position(frame: str | bytes) -> Position | None:
     epoch, seq, gap = fields.get("epoch"), fields.get("since"), fields.get("gap")
     if not (isinstance(epoch, str) and type(seq) is int):
         return None
+    missing = None
     if isinstance(gap, dict) and type(gap.get("to")) is int:
-        return Position(epoch, seq, Gap(gap["from"] if type(gap.get("from")) is int else None, gap["to"]))
-    return Position(epoch, seq)
+        missing = Gap(gap["from"] if type(gap.get("from")) is int else None, gap["to"])
+    return Position(epoch, seq, missing, longest_spread(fields.get("return_within")))
+
+
+def longest_spread(seconds: object) -> float | None:
+    """`seconds`, if a client may take so long to come back, and LONGEST_SPREAD if it is longer; None if it is no
+    number."""
+    return min(seconds, LONGEST_SPREAD) if type(seconds) in (int, float) and seconds > 0 else None
 
 
 def since_wanted(path: str) -> Position | None:

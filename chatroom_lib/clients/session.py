@@ -8,14 +8,14 @@ from random import Random
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from chatroom_lib.clients.backoff import Backoff
 from chatroom_lib.clients.connect import asking_for_the_rest, reset
 from chatroom_lib.clients.hearing import Understand, Understood, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.message import Message, Position, encode
 from chatroom_lib.trace import Trace, label
 
-FIRST_WAIT = 0.2  # seconds that it waits at most before it comes back; doubled with each attempt that fails,
-LONGEST_WAIT = 5.0  # up to this
+FIRST_WAIT, LONGEST_WAIT = 0.2, 5.0  # seconds that it waits at most before it comes back
 
 
 class Session:
@@ -23,13 +23,13 @@ class Session:
     if it resumes, what it has heard last.
 
     It says a message in the order of its plan, and once more on each new connection until it hears it itself, or is
-    told that it is refused. A message keeps its `id`. Before each attempt to connect it waits at random, for as long as
-    the attempts before have failed ("full jitter").
+    told that it is refused. A message keeps its `id`. Before each attempt to connect it waits (see backoff.py).
     """
 
     def __init__(self, client: Client, dial, trace: Trace, understand: Understand):
         self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
         self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
+        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self.chance)
         self.unheard: dict[str, Message] = {}  # id -> a message that it has not heard itself
         self.said: set[str] = set()  # the ids
         self.due: deque[Message] = deque()  # to be said on this connection
@@ -38,7 +38,6 @@ class Session:
 
     async def run(self, done: asyncio.Event) -> None:
         """From the first attempt to connect to the client's end. Sets `done` after the first attempt."""
-        failed = 0
         async with asyncio.TaskGroup() as tasks:
             planning = tasks.create_task(self.plan())
             while (now := self.now()) < self.end:
@@ -48,8 +47,7 @@ class Session:
                 done.set()
                 if connection and await self.stay(connection):
                     break
-                failed = 0 if connection else failed + 1
-                await asyncio.sleep(self.chance.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**failed)))
+                await asyncio.sleep(self.backoff.next_wait())
             planning.cancel()
 
     def now(self) -> float:
@@ -79,6 +77,7 @@ class Session:
                 return await self.dial(self.asking())
         except (OSError, InvalidHandshake, TimeoutError) as error:
             self.trace.record("knocked", self.client.name, why_shut_out(error))
+            self.backoff.note_failure(error)
             return None
 
     def asking(self) -> Client:
@@ -101,6 +100,7 @@ class Session:
                 async with asyncio.timeout(self.time_to_go()):
                     await connection.wait_closed()
                 self.trace.record("lost", self.client.name, why_closed(connection))
+                self.backoff.note_loss(connection)
                 return False
             except TimeoutError:
                 return await self.go(connection)
@@ -111,6 +111,7 @@ class Session:
     async def go(self, connection: ClientConnection) -> bool:
         if self.now() < self.end:
             self.trace.record("away", self.client.name)
+            self.backoff.note_cut()
             return False
         if self.client.leaves < self.client.vanishes:
             self.trace.record("left", self.client.name)
@@ -159,6 +160,7 @@ class Session:
         kind, heard = understood.kind, understood.message
         if understood.position:
             self.position = understood.position
+            self.backoff.note_position(understood.position)
         elif self.position and heard and heard.seq:
             self.position = replace(self.position, seq=max(self.position.seq, heard.seq))
         if kind not in ("heard", "refused") or heard.token != self.client.name:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7, v8
 
 
 class Room(Protocol):
@@ -18,7 +18,10 @@ class Room(Protocol):
 
     def members(self) -> list[ServerConnection]: ...  # whom a message would be sent to now
 
-    # It may also have `server_options`, a dictionary of options for websockets.serve: {"ping_interval": 20, ...}
+    # It may also have
+    # - `server_options`, a dictionary of options for websockets.serve: {"ping_interval": 20, ...}
+    # - `process_request(connection, request)`, as for websockets.serve: a response, for whom it does not let in
+    # - `farewell()`, the code and the reason with which a server that stops closes the connections
 
 
 VERSIONS: dict[str, type[Room]] = {
@@ -33,4 +36,5 @@ VERSIONS: dict[str, type[Room]] = {
     "v5": v5.Room,
     "v6": v6.Room,
     "v7": v7.Room,
+    "v8": v8.Room,
 }

@@ -35,12 +35,22 @@ def answer(server, connection: ServerConnection, request: Request) -> Response |
     if reason := refusal(server, request.headers, path):
         return connection.respond(*reason)
     if path == "/chatroom":
-        return None
+        return ask_room(server, connection, request)
     if request.method in PAGE_METHODS:
         return page()
     response = connection.respond(HTTPStatus.METHOD_NOT_ALLOWED, "The page can be read, and nothing else: use GET.\n")
     response.headers["Allow"] = ", ".join(PAGE_METHODS)
     return response
+
+
+def ask_room(server, connection: ServerConnection, request: Request) -> Response | None:
+    """What the room says to somebody at the door, if it says anything."""
+    ask = getattr(server.room, "process_request", None)
+    try:
+        return ask(connection, request) if ask else None
+    except Exception as error:
+        server.record_error(error)
+        return connection.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The room has failed.\n")
 
 
 def complete(_connection: ServerConnection, request: Request, response: Response) -> None:

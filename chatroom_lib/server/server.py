@@ -14,6 +14,7 @@ from functools import partial
 import websockets
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 
 from chatroom_lib import rooms
 from chatroom_lib.instrumentation.connections import ObservedConnection
@@ -168,12 +169,20 @@ class Server:
 
     async def disconnect(self) -> None:
         """End all connections, and what the room does for them."""
-        self.listener.close()  # politely; but a client that does not read never answers,
+        self.listener.close(True, *self.farewell())  # politely; but a client that does not read never answers,
         await with_grace(self.listener.wait_closed(), 0.5)
         for connection in list(self.connections):  # and only this frees the tasks that wait to send to it
             if hasattr(connection, "transport"):
                 connection.transport.abort()
         await cancel_after([task for task in self.tasks.visitors if task not in self.hub_tasks], 0.3)
+
+    def farewell(self) -> tuple[int, str]:
+        """The code and the reason with which we close the connections."""
+        try:
+            return self.room.farewell() if hasattr(self.room, "farewell") else (CloseCode.GOING_AWAY, "")
+        except Exception as error:
+            self.record_error(error)
+            return CloseCode.GOING_AWAY, ""
 
     async def stop_room(self) -> None:
         await with_grace(self.room.__aexit__(None, None, None), 0.3, self.record_error)
