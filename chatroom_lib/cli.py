@@ -127,7 +127,7 @@ def run_server(options) -> None:
     factory = resolve(options.room)
     for option, parameter in (("data", "path"), ("keep", "keep")):
         if getattr(options, option) is not None and not takes(factory, parameter):
-            why = f"--{option} is for a room that takes a `{parameter}`, such as v7"
+            why = f"--{option} is for a room that takes a `{parameter}`, such as v8"
             raise UsageError(f"{options.room} keeps no history; {why}")
     room = create(factory, unlimited=options.unlimited, path=options.data, keep=options.keep)
     try:

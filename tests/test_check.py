@@ -55,6 +55,7 @@ BROKEN = {
     "v5": {"delivery", "said-once"},
     "v6": {"delivery"},
     "v7": set(),
+    "v8": set(),
     "FastAPIManager": {
         *("delivery", "total-order", "no-false-eviction", "no-head-of-line-blocking", "no-leak", "rate-limit"),
     },

@@ -14,9 +14,9 @@ class Chance(Protocol):
 
 
 class Backoff:
-    """The waits of one client: at random from nothing on ("full jitter"), and twice as long with each attempt that
-    fails. Before the first attempt it waits for as long as the room has told, if it has; and if it is turned away at the
-    door, as long as it is told there.
+    """The waits of one client: at random from nothing on ("full jitter"), and longer with each attempt that
+    fails. Before the first attempt it draws a moment in the time that the room has told, if it has; and if it is turned
+    away at the door, it waits as long as it is told there.
 
     `first`: seconds that the first wait takes at most; `longest`: that any does. `chance` draws.
     (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)

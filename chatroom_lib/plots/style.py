@@ -21,6 +21,7 @@ COLOURS = {
     "v5": "#00A0A0",
     "v6": "#B39B00",
     "v7": "#D05CC0",
+    "v8": "#F07070",
 }
 SERVERS = {  # of other projects; those that are not here are MUTED
     "uWebSockets": "#00868B",

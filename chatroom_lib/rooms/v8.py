@@ -55,7 +55,6 @@ MAX_BATCH = 65536  # characters that are written down together, but for one mess
 CHUNK = 16  # messages that are read at once for whoever catches up
 RECENT = 256  # messages in memory: when all come back at once, what they missed is read from the disk once
 SEND_BUFFER = 64 * 1024  # bytes, at most, that the system takes for one client; megabytes would hide who does not read
-LOOK = 1.0  # seconds from one look to the next at whether a client takes what waits for it
 RESTART = 1.0  # seconds that a room may need to be there again
 PATIENCE = 1.5  # seconds that a client waits at the door
 logger = logging.getLogger(__name__)
@@ -181,11 +180,12 @@ class Room:
                 transport.write(PING)
                 self.tell_more(reader)
         next_time = min(reader.next_ping, reader.alive + self.deadline)
-        self.look_in(reader, min(next_time - now, LOOK) if waiting else next_time - now)
+        self.look_in(reader, min(next_time - now, self.deadline / 20) if waiting else next_time - now)
 
     def holds_it_back(self, transport: asyncio.Transport) -> bool:
         """Do we not read from it, though it reads? Then its silence is our own doing."""
-        return not transport.is_reading() and transport.get_write_buffer_size() <= transport.get_write_buffer_limits()[1]
+        _, high = transport.get_write_buffer_limits()
+        return not transport.is_reading() and transport.get_write_buffer_size() <= high
 
     # ------------------------------------------------------------ the return
 
