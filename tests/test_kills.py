@@ -10,7 +10,7 @@ import pytest
 from chatroom_lib import Kill, Scenario, check, commuter, frozen, listener, live, plots, run, simulate, talker
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.clients.scenario import NEVER
-from chatroom_lib.rooms import RoomError, v1, v3_1, v7
+from chatroom_lib.rooms import RoomError, v1, v3_1, v7, v8
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.trace import DISK_LOST
 from tests.helpers import ends_when, in_both_worlds
@@ -327,3 +327,55 @@ def test_a_room_that_cannot_be_told_keeps_what_it_likes():
 def test_what_is_no_number_of_messages_cannot_be_kept(keep):
     with pytest.raises(ValueError, match="a room can keep 1 message or more"):
         Scenario([listener("Ann")], keep=keep)
+
+
+# ---------------------------------------------------------------- told to stop, and a door that takes time
+
+
+@in_both_worlds
+@pytest.mark.parametrize("room, goodbye", [("v1", "1001"), ("v8", "1012 come back within 2 s")])
+def test_a_server_that_is_told_to_stop_says_goodbye_and_is_started_again(play, room, goodbye):
+    people = [talker("Ann", says=5), commuter("Bob", resumes=True), listener("Cy")]
+    trace = play(room, killed(*people, kills=[Kill(at=1, back_after=0.3, politely=True)], duration=5))
+    assert [(event.who, event.message) for event in trace.of("lost")] == [
+        (name, goodbye) for name in trace.first("lost")
+    ]
+    assert set(trace.first("lost")) == {"Ann", "Bob", "Cy"} and len(trace.visits()["Bob"]) == 2
+    assert [event.kind for event in trace.of("killed", "started")] == ["killed", "started"]
+    assert not trace.evicted() and not trace.disconnected() and trace.in_pool() == ["Bob"] and not trace.errors
+
+
+def test_who_is_told_how_long_all_take_to_come_back_draws_a_moment_in_that_time():
+    crowd = [commuter(f"P{number}") for number in range(40)]
+    spans = {}
+    for returns in (1000, 8):  # 2 s, and 6 s
+        room = partial(v8.Room, returns=returns)
+        trace = simulate(room, killed(*crowd, kills=[Kill(at=10, back_after=0.01, politely=True)], duration=30), seed=1)
+        back = sorted(event.time for event in trace.of("joined") if event.time > 10)
+        assert len(back) == 40
+        spans[returns] = back[-1] - back[0]
+    assert spans[1000] < 2.1 and 4 < spans[8] < 9
+
+
+def test_while_handshakes_keep_the_room_busy_the_impatient_give_up_and_it_works_for_people_who_have_gone():
+    tries = {}
+    for patience in (0.5, 60):
+        crowd = [commuter(f"P{number}", patience=patience) for number in range(40)]
+        scenario = killed(*crowd, kills=[Kill(at=10, back_after=1)], duration=40, handshake=0.4)
+        trace = simulate("v1", scenario, seed=1)
+        tries[patience] = [event for event in trace.of("knocked") if event.time > 11.1]
+        back = sum(len(visits) > 1 for visits in trace.visits().values())
+        assert back == 40 or patience == 0.5
+    assert len(tries[0.5]) > 100 and not tries[60]
+    assert all(event.message.startswith("TimeoutError") for event in tries[0.5])
+
+
+def test_only_a_simulated_handshake_can_be_made_to_take_time():
+    with pytest.raises(ValueError, match="simulate"):
+        run(live("v1", Scenario([listener("Ann")], handshake=0.1)))
+
+
+@pytest.mark.parametrize("changes", [{"power": True}, {"disk": True}])
+def test_a_server_that_is_told_to_stop_loses_nothing(changes):
+    with pytest.raises(ValueError, match="told to stop"):
+        Kill(at=1, politely=True, **changes)

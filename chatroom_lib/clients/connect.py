@@ -46,7 +46,7 @@ def asking_for_the_rest(url: str, heard: Position | None, last: int | None = Non
 
 def connect_options(client: Client) -> dict:
     """The same for a simulated client: a slow reader prefetches at most one message."""
-    options = {**dial_options(client.name), "additional_headers": client.headers}
+    options = {**dial_options(client.name), "additional_headers": client.headers, "open_timeout": client.patience}
     if not client.prompt:
         options["max_queue"] = 1
     return options

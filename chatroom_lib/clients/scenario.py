@@ -39,6 +39,7 @@ class Client:
     light: float = NEVER  # when something passes again, and what was sent meanwhile arrives
     returns: bool = False  # whenever its connection ends, it comes back, and says again what it has not heard itself
     away: Sequence[tuple[float, float]] = ()  # (from, until) when it is out of reach; kept as a tuple. Then it returns
+    patience: float = 10.0  # seconds that it waits for its connection to be made, before it gives up
     resumes: bool = False  # it says what it has heard whenever it connects, and asks for the rest. Then it returns
     path: str = "/chatroom"  # what it asks the server for, the query included
     headers: Sequence[tuple[str, str]] = ()  # (name, value) of its handshake, beside the usual ones; kept as a tuple
@@ -59,6 +60,8 @@ class Client:
         numbers = [self.joins or 0, self.says, self.starts, self.every, self.size, self.pause, self.latency, *self.at]
         if not all(number >= 0 for number in numbers):  # nor is NaN
             raise ValueError(f"{self.name}: times, counts and sizes must not be negative")
+        if not self.patience > 0:
+            raise ValueError(f"{self.name}: a client's patience must be more than 0 seconds, not {self.patience!r}")
         if self.light < self.dark:
             raise ValueError(f"{self.name}: `light` must not come before `dark`")
         moments = list(itertools.chain(*self.away))
@@ -167,8 +170,11 @@ class Kill:
     back_after: float = 0.5  # seconds until it is started again; NEVER: it is not
     power: bool = False  # the power is cut: what had not reached the medium is lost as well; simulated runs only
     disk: bool = False  # the disk is lost as well: the new room finds no file
+    politely: bool = False  # it is told to stop, as by SIGTERM: the room may say goodbye
 
     def __post_init__(self):
+        if self.politely and (self.power or self.disk):
+            raise ValueError(f"a server that is told to stop loses neither power nor disk: not {self!r}")
         if not (0 <= self.at < NEVER and self.back_after >= 0):
             raise ValueError(f"a kill needs a time from 0 on, and one until the server is back: not {self!r}")
 
@@ -182,6 +188,7 @@ class Scenario:
     duration: float = 3.0  # seconds after which the run ends (a simulated one earlier, if nothing can happen)
     kills: Sequence[Kill] = ()  # of the server, in the order of time; kept as a tuple
     keep: int | None = None  # messages that the room is to keep, if it takes a `keep`; None: as many as it likes
+    handshake: float = 0.0  # seconds that each handshake keeps the room's processor busy; simulated runs only
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
@@ -194,6 +201,8 @@ class Scenario:
             raise ValueError(f"two clients of one name: {', '.join(names)}")
         if self.keep is not None and not (isinstance(self.keep, int) and self.keep >= 1):
             raise ValueError(f"a room can keep 1 message or more, not {self.keep!r}")
+        if not 0 <= self.handshake < NEVER:
+            raise ValueError(f"a handshake takes 0 seconds or more, not {self.handshake!r}")
         if not 0 < self.duration < NEVER:
             raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
 

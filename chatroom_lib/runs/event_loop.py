@@ -18,6 +18,7 @@ import sys
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from http import HTTPStatus
 from typing import Literal, get_args
 
 from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
@@ -74,6 +75,7 @@ class SimulationLoop(SteppedLoop):
         self.listening = {}  # (host, port) -> Listener
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
+        self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
         self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
 
@@ -289,11 +291,19 @@ class Task(asyncio.Task):
 
 
 class SimulatedConnection(ObservedConnection):
-    """A connection with the same hash in every run."""
+    """A connection with the same hash in every run, whose handshake may take the room some time."""
 
     def __init__(self, *args, **options):
         self.serial = next(asyncio.get_running_loop().serials)
         super().__init__(*args, **options)
+
+    async def handshake(self, process_request=None, process_response=None, *others):
+        def work(connection, request, response):
+            if self.loop.handshake and response.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                self.loop.spend(self.loop.handshake * self.loop.chance())
+            return process_response(connection, request, response)
+
+        await super().handshake(process_request, work, *others)
 
     def __hash__(self):
         return self.serial

@@ -76,9 +76,18 @@ class ServerProcess:
                 self.listening.set()
             case {"error": error}:
                 self.last = error
+            case {"stopped": True}:
+                self.finished.set()
             case {"trace": plain}:
                 self.last = plain
                 self.finished.set()
+
+    async def stop(self) -> None:
+        """Tell it to disconnect everybody, politely; returns when it has."""
+        self.order({"stop": True})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_END):
+                await self.finished.wait()
 
     async def kill(self) -> None:
         """SIGKILL; returns when all that it has told is read."""
@@ -142,8 +151,12 @@ class KillingRun:
         for kill in self.scenario.kills:
             await asyncio.sleep(kill.at - self.trace.clock())
             when = self.trace.clock()
+            if kill.politely:
+                self.note_kill(when, kill)
+                await self.server.stop()
             await self.server.kill()
-            self.note_kill(when, kill)
+            if not kill.politely:
+                self.note_kill(when, kill)
             if kill.back_after == NEVER:
                 return
             await asyncio.sleep(kill.back_after)

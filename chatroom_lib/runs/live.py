@@ -35,6 +35,8 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     RuntimeError if its `members()` lists no connections.
     """
     scenario = make_scenario(scenario, Random())
+    if scenario.handshake:
+        raise ValueError("live() cannot make handshakes take longer: try simulate()")
     with measured_window(), RoomFiles() as files:
         if scenario.kills:
             from chatroom_lib.runs.killing import KillingRun  # which needs this module

@@ -62,11 +62,16 @@ async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:
     clock = asyncio.get_running_loop().time
     trace.clock = lambda: clock() - start  # one clock for all processes of a machine
     watching = asyncio.create_task(watch(Pool(server.room, trace)))
-    finishing = asyncio.create_task(orders.get())
-    await asyncio.wait([watching, finishing], return_when=asyncio.FIRST_COMPLETED)
+    told = asyncio.create_task(orders.get())
+    await asyncio.wait([watching, told], return_when=asyncio.FIRST_COMPLETED)
     if watching.done():
         watching.result()  # it ends only if the room's members() has raised
     watching.cancel()
+    if "stop" in told.result():
+        trace.clock = None  # whatever happens from now on is teardown
+        await server.stop()
+        tell(out, stopped=True)
+        return await asyncio.get_running_loop().create_future()
     trace.finish("time is up", waits(server.tasks.visitors), server.errors, server.tasks.awaited_since())
     tell(out, trace=to_plain(trace))
     await asyncio.get_running_loop().create_future()

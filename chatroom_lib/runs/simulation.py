@@ -135,6 +135,7 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     trace, scenario = run.trace, run.scenario
     trace.schedule = loop.schedule
     loop.report = lambda context: report(context, run)
+    loop.handshake = scenario.handshake
     start(loop, run)
     sampler = MemorySampler(run, trace)
     run.begin(loop, dial)
@@ -167,9 +168,13 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
 async def kill_and_start_again(loop: SimulationLoop, run: Run) -> None:
     for kill in run.scenario.kills:
         await asyncio.sleep(kill.at - run.trace.clock())
+        if kill.politely:
+            run.note_kill(kill)
+            await run.server.shut_down()
         await loop.kill(run.server.tasks, (run.server.host, run.server.port))
         loop.files.survive(kill)
-        run.note_kill(kill)
+        if not kill.politely:
+            run.note_kill(kill)
         if kill.back_after == NEVER:
             return
         await asyncio.sleep(kill.back_after)
