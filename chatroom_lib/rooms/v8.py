@@ -57,6 +57,7 @@ RECENT = 256  # messages in memory: when all come back at once, what they missed
 SEND_BUFFER = 64 * 1024  # bytes, at most, that the system takes for one client; megabytes would hide who does not read
 RESTART = 1.0  # seconds that a room may need to be there again
 PATIENCE = 1.5  # seconds that a client waits at the door
+LONGEST_WAIT = 60.0  # seconds until whoever is refused there may come again, at most
 logger = logging.getLogger(__name__)
 
 
@@ -91,8 +92,8 @@ class Room:
         self.limit = limit  # messages a second that one client may say; None: as many as it likes
         self.burst = burst  # messages that it may say at once
         self.deadline = deadline  # seconds without a sign of life after which a client is cut off
-        self.returns = returns  # clients that can be let in a second
-        self.door = TokenBucket(returns, max(1, math.floor(returns * PATIENCE)))
+        self.returns = returns  # clients that can be let in a second: `chatroom load --storm` measures it
+        self.turn_began = None  # the loop time at which the first knocked of all who have their turn now
         self.next_turn = 0.0  # the loop time at which the next one may come who is refused at the door
         self.incoming = asyncio.Queue(MAX_WAITING)  # (who has said it, message): not yet written down
         self.unwritten = set()  # (token, id) of each of these, and of those that are being written
@@ -191,15 +192,25 @@ class Room:
 
     def process_request(self, connection: ServerConnection, request: Request) -> Response | None:
         """For `websockets.serve`: refuse at the door whom we could not serve as long as they wait there. That costs
-        less than to serve somebody who has hung up meanwhile."""
-        now = asyncio.get_running_loop().time()
-        if not self.door.wait(now):
+        less than to serve somebody who has hung up meanwhile.
+
+        Whatever is ready takes its turn, and everybody has several: to be accepted, to be read, to be let in. So all
+        turns together should not take longer than a part of the time that they wait."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self.turn_began is None:
+            self.turn_began = now
+            loop.call_soon(self.end_turn)
+        if now - self.turn_began <= PATIENCE / 4:
             return None
         self.turned_away += 1
-        self.next_turn = max(self.next_turn, now) + 1 / self.returns
+        self.next_turn = min(max(self.next_turn, now) + 1 / self.returns, now + LONGEST_WAIT)
         response = connection.respond(503, "Too many are coming at once.\n")
         response.headers["Retry-After"] = f"{math.ceil(self.next_turn - now)}"
         return response
+
+    def end_turn(self):
+        self.turn_began = None
 
     def farewell(self) -> tuple[int, str]:
         """The code and the reason with which to close all connections, if the server stops."""
