@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from functools import partial
 
 import pytest
 
@@ -17,7 +18,7 @@ from chatroom_lib import (
     talker,
     unplugged,
 )  # fmt: skip
-from chatroom_lib.rooms import v1_1, v7
+from chatroom_lib.rooms import v1_1, v7, v8
 from tests.helpers import in_both_worlds
 
 # ---------------------------------------------------------------- what they are told
@@ -144,3 +145,27 @@ def test_whoever_resumes_says_on_each_connection_what_it_has_heard(play):
     assert later == [f"/chatroom?x=1&since={epoch}:{number}" for number in before] and 0 < before[0] < before[1]
     assert [event.seq for event in heard] == [1, 2, 3, 4]
     assert [event.seq for event in trace.of("welcomed")] == [0, *before] and not trace.of("told a gap")
+
+
+@in_both_worlds
+def test_whoever_goes_away_silently_leaves_a_dead_connection_behind_and_comes_back_on_a_new_one(play):
+    people = [talker("Ann", says=40, every=0.05), commuter("Cy", away=[(0.6, 1)], silently=True, resumes=True)]
+    pools = {}
+    for room in (v7.Room, partial(v8.Room, deadline=1)):
+        trace = play(partial(room, limit=None), Scenario([*people, listener("Di")], duration=3.5))
+        assert [visit.how for visit in trace.visits()["Cy"]] == ["away", ""] and not trace.evicted()
+        assert trace.heard("Cy") == [f"Ann {number}" for number in range(1, 41)]
+        assert trace.in_pool() == ["Ann", "Cy", "Di"]
+        pools[len(pools) + 7] = trace.pool_size()[-1][1]
+    assert pools == {7: 4, 8: 3}
+
+
+@pytest.mark.parametrize("changes", [{"silently": True}, {"away": [(1, 2)], "silently": True, "dark": 3}])
+def test_only_who_goes_away_can_do_it_silently(changes):
+    with pytest.raises(ValueError, match="silently"):
+        commuter("Cy", **changes)
+
+
+def test_a_client_has_some_patience():
+    with pytest.raises(ValueError, match="patience"):
+        commuter("Cy", patience=0)

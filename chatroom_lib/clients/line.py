@@ -27,6 +27,8 @@ class Line:
                 async with asyncio.TaskGroup() as directions:
                     directions.create_task(self.carry(reader, there[1]))
                     directions.create_task(self.carry(there[0], writer))
+            except asyncio.CancelledError:
+                pass  # by close(): before Python 3.12, asyncio logs an error for a task that ends so
             finally:
                 writer.transport.abort()
                 there[1].transport.abort()

@@ -39,6 +39,7 @@ class Client:
     light: float = NEVER  # when something passes again, and what was sent meanwhile arrives
     returns: bool = False  # whenever its connection ends, it comes back, and says again what it has not heard itself
     away: Sequence[tuple[float, float]] = ()  # (from, until) when it is out of reach; kept as a tuple. Then it returns
+    silently: bool = False  # when it goes away nobody is told: its line is dead ("half-open"), not cut
     patience: float = 10.0  # seconds that it waits for its connection to be made, before it gives up
     resumes: bool = False  # it says what it has heard whenever it connects, and asks for the rest. Then it returns
     path: str = "/chatroom"  # what it asks the server for, the query included
@@ -69,6 +70,8 @@ class Client:
             raise ValueError(f"{self.name}: `away` must be (from, until), one after the other, not {self.away!r}")
         if (self.away or self.resumes) and not self.returns:
             raise ValueError(f"{self.name}: only a client that returns can {'be away' if self.away else 'resume'}")
+        if self.silently and (not self.away or self.dark < NEVER):
+            raise ValueError(f"{self.name}: `silently` is how it goes `away`, and goes with no `dark`")
         if self.resumes and "since" in parse_qs(urlsplit(self.path).query, keep_blank_values=True):
             raise ValueError(f"{self.name}: a client that resumes says itself what it has heard, not in {self.path!r}")
         if not self.path.startswith("/"):
@@ -136,7 +139,8 @@ def unplugged(name: str, dark: float, light: float = NEVER, **changes) -> Client
 def commuter(name: str, away: Sequence[tuple[float, float]] = (), **changes) -> Client:
     """Reads promptly, and comes back whenever its connection has ended: after a tunnel, from second 2 to second 4 of
     the run (`away=[(2, 4)]`), or when the server was down. It waits before each attempt, at random and longer from one
-    to the next, and says again what it has not heard itself. Each of its messages has an `id` of its own."""
+    to the next, and says again what it has not heard itself. Each of its messages has an `id` of its own.
+    `silently=True`: the tunnel swallows its connection, and the server is not told."""
     return Client(name, away=away, returns=True, **changes)
 
 

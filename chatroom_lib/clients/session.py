@@ -65,9 +65,13 @@ class Session:
 
     def time_to_go(self) -> float | None:
         """Seconds until it is away again, or leaves for good; None: it is here to stay."""
+        next_time = min(self.next_away(), self.end)
+        return None if next_time == NEVER else next_time - self.now()
+
+    def next_away(self) -> float:
+        """When it is away again, in seconds of the run."""
         now = self.now()
-        next_time = min([since for since, _ in self.client.away if since > now] + [self.end])
-        return None if next_time == NEVER else next_time - now
+        return min((since for since, _ in self.client.away if since > now), default=NEVER)
 
     # ------------------------------------------------------------ connections
 
@@ -81,10 +85,13 @@ class Session:
             return None
 
     def asking(self) -> Client:
-        """The client, with what it asks for on its next connection."""
-        if not self.client.resumes:
-            return self.client
-        return replace(self.client, path=asking_for_the_rest(self.client.path, self.position), resumes=False)
+        """The client, with what it asks for on its next connection, and when that is to die."""
+        asking = self.client
+        if asking.silently:
+            asking = replace(asking, dark=self.next_away(), away=(), silently=False)
+        if asking.resumes:
+            asking = replace(asking, path=asking_for_the_rest(asking.path, self.position), resumes=False)
+        return asking
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
