@@ -23,6 +23,7 @@ from chatroom_lib import (
     simulate,
     slow_reader,
     talker,
+    unplugged,
     vanishing,
 )
 from chatroom_lib.channels import select
@@ -585,3 +586,24 @@ def test_a_death_is_blamed_for_those_who_were_well(before, kept):
     found = judge(trace)["recovery"]
     assert (found.kept is False) is (kept is False), found
     assert kept is not False or "Bob died at 3.000 s, and Cy never heard Ann 2" in found.evidence
+
+
+def test_whose_line_is_dead_for_good_is_not_healthy_and_a_room_may_put_them_out():
+    scenario = Scenario([talker("Ann", says=20, every=1), unplugged("Bob", dark=2), listener("Cy")], duration=60)
+    for room, who in (("v7", []), ("v8", ["Bob"])):
+        trace = simulate(room, scenario, seed=1)
+        assert list(trace.evicted()) == who
+        assert not [name for name, verdict in judge(trace).items() if verdict.kept is False]
+
+
+def test_those_whose_line_is_dead_are_blamed_for_what_others_hear_late_because_of_them():
+    people = [talker("Ann", says=60, every=1, size=4000), unplugged("Bob", dark=2), talker("Cy", says=60, every=1)]
+    verdict = judge(simulate("v1", Scenario(people, duration=100), seed=1))["no-head-of-line-blocking"]
+    assert not verdict.kept and "Bob" in verdict.evidence
+
+
+def test_a_trace_counts_pings_whoever_sends_them():
+    people = [listener("Ann"), frozen("Bob")]
+    for room, options, least in (("v8", {}, 4), ("v1", {"keepalive": 10}, 3), ("v1", {}, 0)):
+        pings = simulate(room, Scenario(people, duration=50), **options).pings
+        assert (pings["Ann"] >= least) if least else not +pings

@@ -461,7 +461,7 @@ def first_wrong(found: Iterable[str], why_untested: str) -> Verdict:
 
 
 def reads_at_all(client: Client) -> bool:
-    return client.pause < NEVER
+    return client.pause < NEVER and not client.dies_silently
 
 
 def is_flooder(client: Client) -> bool:
@@ -486,7 +486,7 @@ def closest(moments: list[float]) -> float:
 
 
 def is_healthy(client: Client) -> bool:
-    return client.prompt and not is_flooder(client)
+    return client.prompt and not is_flooder(client) and not client.dies_silently
 
 
 def was_well(name: str, when: float, trace: Trace) -> bool:
@@ -511,7 +511,7 @@ def was_well(name: str, when: float, trace: Trace) -> bool:
 
 
 def late_readers(trace: Trace) -> list[str]:
-    return [client.name for client in trace.clients if not client.prompt]
+    return [client.name for client in trace.clients if not client.prompt or client.dies_silently]
 
 
 # ---------------------------------------------------------------- what happened

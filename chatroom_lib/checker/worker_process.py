@@ -21,7 +21,7 @@ from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GROUPS, GUARANTEES, NO_PATH, Verdict, blame, describe_error, untested
 from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.checker.scenarios import needs_path
-from chatroom_lib.clients.scenario import Scenario, make_scenario
+from chatroom_lib.clients.scenario import NEVER, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms.loader import as_room
@@ -204,7 +204,7 @@ class Trials:
     ) -> Outcome:
         """The outcome, after the same run with everybody reading at once: it may not be those who did not read."""
         self.compared.add(scenario)
-        people = [replace(client, pause=0) for client in self.scenario.clients]
+        people = [replace(client, pause=0, dark=NEVER, light=NEVER) for client in self.scenario.clients]
         self.replies.send("stage", "comparing")
         try:
             room, *_ = self.unpack()

@@ -98,6 +98,11 @@ class Client:
         """Does it read every message at once?"""
         return self.pause == 0
 
+    @property
+    def dies_silently(self) -> bool:
+        """Does its line go dark for good?"""
+        return self.dark < NEVER == self.light
+
 
 def talker(name: str, says: int = 20, **changes) -> Client:
     """Says `says` messages, one every `every` seconds, and reads promptly."""

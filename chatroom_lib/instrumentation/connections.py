@@ -4,12 +4,15 @@ import asyncio
 from functools import cached_property, lru_cache
 
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
 from websockets.protocol import OPEN
 
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.message import MessageError, decode_reply
 from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.trace import Trace, label
+
+PING = 0x80 | Opcode.PING  # the first byte of its frame
 
 
 class ObservedConnection(BoundedConnection):
@@ -35,6 +38,7 @@ class ObservedConnection(BoundedConnection):
         def counted_write(data):
             if self.trace.clock and self.protocol.state is OPEN and bytes(data[:4]) != b"HTTP":
                 self.trace.writes[self.name] += 1
+                self.trace.pings[self.name] += data[0] == PING
             write(data)
 
         transport.write = counted_write

@@ -182,6 +182,7 @@ class KillingRun:
                 task.result()
         plain = await self.server.finish()
         last = from_plain(plain, self.scenario.clients) if plain else Trace(self.trace.room, self.scenario.clients)
-        self.trace.uses, self.trace.depths, self.trace.writes = last.uses, last.depths, last.writes
+        self.trace.uses, self.trace.depths = last.uses, last.depths
+        self.trace.writes, self.trace.pings = last.writes, last.pings
         self.trace.finish("time is up", last.waits, self.errors + last.errors)
         return self.trace

@@ -64,6 +64,7 @@ class Trace:
     uses: list[Use] = field(default_factory=list)  # of the room's locks, queues and channels, in the order of asking
     depths: dict[str, list] = field(default_factory=dict)  # queue -> (time, messages in it) after each change
     writes: Counter = field(default_factory=Counter)  # client -> how often the server wrote to its connection
+    pings: Counter = field(default_factory=Counter)  # client -> how often the server has pinged it
     memory: list[MemorySample] = field(default_factory=list)  # what the room held every now and then; simulated
     leak: LeakReport | None = None  # what the room has not let go of at the end; simulated
     exit_error: BaseException | None = None  # what the room's `__aexit__` raised after the end; simulated
@@ -435,7 +436,7 @@ class Trace:
 
         A prompt reader that was never admitted is listed too (with an empty list if nothing was said).
         """
-        prompt = {client.name for client in self.clients if client.prompt}
+        prompt = {client.name for client in self.clients if client.prompt and not client.dies_silently}
         gone, entered = self.gone(), self.first("entered")
         return {
             who: missed
