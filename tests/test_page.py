@@ -14,7 +14,7 @@ import pytest
 from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
-from chatroom_lib.rooms import v1, v3_2, v4, v5, v6, v7
+from chatroom_lib.rooms import v1, v3_2, v4, v5, v6, v7, v8
 from tests.helpers import AT_MOST, PROMPT, fill, held, process, said, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser for all of them
@@ -1043,3 +1043,66 @@ def test_the_log_follows_unless_one_reads_further_up(open_page):
         program.send(said("one more", "Cy"))
         sees_line(ann, "Cy", "one more")
         assert ann.evaluate("log.scrollTop") < 200
+
+
+# ---------------------------------------------------------------- when all come back at once
+
+HALF = QUICK + "Math.random = () => 0.5;"
+
+
+def test_when_a_room_stops_the_page_comes_back_in_the_time_that_the_room_has_told(open_page):
+    with serving(v8.Room(limit=None, returns=0.01)) as server:  # one who is here: 101 s
+        ann = open_page(server, HALF)
+        join(ann, "Ann")
+    wait_until(lambda: len(ann.evaluate("pauses")) >= 2)
+    assert ann.evaluate("pauses.slice(0, 2)") == [50_500, 1000]  # then as ever: half of 1 s, of 2 s, ...
+    with serving(v8.Room(limit=None), port=server.port):
+        sees_status(ann, "Joined as Ann.")
+
+
+def test_when_a_room_is_killed_the_page_comes_back_in_the_time_that_it_was_told_before(open_page):
+    with process("v8", "--port", "0") as (port, server):
+        ann = open_page(at(port), HALF)
+        join(ann, "Ann")
+        becomes(ann, "toldHere")
+        server.kill()
+        wait_until(lambda: ann.evaluate("pauses"))
+        assert ann.evaluate("pauses[0]") == 1000  # half of 2 s
+
+
+@pytest.mark.parametrize("told, least", [("7", 7000), ("99999", 300_000), ("soon", 0)])
+def test_when_a_room_refuses_somebody_at_the_door_the_page_tries_again_after_the_time_that_it_is_told(
+    told, least, open_page
+):
+    class Full(v8.Room):
+        def process_request(self, connection, request):
+            response = connection.respond(503, "Too many are coming at once.\n")
+            response.headers["Retry-After"] = told
+            return response
+
+    with serving(Full()) as server:
+        ann = open_page(server, HALF)
+        ann.get_by_label("Your name").fill("Ann")
+        ann.get_by_role("button", name="Join").click()
+        wait_until(lambda: len(ann.evaluate("pauses")) >= 2)
+        expected = [500, 1000] if told == "soon" else [least + 500] * 2
+        assert ann.evaluate("pauses.slice(0, 2)") == expected
+
+
+def test_a_room_that_tells_once_more_where_one_is_disturbs_nothing(open_page):
+    with serving(v8.Room(limit=None)) as server, listening(server) as program:
+        ann = open_page(server)
+        join(ann, "Ann")
+        has_members(server, 2)
+        program.send(said("one", "Cy"))
+        sees_line(ann, "Cy", "one")
+        reader = server.room.readers[next(each for each in server.room.readers if server.room.readers[each].resumes)]
+        reader.told = 0.1
+        run(tell(server.room, reader))
+        program.send(said("two", "Cy"))
+        sees_line(ann, "Cy", "two")
+        assert lines(ann) == ["Cy: one", "Cy: two"] and news(ann) == []
+
+
+async def tell(room, reader) -> None:
+    room.tell_more(reader)
