@@ -18,10 +18,11 @@ from websockets.asyncio.server import serve as serve_anything
 from chatroom_lib import ChatPanel, Server, chat, run, serve, stop_all
 from chatroom_lib.clients.connect import asking_for_the_rest, reset
 from chatroom_lib.message import Gap, PageRequest, Position, decode_request
+from chatroom_lib.notebook import chat_session
 from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line, gone_for_good
 from chatroom_lib.notebook.chat_panel import _panels
 from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
-from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7
+from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7, v8
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
     A_MOMENT,
@@ -1133,3 +1134,57 @@ async def visits(url: str) -> None:
             await ann.send(said(text))
             assert await hears(ann, text)
         await asyncio.sleep(A_MOMENT)
+
+
+@in_a_loop
+async def test_if_the_room_has_told_when_to_come_back_the_panel_does_so_by_itself(tmp_path):
+    path = str(tmp_path / "chat.db")
+    server = await serve(lambda: v8.Room(path, limit=None))
+    alice = ChatPanel(server, "Alice")
+    await alice.say("one")
+    await alice.heard("one")
+    await server.stop()
+    await until(lambda: "Joining again within 2 s." in drawn(alice))
+    server = await Server(lambda: v8.Room(path, limit=None), port=server.port).start()
+    await until(lambda: alice.state == "joined")  # nobody has pressed a button
+    await alice.say("two")
+    await alice.heard("two")
+    assert [line for line in alice.lines if line.startswith("Alice:")] == ["Alice: one", "Alice: two"]
+    list(server.room.readers)[0].transport.abort()  # a loss without a word: it was told beforehand
+    await until(lambda: alice.state == "lost")
+    await until(lambda: alice.state == "joined")
+    await alice.leave()
+    assert alice.session.returning.done()
+    await server.stop()
+
+
+@in_a_loop
+async def test_whoever_joins_or_leaves_meanwhile_need_not_wait():
+    server = await serve(lambda: v8.Room(limit=None, returns=0.01))  # 101 s
+    alice, bob = ChatPanel(server, "Alice"), ChatPanel(server, "Bob")
+    for panel in (alice, bob):
+        assert await panel.join()
+    await server.stop()
+    for panel in (alice, bob):
+        await until(lambda panel=panel: panel.session.returning)
+    server = await Server(lambda: v1.Room(), port=server.port).start()
+    assert await alice.join()
+    await bob.leave()
+    await until(lambda: bob.session.returning.done())
+    await server.stop()
+    await until(lambda: alice.state == "lost" and "Joining again" not in alice.lines[-1])  # v1 tells nothing
+    await alice.leave()
+    await until(lambda: alice.session.returning.done())
+
+
+@in_a_loop
+async def test_a_panel_that_comes_back_by_itself_gives_up_in_the_end(monkeypatch):
+    monkeypatch.setattr(chat_session, "TRIES", 2)
+    monkeypatch.setattr(chat_session, "FIRST_WAIT", 0.01)
+    server = await serve(lambda: v8.Room(limit=None))
+    alice = ChatPanel(server, "Alice")
+    assert await alice.join()
+    await server.stop()
+    await until(lambda: alice.session.returning and alice.session.returning.done())
+    assert alice.state == "lost" and alice.session.backoff.failed == 2
+    await until(lambda: not alice.join_button.disabled)

@@ -249,19 +249,20 @@ def test_numbers_may_come_late_and_be_odd():
 # ---------------------------------------------------------------- coming back
 
 
-def test_after_a_kill_all_come_back_and_hear_what_they_have_missed(patient, tmp_path):
+@pytest.mark.parametrize("version", ["v7", "v8"])
+def test_after_a_kill_all_come_back_and_hear_what_they_have_missed(version, patient, tmp_path):
     options = "--unlimited", "--data", str(tmp_path / "chat.db")
     told, over = [], threading.Event()
 
     def kill_and_start_again():
-        with process("v7", "--port", "0", *options) as (port, server):
+        with process(version, "--port", "0", *options) as (port, server):
             url = f"ws://127.0.0.1:{port}/chatroom"
             with connect(url, compression=None, proxy=None) as listener:
                 told.append(url)
                 for _ in range(20):
                     listener.recv(timeout=AT_MOST)
                 server.kill()
-        with process("v7", "--port", str(port), *options):
+        with process(version, "--port", str(port), *options):
             over.wait(4 * AT_MOST)
 
     thread = threading.Thread(target=kill_and_start_again, daemon=True)

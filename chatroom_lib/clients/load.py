@@ -13,7 +13,6 @@ back, says again what it has not heard itself, and hears the rest.
 import asyncio
 import errno
 import math
-import random
 import secrets
 import socket
 from array import array
@@ -29,6 +28,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.protocol import State
 
+from chatroom_lib.clients.backoff import Backoff
 from chatroom_lib.clients.connect import FOR_GOOD, asking_for_the_rest, dial_options, reset
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.message import Message, Position, decode_position, decode_reply, encode
@@ -46,7 +46,7 @@ TIME_FOR_STRAGGLERS = 3.0  # seconds, at most, for what is still in flight at th
 QUEUE_SIZE = 100  # messages of one client that are due and not yet sent
 CONTENT_SIZE = 60  # characters; a frame then has about 90 bytes
 SEND_BUFFER = 4096  # bytes; Linux would buffer 40,000 messages for each client, and we would call them sent
-FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds before a client comes back, at most; doubled with each attempt that fails
+FIRST_WAIT, LONGEST_WAIT = 0.1, 1.0  # seconds before a client comes back, at most, unless the room tells it otherwise
 MAX_MISSING = 10_000  # numbers that one client remembers as not yet heard
 EXAMPLE = "ws://127.0.0.1:8081/chatroom"
 
@@ -138,6 +138,7 @@ class LoadRun:
         self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # the numbers of messages that are due
         self.connections: list[ClientConnection] = []
         self.positions: list[Position | None] = [None] * clients  # what a room has told each; None: nothing
+        self.backoffs = [Backoff(FIRST_WAIT, LONGEST_WAIT) for _ in range(clients)]
         self.unheard: list[dict[str, str]] = [{} for _ in range(clients)]  # id -> frame, to be said again after a loss
         self.away = self.returns = 0  # clients that are coming back, and how often any has
         self.listening = 0  # clients that are connected and reading, or coming back
@@ -294,13 +295,14 @@ class LoadRun:
         return self.positions[client] is not None and self.connections[client].close_code not in FOR_GOOD
 
     async def come_back(self, client: int) -> ClientConnection:
-        longest = FIRST_WAIT
+        backoff = self.backoffs[client]
+        backoff.note_loss(self.connections[client])
         while True:
-            await asyncio.sleep(random.uniform(0, longest))  # not all at once
+            await asyncio.sleep(backoff.next_wait())
             try:
                 return await self.dial(client)
-            except (OSError, WebSocketException):
-                longest = min(2 * longest, LONGEST_WAIT)
+            except (OSError, WebSocketException) as error:
+                backoff.note_failure(error)
 
     async def listen(self, client: int, connection: ClientConnection) -> None:
         try:
@@ -339,6 +341,7 @@ class LoadRun:
 
     def note_position(self, client: int, position: Position) -> None:
         before, self.positions[client] = self.positions[client], position
+        self.backoffs[client].note_position(position)
         if before and before.epoch != position.epoch:
             self.numbers[client] = Numbers()
 

@@ -34,6 +34,7 @@ def why_lost(connection) -> str:
         1007: "the room did not accept what you sent. You may join again.",
         1009: "a message was too long. You may join again.",
         1011: "something in the room failed. You may join again.",
+        1012: "the server is starting anew.",
     }
     code, says = connection.close_code, shortened(connection.close_reason or "", 125)
     reason = reasons.get(code, f"closed with code {code}. You may join again.")

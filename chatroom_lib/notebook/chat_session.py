@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from chatroom_lib.clients.backoff import Backoff
 from chatroom_lib.clients.connect import FOR_GOOD, asking_for_the_rest, dial_options
 from chatroom_lib.instrumentation.names import stated_name
 from chatroom_lib.instrumentation.pool import listed, require_connections
@@ -49,6 +50,8 @@ CONNECT_TIMEOUT = 5.0  # seconds for the WebSocket handshake,
 ADMISSION_TIMEOUT = 1.0  # seconds after it for the room to add us to its pool,
 SEND_TIMEOUT = 5.0  # seconds for one send,
 CLOSE_TIMEOUT = 1.0  # seconds for a closing handshake
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before we try again by ourselves, if the room has told us to come back,
+TRIES = 6  # as often as that
 POLL_INTERVAL = 0.25  # seconds between two reads of the room's members
 
 
@@ -93,6 +96,8 @@ class ChatSession:
         self.posting: set[asyncio.Task] = set()
         self.people: int | None = None  # in the room; None: unknown
         self.visit: asyncio.Task | None = None  # from joining to leaving
+        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        self.returning: asyncio.Task | None = None  # comes back by itself, because the room has told when
         self.join_finished = asyncio.Event()  # set once joining has succeeded or failed
         self.connection = None
         self.server: Server | None = None  # if it is in this process
@@ -122,6 +127,7 @@ class ChatSession:
             self.name, self.leave_reason = name, ""
             self.connection = self.people = None
             self.numbered, self.told, self.asked = False, False, 0
+            self.backoff.told = None
             self.join_finished.clear()
             self.state, self.status = "joining", f"Joining as {name} …"
             self.changed()
@@ -132,6 +138,8 @@ class ChatSession:
 
     async def leave(self, leave_reason: str = "You have left.") -> None:
         """Leave politely; ends within 2 s, whatever the server does."""
+        if self.returning:
+            self.returning.cancel()
         if not self.visit:
             if self.state == "joining":
                 self.set_state("left", leave_reason)
@@ -160,6 +168,7 @@ class ChatSession:
             async with connect(asking_for_the_rest(self.url, self.position, LAST), **options) as self.connection:
                 await self.converse()
         except Exception as error:
+            self.backoff.note_failure(error)
             failed = "Could not join" if self.state == "joining" else "Lost"
             self.set_state("lost", f"{failed}: {why_not(error, self.url, self.connect_timeout)}")
         finally:
@@ -173,6 +182,15 @@ class ChatSession:
             self.set_state("left", self.leave_reason)
         self.join_finished.set()
         self.changed()
+        if self.state == "lost" and self.backoff.spread and not (self.returning and not self.returning.done()):
+            self.returning = asyncio.create_task(self.come_back())
+
+    async def come_back(self) -> None:
+        """Join again by ourselves: the room has told how long all take to come back."""
+        while self.state == "lost" and self.backoff.failed < TRIES:
+            await asyncio.sleep(self.backoff.next_wait())
+            if self.state == "lost":
+                await self.join(self.name)
 
     async def converse(self) -> None:
         self.server, self.seen, self.members_broken = server_here(self.url), None, False
@@ -184,7 +202,15 @@ class ChatSession:
         if self.leave_reason:
             self.set_state("left", self.leave_reason)
         else:
-            self.set_state("lost", f"Connection lost: {why_lost(self.connection)}")
+            self.lose()
+
+    def lose(self) -> None:
+        self.backoff.note_loss(self.connection)
+        if self.connection.close_code in FOR_GOOD:
+            self.backoff.note_cut()  # nothing to come back to
+        spread = self.backoff.spread
+        again = f" Joining again within {spread:g} s." if spread else ""
+        self.set_state("lost", f"Connection lost: {why_lost(self.connection)}{again}")
 
     async def receive_all(self) -> None:
         polling = asyncio.create_task(self.poll_members())
@@ -356,6 +382,7 @@ class ChatSession:
     def welcomed(self, position: Position) -> None:
         """The room tells us from where on it goes on, and what is gone for good of that which we have not heard."""
         heard, gap, self.position = self.position, position.gap, position
+        self.backoff.note_position(position)
         if heard and (position.epoch != heard.epoch or (gap and gap.first is None)):
             self.begin_anew("The room has lost its history. What was said before is not there any more.")
         elif gap and gap.first is not None:
