@@ -29,7 +29,7 @@ from tests.helpers import (
     until,
 )
 
-Hasty = partial(v8.Room, limit=None, deadline=1)
+Hasty = partial(v8.Room, limit=None, deadline=1.5)
 ASKING = "?since=:&last=0"
 
 
@@ -60,7 +60,7 @@ def test_whose_line_goes_dark_is_out_of_the_pool_at_the_deadline_however_full_th
 @in_both_worlds
 def test_a_dark_line_and_a_program_that_hangs_are_noticed_and_the_others_hear_on(play):
     people = [talker("Ann", says=60, every=0.04, size=4000), unplugged("Bob", dark=0.5), frozen("Dan"), listener("Cy")]
-    trace = play(Hasty, Scenario(people, duration=3))
+    trace = play(Hasty, Scenario(people, duration=4))
     assert {event.who for event in trace.of("removed")} == {"Bob", "Dan"}
     assert len(trace.heard("Cy")) == 60 and trace.in_pool() == ["Ann", "Cy"]
 
