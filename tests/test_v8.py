@@ -241,3 +241,19 @@ def test_a_room_that_fails_at_the_door_is_an_error_of_the_run():
 
     trace = simulate(Broken, Scenario([listener("Ann")], duration=2))
     assert [str(error) for error in trace.errors] == ["oops"] and "500" in trace.of("shut out")[0].message
+
+
+@in_a_loop
+async def test_a_connection_that_is_lost_before_its_visit_begins_leaves_nothing_behind():
+    class Late(v8.Room):
+        async def handle(self, connection):
+            connection.transport.abort()
+            await connection.wait_closed()
+            await super().handle(connection)
+
+    server = await Server(Late).start()
+    async with joining(server.url) as ann:
+        await ann.wait_closed()
+    await until(lambda: not server.tasks.visitors or not server.room.members())
+    assert server.room.members() == [] and server.errors == []
+    await server.stop()

@@ -378,5 +378,6 @@ class Room:
 
 def bound_send_buffer(connection: ServerConnection):
     sock = connection.transport.get_extra_info("socket")
-    if sock and sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > 2 * SEND_BUFFER:  # Linux doubles what it is told
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    with suppress(OSError):  # the connection is lost already
+        if sock and sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) > 2 * SEND_BUFFER:  # Linux doubles it
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
