@@ -3,7 +3,6 @@
 import random
 from typing import Protocol
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from chatroom_lib.message import Position, longest_spread, told_to_come_back
@@ -11,6 +10,13 @@ from chatroom_lib.message import Position, longest_spread, told_to_come_back
 
 class Chance(Protocol):
     def uniform(self, low: float, high: float) -> float: ...
+
+
+class Ended(Protocol):
+    """A connection that has ended."""
+
+    @property
+    def close_reason(self) -> str | None: ...
 
 
 class Backoff:
@@ -34,7 +40,7 @@ class Backoff:
         if position.return_within:
             self.told = position.return_within
 
-    def note_loss(self, connection: ClientConnection) -> None:
+    def note_loss(self, connection: Ended) -> None:
         """The other side has ended the connection, with a reason or without."""
         self.failed = 0
         self.spread = told_to_come_back(connection.close_reason or "") or self.told
