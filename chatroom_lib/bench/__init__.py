@@ -3,6 +3,7 @@
 suite.py        every target (targets.py) under every load (loads.py), round after round; report.py has the results
 largest_room.py how many people fit before they wait too long
 measurement.py  one measurement: server_process.py and load_generator.py, each in a process and on a core of its own
+restart.py      what many clients do that lose their server in the same moment
 profiler.py     where a server's time goes, by the parts of breakdown.py
 servers/        servers of other projects
 """
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib.bench.measurement import BenchError as BenchError, measure as measure
     from chatroom_lib.bench.profiler import profile as profile
     from chatroom_lib.bench.report import Failure as Failure, Report as Report
+    from chatroom_lib.bench.restart import Storm as Storm, storm as storm
     from chatroom_lib.bench.suite import bench as bench
     from chatroom_lib.bench.targets import BASELINE as BASELINE, TARGETS as TARGETS
 
@@ -36,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "measurement": ("BenchError", "measure"),
         "profiler": ("profile",),
         "report": ("Failure", "Report"),
+        "restart": ("Storm", "storm"),
         "suite": ("bench",),
         "targets": ("BASELINE", "TARGETS"),
     },

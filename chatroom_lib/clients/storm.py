@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from time import monotonic as clock
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
 from websockets.uri import parse_uri
 
-from chatroom_lib.clients.backoff import Backoff
+from chatroom_lib.clients.backoff import Backoff, retry_after
 from chatroom_lib.clients.connect import asking_for_the_rest
 from chatroom_lib.clients.load import LoadError, room_url
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
@@ -37,7 +38,8 @@ from chatroom_lib.runtime.progress import progress_bar
 
 LONGEST_WAIT = 30.0  # seconds
 MOST_CLIENTS = 5000  # this process and a server on the same machine have ports and descriptors for so many
-TIME_TO_JOIN = 5.0  # seconds, for each client
+TIME_TO_JOIN = 5.0  # seconds, for each attempt
+JOINS_A_SECOND = 50  # clients, at least, that a room lets in when nothing is wrong
 AT_ONCE = 20  # clients that join at the same time
 SETTLE = 0.5  # seconds in which a room tells the first client where it is, if it tells that at all
 WAITS: dict[str, Callable[[int], float]] = {  # seconds until the next attempt, after so many that have failed
@@ -237,13 +239,14 @@ class StormRun:
 
     async def join(self) -> None:
         allow_many_connections()
+        latest = clock() + TIME_TO_JOIN + len(self.clients) / JOINS_A_SECOND
         try:
             await self.join_first(self.clients[0])
             for start in range(1, len(self.clients), AT_ONCE):
                 some = self.clients[start : start + AT_ONCE]
                 async with asyncio.TaskGroup() as group:
                     for client in some:
-                        group.create_task(self.dial(client, TIME_TO_JOIN))
+                        group.create_task(self.join_one(client, latest))
         except* (OSError, InvalidHandshake, ValueError) as errors:
             joined = sum(client.visit is not None for client in self.clients)
             reason = " ".join(str(first_of(errors)).split()) or "no answer in time"
@@ -260,6 +263,16 @@ class StormRun:
         while not client.position and clock() < latest:
             await asyncio.sleep(0.01)
         self.tells = client.position is not None
+
+    async def join_one(self, client: Client, latest: float) -> None:
+        """As often as the room says that it may try again, but not after `latest`, on the clock."""
+        while not client.visit:
+            try:
+                await self.dial(client, TIME_TO_JOIN)
+            except InvalidStatus as error:
+                if not turned_away(error) or clock() > latest:
+                    raise
+                await asyncio.sleep(retry_after(error) or 1.0)
 
     async def dial(self, client: Client, patience: float) -> Visit:
         """Raises OSError (a TimeoutError after `patience` seconds) or InvalidHandshake."""
@@ -320,7 +333,7 @@ class StormRun:
             await self.dial(client, self.patience)
         except (OSError, InvalidHandshake) as error:
             client.backoff.note_failure(error)
-            self.turned_away += isinstance(error, InvalidStatus) and error.response.status_code == 503
+            self.turned_away += turned_away(error)
         else:
             self.attempts[number] = began, clock()
 
@@ -348,6 +361,10 @@ class StormRun:
             back=tuple(sorted(since(when, self.loss) for when in self.back.values())),
             not_back=len(self.away),
         )
+
+
+def turned_away(error: Exception) -> bool:
+    return isinstance(error, InvalidStatus) and error.response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def since(when: float, start: float) -> float:
