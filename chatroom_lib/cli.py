@@ -23,6 +23,7 @@ from chatroom_lib.runtime.console import complain, one_line
 TIME_TO_STOP = 1.8  # seconds
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
+TALK, STORM = ("every", "deaf"), ("wait", "patience")  # options of `load`: without --storm, and with it
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 
 
@@ -74,11 +75,20 @@ def make_parser() -> Parser:
                                   parents=[as_json])  # fmt: skip
     command.set_defaults(run=run_load)
     command.add_argument("url", metavar="URL", help="ws://127.0.0.1:8081/chatroom")
-    command.add_argument("--clients", type=int, default=10, metavar="N", help="default: %(default)s")
-    command.add_argument("--every", type=float, default=0.001, metavar="SECONDS",
-                         help="from one message to the next, all clients together (default: %(default)s)")  # fmt: skip
-    command.add_argument("--seconds", type=float, default=5.0, help="how long they talk (default: %(default)s)")
+    command.add_argument("--clients", type=int, metavar="N", help="default: 10; with --storm 500")
+    command.add_argument("--every", type=float, metavar="SECONDS",
+                         help="from one message to the next, all clients together (default: 0.001)")  # fmt: skip
+    command.add_argument("--seconds", type=float,
+                         help="how long they talk (default: 5); with --storm: how long they try to come back "
+                         "(default: 60)")  # fmt: skip
     command.add_argument("--deaf", action="store_true", help="the clients never read, like those of the article")
+    command.add_argument("--storm", action="store_true",
+                         help="they say nothing: end the server and start it again, and see how they come back")  # fmt: skip
+    command.add_argument("--wait", metavar="HOW",
+                         help="with --storm, what each does before an attempt: at once, fixed, exponential, jitter or "
+                         "told, as long as the room says (default: told)")  # fmt: skip
+    command.add_argument("--patience", type=float, metavar="SECONDS",
+                         help="with --storm, when a client gives an attempt up (default: 1.5)")  # fmt: skip
 
     command = commands.add_parser("check", help="try a room in every scenario, and judge what it guarantees",
                                   parents=[one_room, as_json])  # fmt: skip
@@ -194,11 +204,16 @@ def wait_for_signal(ends: tuple[socket.socket, socket.socket], stop) -> None:
 
 def run_load(options) -> None:
     from chatroom_lib.clients.load import LoadError, run_load
+    from chatroom_lib.clients.storm import run_storm
 
+    run, wanted, others = (run_storm, STORM, TALK) if options.storm else (run_load, TALK, STORM)
+    for name in others:
+        if getattr(options, name):
+            raise UsageError(f"--{name} goes {'not together' if options.storm else 'only'} with --storm")
+    given = {name: getattr(options, name) for name in ("clients", "seconds", *wanted)}
     try:
-        result = run_load(
-            options.url, options.clients, options.every, options.seconds, options.deaf, progress=not options.json
-        )
+        said = {name: value for name, value in given.items() if value is not None}
+        result = run(options.url, **said, progress=not options.json)
     except LoadError as error:
         raise UsageError(str(error)) from error
     show(options, result.as_dict(), result.table)

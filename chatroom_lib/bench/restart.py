@@ -87,8 +87,10 @@ class Job:
                 if self.history is not None:
                     await write_history(f"{self.folder}/chat.db", self.history)
                 await self.start()
+                self.cpu_to_start = self.servers[0].cpu()  # seconds; when it starts again, others may delay us
                 result = await StormRun(self.servers[0].url, *self.storm).run(self.end_and_start_again, ignore)
-                return replace(result, room=self.room, server_cpu=round(self.servers[-1].cpu(), 3))
+                cpu = self.servers[-1].cpu() - self.cpu_to_start
+                return replace(result, room=self.room, server_cpu=round(max(0.0, cpu), 3))
 
     @asynccontextmanager
     async def all_ended(self) -> AsyncIterator[None]:
@@ -126,7 +128,6 @@ class ServerProcess:
         self.data = ["--data", f"{folder}/chat.db"] if keeps_history else []
         self.process: asyncio.subprocess.Process | None = None
         self.url, self.port = "", 0
-        self.cpu_before = 0.0  # seconds that it took to start
 
     async def start(self, port: int) -> None:
         """Returns when it listens. Raises BenchError if it does not."""
@@ -147,14 +148,13 @@ class ServerProcess:
                     f"the server of {self.room} did not start: {one_line(said.read()) or 'no reason given'}"
                 )
         self.url, self.port = found[1].decode(), int(found[2])
-        self.cpu_before = self.cpu()
 
     def cpu(self) -> float:
-        """Seconds of CPU time since it listens; 0 if it runs no more."""
+        """Seconds of CPU time so far; 0 if it runs no more."""
         with suppress(psutil.Error):
             if self.process:
                 times = psutil.Process(self.process.pid).cpu_times()
-                return times.user + times.system - self.cpu_before
+                return times.user + times.system
         return 0.0
 
     async def end(self, number: signal.Signals) -> None:

@@ -66,7 +66,7 @@ class Storm:
     back: tuple[float, ...]  # when each client was back, the first one first
     not_back: int  # clients that had not come back at the end
     room: str = ""  # the version, if it is known
-    server_cpu: float | None = None  # seconds of CPU time that the new server took, if that was measured
+    server_cpu: float | None = None  # seconds of CPU time that the new server took since it started, if that is known
 
     @property
     def lost(self) -> int:
