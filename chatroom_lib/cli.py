@@ -83,7 +83,7 @@ def make_parser() -> Parser:
                          "(default: 60)")  # fmt: skip
     command.add_argument("--deaf", action="store_true", help="the clients never read, like those of the article")
     command.add_argument("--storm", action="store_true",
-                         help="they say nothing: end the server and start it again, and see how they come back")  # fmt: skip
+                         help="they say nothing: end the server, start it again, and see how they return")  # fmt: skip
     command.add_argument("--wait", metavar="HOW",
                          help="with --storm, what each does before an attempt: at once, fixed, exponential, jitter or "
                          "told, as long as the room says (default: told)")  # fmt: skip

@@ -9,6 +9,7 @@ from chatroom_lib.plots.dashboard import dashboard_figure
 from chatroom_lib.plots.latency import latency
 from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
 from chatroom_lib.plots.resume import resume
+from chatroom_lib.plots.storm import storm
 from chatroom_lib.plots.style import (
     ALARM,
     COLOURS,
@@ -53,6 +54,7 @@ __all__ = [
     "sends_in_flight",
     "shares",
     "space_time",
+    "storm",
     "wait_for",
     "waiting",
     "writing",
