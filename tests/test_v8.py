@@ -29,7 +29,7 @@ from tests.helpers import (
     until,
 )
 
-Hasty = partial(v8.Room, limit=None, deadline=1.5)
+Hasty = partial(v8.Room, limit=None, deadline=2)
 ASKING = "?since=:&last=0"
 
 
@@ -53,7 +53,7 @@ def test_whose_line_goes_dark_is_out_of_the_pool_at_the_deadline_however_full_th
         trace = simulate(partial(v8.Room, limit=None), Scenario([*people, listener("Cy")], duration=70), seed)
         removed = {event.who: event.time for event in trace.of("removed")}
         assert set(removed) == {"Bob", "Dan"} and trace.in_pool() == ["Ann", "Cy"]
-        assert 20 + 10 < removed["Bob"] <= 41 and 25 + 10 < removed["Dan"] <= 46
+        assert 20 + 9 < removed["Bob"] <= 51 and 25 + 9 < removed["Dan"] <= 56
         assert len(trace.heard("Cy")) == speech["says"]
 
 
@@ -96,7 +96,7 @@ def test_whoever_reads_slowly_stays_and_hears_everything(pause):
 
 @in_a_loop
 async def test_a_slow_reader_stays_while_more_waits_for_it_than_it_reads_within_the_deadline():
-    server = await serve(deadline=1)
+    server = await serve(deadline=1.5)
     async with frozen_client(server.url) as bob, joining(server.url) as ann:
         bob.transport.resume_reading()
         for number in range(120):
@@ -105,8 +105,8 @@ async def test_a_slow_reader_stays_while_more_waits_for_it_than_it_reads_within_
         start = time.monotonic()
         for number in range(120):
             assert (await heard(bob))["content"].startswith(f"{number} ")
-            await asyncio.sleep(0.03)
-        assert time.monotonic() - start > 3  # deadlines
+            await asyncio.sleep(0.045)
+        assert time.monotonic() - start > 3 * 1.5
         assert server.room.silent == 0 and len(server.room.members()) == 2
     await server.stop()
 

@@ -1,8 +1,8 @@
 """v8: heartbeats, and a return that is spread.
 
 What changed since v7
-- A client from whom nothing has come for `deadline` seconds is cut off. It is pinged twice in that time. Any byte is a
-  sign of life, and so is anything that it takes of what waits for it: whoever reads slowly stays.
+- A client from whom nothing has come for `deadline` seconds is cut off. It is pinged every two thirds of that. Any byte
+  is a sign of life, and so is anything that it takes of what waits for it: whoever reads slowly stays.
 - A full buffer cannot stop that, since nothing here waits. (The library's own ping waits for space in the buffer.)
 - A room that stops says within how many seconds to come back, and tells those who resume beforehand, in case that it
   is killed. Everybody draws a moment in that time: so they do not all come at once.
@@ -84,7 +84,7 @@ class Room:
         burst: int = 5,
         keep: int = KEEP,
         max_age: float | None = None,
-        deadline: float = 20.0,
+        deadline: float = 30.0,
         returns: float = 500.0,
     ):
         self.history = History(path, keep, max_age, recent=RECENT)
@@ -92,6 +92,7 @@ class Room:
         self.limit = limit  # messages a second that one client may say; None: as many as it likes
         self.burst = burst  # messages that it may say at once
         self.deadline = deadline  # seconds without a sign of life after which a client is cut off
+        self.ping_every = deadline * 2 / 3  # seconds; so there is a third of the deadline for the answer, at least
         self.returns = returns  # clients that can be let in a second: `chatroom load --storm` measures it
         self.turn_began = None  # the loop time at which the first knocked of all who have their turn now
         self.next_turn = 0.0  # the loop time at which the next one may come who is refused at the door
@@ -154,7 +155,7 @@ class Room:
         protocol.receive_data = receive
         bound_send_buffer(reader.connection)
         reader.alive = clock()
-        reader.next_ping = reader.alive + random.uniform(0, self.deadline / 2)  # not all at the same time
+        reader.next_ping = reader.alive + random.uniform(0, self.ping_every)  # not all at the same time
         self.look_in(reader, reader.next_ping - reader.alive)
 
     def watch_no_more(self, reader: Reader):
@@ -162,7 +163,11 @@ class Room:
         del reader.connection.protocol.receive_data
 
     def look_in(self, reader: Reader, seconds: float):
-        reader.next_look = asyncio.get_running_loop().call_later(seconds, self.look_after, reader)
+        """Look after it in so many seconds, or a little later: together with others, since waking up for each of them
+        would cost more than looking."""
+        loop, tick = asyncio.get_running_loop(), self.deadline / 60
+        due = math.ceil((loop.time() + seconds) / tick) * tick
+        reader.next_look = loop.call_at(due, self.look_after, reader)
 
     # a callback, not a task: it waits for nothing, so a full buffer does not stop it
     def look_after(self, reader: Reader):
@@ -176,12 +181,12 @@ class Room:
             self.silent += 1
             return transport.abort()  # close() would wait behind what is not read
         if now >= reader.next_ping:
-            reader.next_ping = now + self.deadline / 2
+            reader.next_ping = now + self.ping_every
             if reader.connection.protocol.state is OPEN:
                 transport.write(PING)
                 self.tell_more(reader)
         next_time = min(reader.next_ping, reader.alive + self.deadline)
-        self.look_in(reader, min(next_time - now, self.deadline / 20) if waiting else next_time - now)
+        self.look_in(reader, min(next_time - now, self.deadline / 30) if waiting else next_time - now)
 
     def holds_it_back(self, transport: asyncio.Transport) -> bool:
         """Do we not read from it, though it reads? Then its silence is our own doing."""
