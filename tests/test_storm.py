@@ -16,12 +16,15 @@ import matplotlib.pyplot as plt
 import psutil
 import pytest
 from rich.console import Console
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from chatroom_lib import bench, plots, run, serve
 from chatroom_lib.bench import BenchError
+from chatroom_lib.clients.backoff import retry_after
 from chatroom_lib.clients.load import LoadError
-from chatroom_lib.clients.storm import CHOICES, WAITS, Storm, StormRun, run_storm
-from chatroom_lib.message import LONGEST_SPREAD
+from chatroom_lib.clients.storm import CHOICES, WAITS, Storm, StormRun, Visit, run_storm
+from chatroom_lib.message import LONGEST_SPREAD, Position, encode_position
 from chatroom_lib.rooms import RoomError, v1, v7, v8
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.server.server import Server
@@ -222,6 +225,43 @@ async def test_a_few_that_lose_their_connections_are_no_storm():
 
         storm = await weather.storm("at once", come=come)
     assert_all_are_back(storm)
+
+
+class Wire(asyncio.Transport):
+    def __init__(self):
+        self.written = []
+
+    def write(self, data):
+        self.written.append(data)
+
+
+POSITION = encode_position(Position("ab", 7, return_within=3.0)).encode()
+FRAMES = [Frame(Opcode.TEXT, b"x" * 70_000), Frame(Opcode.TEXT, b"x" * 200), Frame(Opcode.PING, b"hey")]
+FRAMES += [Frame(Opcode.TEXT, POSITION), Frame(Opcode.CLOSE, b"\x03\xf4come back within 3 s")]
+WIRE = b"HTTP/1.1 101 \r\nA: b\r\n\r\n" + b"".join(frame.serialize(mask=False) for frame in FRAMES)
+
+
+@pytest.mark.parametrize("step", [len(WIRE), 997, 7])
+@in_a_loop
+async def test_a_client_reads_what_it_needs_however_it_is_cut(step):
+    heard, wire = [], Wire()
+    visit = Visit("ws://127.0.0.1:1/chatroom?since=:", True, heard.append)
+    visit.connection_made(wire)
+    for at in range(0, len(WIRE), step):
+        visit.data_received(WIRE[at : at + step])
+    assert visit.is_served and heard == [Position("ab", 7, return_within=3)]
+    assert visit.close_reason == "come back within 3 s" and visit.unread == b""
+    assert wire.written[0].startswith(b"GET /chatroom?since=: HTTP/1.1\r\nHost: 127.0.0.1:1\r\n")
+    assert [sent[0] & 15 for sent in wire.written[1:]] == [Opcode.PONG, Opcode.CLOSE]
+
+
+@in_a_loop
+async def test_an_answer_that_lets_nobody_in_is_an_error():
+    for answer, kind in ((b"HTTP/1.1 503 No\r\nRetry-After: 4", InvalidStatus), (b"SSH-2.0", InvalidHandshake)):
+        visit = Visit("ws://127.0.0.1:1/", False, None)
+        visit.data_received(answer + b"\r\n\r\nlater")
+        error = visit.served.result()
+        assert type(error) is kind and retry_after(error) == (4 if kind is InvalidStatus else None)
 
 
 def test_no_client_waits_longer_than_thirty_seconds():

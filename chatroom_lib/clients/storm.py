@@ -10,6 +10,7 @@ spends its time on clients that have hung up meanwhile: then nobody gets in ("re
 import asyncio
 import math
 import random
+import re
 import sys
 import time
 from collections import Counter
@@ -22,11 +23,10 @@ from urllib.parse import urlsplit
 
 from rich.table import Column, Table
 from rich.text import Text
-from websockets.client import ClientProtocol
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
-from websockets.uri import parse_uri
 
 from chatroom_lib.clients.backoff import Backoff, retry_after
 from chatroom_lib.clients.connect import asking_for_the_rest
@@ -51,6 +51,10 @@ WAITS: dict[str, Callable[[int], float]] = {  # seconds until the next attempt, 
 }
 TOLD = "told"  # wait as the room has told: see Backoff
 CHOICES = (*WAITS, TOLD)
+HANDSHAKE = (
+    b"GET /%b HTTP/1.1\r\nHost: %b\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -125,44 +129,69 @@ class Visit(asyncio.Protocol):
 
     def __init__(self, url: str, tells: bool, hear: Callable[[Position], None]):
         loop = asyncio.get_running_loop()
-        self.protocol = ClientProtocol(parse_uri(url))
-        self.tells, self.hear = tells, hear
+        self.url, self.tells, self.hear = url, tells, hear
         self.transport: asyncio.Transport | None = None
+        self.unread = b""
+        self.let_in = False
+        self.close_reason: str | None = None
         self.served: asyncio.Future[Exception | None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.protocol.send_request(self.protocol.connect())
-        self.send()
+        address, _, path = self.url.partition("://")[2].partition("/")
+        transport.write(HANDSHAKE % (path.encode(), address.encode()))
 
     def data_received(self, data: bytes) -> None:
-        self.protocol.receive_data(data)
-        for event in self.protocol.events_received():
-            if isinstance(event, Response):
-                self.answered()
-            elif isinstance(event, Frame) and event.opcode is Opcode.TEXT:
-                self.take(bytes(event.data))
-        self.send()
-
-    def eof_received(self) -> None:
-        self.protocol.receive_eof()
+        self.unread += data
+        if not self.let_in:
+            self.read_answer()
+        at = 0
+        while self.let_in and (size := self.read_frame(at)):
+            at += size
+        self.unread = self.unread[at:]
 
     def connection_lost(self, error: Exception | None) -> None:
         self.end(ConnectionError("the connection was lost"))
         if not self.lost.done():
             self.lost.set_result(None)
 
-    def send(self) -> None:
-        """What the protocol has to say: the handshake, pongs, the answer to a close frame."""
-        for data in self.protocol.data_to_send():
-            if data and self.transport:
-                self.transport.write(data)
+    def read_answer(self) -> None:
+        """To our handshake."""
+        head, whole, rest = self.unread.partition(b"\r\n\r\n")
+        if not whole:
+            return
+        self.let_in = head.startswith(b"HTTP/1.1 101 ")
+        self.unread = rest
+        if not self.let_in or not self.tells:
+            self.end(None if self.let_in else refusal(head))
 
-    def answered(self) -> None:
-        if self.protocol.handshake_exc or not self.tells:
-            self.end(self.protocol.handshake_exc)
+    def read_frame(self, at: int) -> int:
+        """The bytes of the frame that begins there (RFC 6455, section 5.2); 0 if it is not yet whole."""
+        data = self.unread
+        if len(data) < at + 2:
+            return 0
+        longer = {126: 2, 127: 8}.get(data[at + 1], 0)  # bytes in which a length is that does not fit into seven bits
+        header = 2 + longer
+        size = header + (int.from_bytes(data[at + 2 : at + header], "big") if longer else data[at + 1])
+        if len(data) < at + max(header, size):
+            return 0
+        self.take_frame(data[at] & 0x0F, data[at + header : at + size])
+        return size
+
+    def take_frame(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.TEXT:
+            self.take(payload)
+        elif opcode == Opcode.PING:
+            self.send(Frame(Opcode.PONG, payload))
+        elif opcode == Opcode.CLOSE:
+            self.close_reason = payload[2:].decode(errors="replace")
+            self.send(Frame(Opcode.CLOSE, payload))
+
+    def send(self, frame: Frame) -> None:
+        if self.transport:
+            self.transport.write(frame.serialize(mask=True))
 
     def take(self, payload: bytes) -> None:
         if b'"epoch"' not in payload:
@@ -184,9 +213,15 @@ class Visit(asyncio.Protocol):
         if self.transport:
             self.transport.abort()
 
-    @property
-    def close_reason(self) -> str | None:
-        return self.protocol.close_reason
+
+def refusal(head: bytes) -> Exception:
+    """The error that an answer means which does not let us in."""
+    status, *fields = head.decode(errors="replace").split("\r\n")
+    if not (found := re.match(r"HTTP/1\.1 (\d{3}) ?(.*)", status)):
+        return InvalidHandshake("no HTTP response")
+    pairs = (field.partition(":") for field in fields)
+    headers = Headers((name, value.strip()) for name, _, value in pairs)
+    return InvalidStatus(Response(int(found[1]), found[2], headers))
 
 
 class Client:
