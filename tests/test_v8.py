@@ -257,3 +257,28 @@ async def test_a_connection_that_is_lost_before_its_visit_begins_leaves_nothing_
     await until(lambda: not server.tasks.visitors or not server.room.members())
     assert server.room.members() == [] and server.errors == []
     await server.stop()
+
+
+@pytest.mark.parametrize("answer", ["no", 503, True])
+def test_at_the_door_only_a_response_is_an_answer(answer):
+    class Wrong(v8.Room):
+        def process_request(self, connection, request):
+            return answer
+
+    trace = simulate(Wrong, Scenario([listener("Ann")], duration=2))
+    assert "must return a Response or None" in str(trace.errors[0])
+
+
+@pytest.mark.parametrize("goodbye", [None, "bye", (1012, "." * 200), (99, "bye"), ("1012", "bye")])
+@in_a_loop
+async def test_a_goodbye_that_cannot_be_said_is_an_error_and_the_server_stops_all_the_same(goodbye):
+    class Wrong(v8.Room):
+        def farewell(self):
+            return goodbye
+
+    server = await Server(Wrong).start()
+    async with joining(server.url) as ann:
+        await until(server.room.members)
+        await server.stop()
+        await ann.wait_closed()
+        assert ann.close_code == 1001 and len(server.errors) == 1

@@ -47,7 +47,10 @@ def ask_room(server, connection: ServerConnection, request: Request) -> Response
     """What the room says to somebody at the door, if it says anything."""
     ask = getattr(server.room, "process_request", None)
     try:
-        return ask(connection, request) if ask else None
+        response = ask(connection, request) if ask else None
+        if not isinstance(response, (Response, type(None))):
+            raise TypeError(f"process_request() must return a Response or None, without async, not {response!r:.80}")
+        return response
     except Exception as error:
         server.record_error(error)
         return connection.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The room has failed.\n")

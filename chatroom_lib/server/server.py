@@ -14,7 +14,7 @@ from functools import partial
 import websockets
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode
+from websockets.frames import Close, CloseCode, Frame, Opcode
 
 from chatroom_lib import rooms
 from chatroom_lib.instrumentation.connections import ObservedConnection
@@ -179,7 +179,9 @@ class Server:
     def farewell(self) -> tuple[int, str]:
         """The code and the reason with which we close the connections."""
         try:
-            return self.room.farewell() if hasattr(self.room, "farewell") else (CloseCode.GOING_AWAY, "")
+            code, reason = self.room.farewell() if hasattr(self.room, "farewell") else (CloseCode.GOING_AWAY, "")
+            Frame(Opcode.CLOSE, Close(code, reason).serialize()).check()
+            return code, reason
         except Exception as error:
             self.record_error(error)
             return CloseCode.GOING_AWAY, ""
