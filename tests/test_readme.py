@@ -96,3 +96,11 @@ def test_import_star_brings_what_help_names():
     brought = {}
     exec("from chatroom_lib import *", brought)
     assert {"simulate", "plots", "show"} <= set(brought) == {*dir(chatroom_lib), "__builtins__"}
+
+
+def test_it_says_how_long_the_longest_version_is():
+    lengths = [
+        len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "chatroom_lib/rooms").glob("v*.py")
+    ]
+    assert f"to {max(lengths)} lines with its docstring" in README
+    assert f" {max(lengths)})" in CONTRIBUTING
