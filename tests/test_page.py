@@ -1052,8 +1052,9 @@ HALF = QUICK + "Math.random = () => 0.5;"
 
 def test_when_a_room_stops_the_page_comes_back_in_the_time_that_the_room_has_told(open_page):
     with serving(v8.Room(limit=None, returns=0.01)) as server:  # one who is here: 101 s
-        ann = open_page(server, HALF)
+        ann = open_page(server, HALF.replace("ms / 1000", "ms / 20"))
         join(ann, "Ann")
+    sees_status(ann, "The server is starting anew. The server says: come back within 101 s. Next try in 51\u00a0s.")
     wait_until(lambda: len(ann.evaluate("pauses")) >= 2)
     assert ann.evaluate("pauses.slice(0, 2)") == [50_500, 1000]  # then as ever: half of 1 s, of 2 s, ...
     with serving(v8.Room(limit=None), port=server.port):
