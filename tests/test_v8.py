@@ -8,7 +8,18 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Opcode
 
-from chatroom_lib import Kill, Scenario, commuter, frozen, listener, simulate, slow_reader, talker, unplugged
+from chatroom_lib import (
+    Kill,
+    Scenario,
+    commuter,
+    frozen,
+    late_joiner,
+    listener,
+    simulate,
+    slow_reader,
+    talker,
+    unplugged,
+)
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.clients.player import reset
 from chatroom_lib.history import History
@@ -155,6 +166,15 @@ async def test_whoever_the_room_does_not_read_from_is_not_taken_for_dead(monkeyp
         released.set()
         assert await hears(ann, "399")
     await server.stop()
+
+
+def test_while_the_room_itself_is_busy_nobody_is_taken_for_dead():
+    """Their pongs may be waiting to be read."""
+    come = [late_joiner(f"P{number}", 5 + 4 * number) for number in range(8)]
+    scenario = Scenario([listener("Ann"), talker("Cy", says=8, every=5), *come], duration=50, handshake=3.5)
+    for seed in range(5):
+        trace = simulate(partial(v8.Room, deadline=2), scenario, seed)
+        assert not trace.of("removed") and len(trace.heard("Ann")) == 8
 
 
 @in_a_loop

@@ -174,6 +174,7 @@ class Room:
         """Ping it every now and then, and cut it off when it has been silent for too long."""
         transport, now = reader.connection.transport, asyncio.get_running_loop().time()
         waiting = transport.get_write_buffer_size()
+        reader.alive = min(now, reader.alive + now - reader.next_look.when())  # while we are late, we hear nobody
         if waiting < reader.waiting or self.holds_it_back(transport):
             reader.alive = now
         reader.waiting = waiting
