@@ -17,7 +17,7 @@ from chatroom_lib.checker import history
 from chatroom_lib.checker.instead import what_came_instead
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.runtime.console import describe
-from chatroom_lib.trace import Event, Trace, speaker
+from chatroom_lib.trace import Event, Trace, Visit, speaker
 
 PROMPT = 1.0  # seconds within which a healthy client must hear a message
 GRACE = 0.05  # seconds that a room has to admit a newcomer
@@ -25,6 +25,9 @@ SETTLED = 1.0  # seconds after which a room must have noticed a departure
 HUMAN = 0.5  # seconds between two messages at human pace, at least
 FLOOD = 10.0  # messages a second; more than that from one client is a flood
 WINDOW = 10.0  # seconds over which a flood is counted
+NOTICED = 60.0  # seconds within which a room must have noticed that a line is dead
+RETURNED = 30.0  # seconds after a restart within which all who were cut off must be back
+LITTLE = 60_000  # characters; if no more than that is said, a room can keep all of it for whoever reads slowly
 ENOUGH = 300  # messages that must be said before a room's memory is judged
 MEMORY_TOLERANCE = 32  # messages by which a room's memory may vary without growing
 LEAK_TOLERANCE = 2  # tasks and connections of departed clients that a room may still retain
@@ -32,7 +35,9 @@ DEAF_AFTER = 3  # messages in a row that the others hear; a client that misses t
 NO_PATH = "the room takes no `path` to keep a history in"
 NO_NUMBERS = "no message had a number"
 NO_IDS = "the room passes no ids on"
+NO_PINGS = "the room pings nobody"
 NO_POSITIONS = "the room tells nobody where they are in its history"
+NOT_PROMISED = {NO_PATH, NO_PINGS}  # whoever builds such a room has promised nothing of the kind
 
 
 class Verdict(NamedTuple):
@@ -51,7 +56,7 @@ def guarantee(group: str) -> Callable[[Guarantee], Guarantee]:
     """Adds a function to GUARANTEES."""
 
     def add(function: Guarantee) -> Guarantee:
-        name = function.__name__.replace("_", "-")
+        name = function.__name__.strip("_").replace("_", "-")
         GUARANTEES[name], GROUPS[name] = function, group
         return function
 
@@ -439,6 +444,71 @@ def catch_up(trace: Trace) -> Verdict:
     return judged_by_positions(trace, history.levels(trace, resuming(trace), PROMPT, end_of_run(trace)))
 
 
+@guarantee("history")
+def return_(trace: Trace) -> Verdict:
+    """Half a minute after a server that was stopped or killed is back, all healthy clients that had been in the room,
+    and come back, are in it again."""
+    come_back = {client.name for client in trace.clients if client.returns and is_healthy(client)}
+    killed, visits, tested = trace.of("killed"), trace.visits(), False
+    for kill, back in zip(killed, trace.of("started")):
+        deadline = back.time + RETURNED
+        if any(back.time < other.time <= deadline for other in killed) or deadline > end_of_run(trace):
+            continue
+        before, since = entered_between(trace, 0, kill.time), entered_between(trace, back.time, deadline)
+        cut_off = [name for name in come_back & before if was_cut_off(visits[name], kill, back)]
+        if missing := [name for name in cut_off if name not in since or is_missing(visits[name], deadline)]:
+            return broken(
+                f"the server was back at {back.time:.3f} s, and {RETURNED:.0f} s later {len(missing)} of the "
+                f"{len(cut_off)} who had been in the room were not, such as {min(missing)}"
+            )
+        tested = tested or bool(cut_off)
+    return KEPT if tested else untested("nobody who comes back was connected when a server was stopped or killed")
+
+
+@guarantee("presence")
+def noticed(trace: Trace) -> Verdict:
+    """Whose line goes dark for good is out of the pool within a minute, however much waits for them, and meanwhile the
+    others hear within 1 s.
+
+    A room that pings nobody cannot know, and is not tested.
+    """
+    end, entered = end_of_run(trace), trace.first("entered")
+    dead = [client for client in trace.clients if client.dies_silently and client.dark + NOTICED <= end]
+    dead = [client for client in dead if entered.get(client.name, NEVER) < client.dark]
+    stay = [client for client in dead if removed_at(client.name, trace) > client.dark + NOTICED]
+    if not dead or (stay and not +trace.pings):
+        return untested("nobody's line went dark for good" if +trace.pings else NO_PINGS)
+    for client in stay:
+        return broken(
+            f"{client.name}'s line went dark at {client.dark:.3f} s, and a minute later they were still in the pool"
+        )
+    for delay in delays(trace, [client.name for client in dead]):
+        if delay.late:
+            return broken(delay.told(trace, f"while the line of {' and '.join(delay.meanwhile)} was dark"))
+    return KEPT
+
+
+@guarantee("presence")
+def no_false_alarm(trace: Trace) -> Verdict:
+    """Nobody who reads is taken for dead and cut off, however slowly they read.
+
+    It is tested where no more than 60,000 characters are said: a room need not keep more for whoever reads slowly. One
+    that pings nobody, and cuts nobody off, is not tested.
+    """
+    entered, evicted, lost = trace.first("entered"), trace.evicted(), trace.disconnected()
+    said = sum(client.size * len(client.send_times) for client in trace.clients)
+    slow = [client.name for client in trace.clients if not client.prompt and reads_at_all(client)]
+    slow = [name for name in slow if name in entered]
+    if not slow or said > LITTLE:
+        return untested("nobody read slowly what could be kept for them" if +trace.pings else NO_PINGS)
+    for name in slow:
+        when = min(evicted.get(name, NEVER), lost.get(name, NEVER))
+        if when < NEVER:
+            heard = sum(event.time <= when for event in trace.of("heard", who=name))
+            return broken(f"{name}, who was reading, and had heard {heard} messages, was cut off at {when:.3f} s")
+    return KEPT if +trace.pings else untested(NO_PINGS)
+
+
 def resuming(trace: Trace) -> list[Client]:
     return [client for client in trace.clients if client.resumes and reads_at_all(client)]
 
@@ -517,6 +587,27 @@ def late_readers(trace: Trace) -> list[str]:
 # ---------------------------------------------------------------- what happened
 
 
+def removed_at(name: str, trace: Trace) -> float:
+    """When `name` was removed from the pool for the last time; NEVER if they are in it at the end."""
+    if name in trace.in_pool():
+        return NEVER
+    return max(event.time for event in trace.of("removed", who=name))
+
+
+def entered_between(trace: Trace, since: float, until: float) -> set[str]:
+    return {event.who for event in trace.of("entered") if since <= event.time <= until}
+
+
+def was_cut_off(visits: list[Visit], kill: Event, back: Event) -> bool:
+    return any(visit.how == "lost" and visit.joined < kill.time <= visit.ended < back.time for visit in visits)
+
+
+def is_missing(visits: list[Visit], when: float) -> bool:
+    """Did the last connection before that time end, and not by the client's own doing?"""
+    last = [visit for visit in visits if visit.joined < when][-1]
+    return last.how == "lost" and last.ended <= when
+
+
 def shut_out(trace: Trace, people: list[str]) -> list[Event]:
     """Who of these people could not connect, while the server was running."""
     starts = [event.time for event in trace.of("started")]
@@ -563,7 +654,8 @@ class Delay(NamedTuple):
 def delays(trace: Trace, readers: list[str]) -> Iterator[Delay]:
     """How late healthy clients heard what was said by others while some of `readers` were connected."""
     gone, joined, end = trace.gone(), trace.first("joined"), end_of_run(trace)
-    spans = [(name, joined[name], gone.get(name, end)) for name in readers if name in joined]
+    dark = {client.name: client.dark for client in trace.clients if client.prompt and client.dies_silently}
+    spans = [(name, dark.get(name, joined[name]), gone.get(name, end)) for name in readers if name in joined]
     entered, evicted, said = trace.first("entered"), trace.evicted(), said_once_for_all(trace)
     visits, reaches = trace.visits(), trace.reach()
     for name in [client.name for client in trace.clients if is_healthy(client)]:

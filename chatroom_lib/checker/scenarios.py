@@ -4,7 +4,7 @@ Which client joins first, which leaves when and how, all that is drawn from the 
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 
-The last eight are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
+The last nine are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,6 +24,7 @@ from chatroom_lib.clients.scenario import (  # fmt: skip
     slow_reader,
     talker,
     typist,
+    unplugged,
     vanishing,
 )
 
@@ -143,6 +144,22 @@ def mass_leave(rng: Random) -> Scenario:
     return in_random_order(rng, 100, *politely, *silently, *last)
 
 
+@scenario
+def dark_line(rng: Random) -> Scenario:
+    """Bob's line goes dark while two talk, and Fay's when nobody talks any more; nobody is told."""
+    talk = [speaks(name, 40, size=4000) for name in ("Ann", "Cy")]
+    bob, fay = unplugged("Bob", rng.uniform(5, 20)), unplugged("Fay", rng.uniform(70, 90))
+    return in_random_order(rng, 180, *talk, bob, fay, listener("Di"))
+
+
+@scenario
+def slow_but_alive(rng: Random) -> Scenario:
+    """Bob and Dan take about a minute to read what two say within ten seconds."""
+    talk = [speaks(name, 7, size=4000) for name in ("Ann", "Cy")]
+    slow = [slow_reader(name, pause=rng.uniform(4, 6)) for name in ("Bob", "Dan")]
+    return in_random_order(rng, 150, *talk, *slow)
+
+
 # ---------------------------------------------------------------- for rooms with a history
 
 
@@ -213,6 +230,16 @@ def mass_return(rng: Random) -> Scenario:
     crowd = [commuter(f"P{number}", resumes=True) for number in range(20)]
     kill = Kill(moment(rng.randint(3, 6)) + rng.uniform(*STRIKE), rng.uniform(0.2, 1))
     return replace(in_random_order(rng, 40, *talk, *crowd), kills=[kill])
+
+
+@for_histories
+def storm_of_200(rng: Random) -> Scenario:
+    """Two hundred are there when the server is stopped or killed. All come back, and nobody waits at the door for more
+    than 1.5 s before they try again; to let one in keeps the server busy for 40 ms, on average. They leave at 52 s."""
+    people = [commuter(f"P{number}", resumes=True, patience=1.5, leaves=52) for number in range(200)]
+    politely = rng.random() < 0.5
+    kill = Kill(rng.uniform(18, 19), back_after=1, politely=politely)
+    return Scenario(people, duration=200, kills=[kill], handshake=0.08)
 
 
 def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False, disk: bool = False) -> Scenario:

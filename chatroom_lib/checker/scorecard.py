@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GROUPS, NO_PATH, Guarantees, Verdict
+from chatroom_lib.checker.guarantees import GROUPS, NO_PATH, NOT_PROMISED, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
 from chatroom_lib.checker.scenarios import Maker, Scenarios, needs_path
 from chatroom_lib.checker.shrink import replay, shrink
@@ -137,11 +137,12 @@ class Scorecard:
     def require(self, *names: str, but: Iterable[str] = ()) -> None:
         """Raise GuaranteeError, with the evidence, unless the guarantees of these names, or else all `but` those, were
         tested and never broken. For your own tests. Those about a history are required of a room that takes no `path`
-        only by name. Raises ValueError for a name that there is not."""
+        only by name, and those about presence of one that pings nobody. Raises ValueError for a name that there is
+        not."""
         for name in (*names, *but):
             self.score_of(name)
-        of_this_room = [name for name, score in self.scores.items() if score.tested or score.untested != NO_PATH]
-        wanted = [name for name in names or of_this_room if name not in but]
+        promised = [name for name, score in self.scores.items() if score.tested or score.untested not in NOT_PROMISED]
+        wanted = [name for name in names or promised if name not in but]
         problems = [f"{name}: {self.scores[name].problem}" for name in wanted if self.scores[name].problem]
         if problems:
             raise GuaranteeError("\n".join([f"{self.room} does not keep what it should:", *problems]))
@@ -284,10 +285,14 @@ class Grid:
         """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line, and many
         scenarios more than one table."""
         widths = [max(map(len, words(name).split("\n"))) + 1 for name in self.columns]
-        wide = LONGEST_NAME + sum(widths) + len(widths) <= options.max_width
-        names, padding = (LONGEST_NAME, 1) if wide else (NARROW, 0)
+
+        def tables(names: int, padding: int) -> list[slice]:
+            return list(parts([width + padding for width in widths], options.max_width - names))
+
+        layouts = (LONGEST_NAME, 1), (LONGEST_NAME, 0), (NARROW, 0)
+        names, padding = min(layouts, key=lambda layout: len(tables(*layout)))
         yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
-        for places in parts([width + padding for width in widths], options.max_width - names):
+        for places in tables(names, padding):
             yield self.table(places, names, padding)
             yield Text()
         yield Text(f"{self.legend}\n", "dim")
