@@ -1,4 +1,4 @@
-"""What people heard of a room's history, by its numbers and by the ids of messages: the evidence for most of those about it.
+"""What people heard of a room's history, by its numbers and by the ids of messages: evidence for the guarantees.
 
 Each yields a line for all that was tested: what is wrong with it, or "".
 """
