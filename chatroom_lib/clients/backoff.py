@@ -8,6 +8,9 @@ from websockets.exceptions import InvalidStatus
 from chatroom_lib.message import Position, longest_spread, told_to_come_back
 
 
+SOONEST = 1.0  # seconds that a server takes to start again, at least
+
+
 class Chance(Protocol):
     def uniform(self, low: float, high: float) -> float: ...
 
@@ -21,8 +24,9 @@ class Ended(Protocol):
 
 class Backoff:
     """The waits of one client: at random from nothing on ("full jitter"), and longer with each attempt that
-    fails. Before the first attempt it draws a moment in the time that the room has told, if it has; and if it is turned
-    away at the door, it waits as long as it is told there.
+    fails. Before the first attempt it draws a moment in the time that the room has told, if it has, but for the first
+    second, in which no server is there again; and if it is turned away at the door, it waits as long as it is told
+    there.
 
     `first`: seconds that the first wait takes at most; `longest`: that any does. `chance` draws.
     (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
@@ -59,7 +63,7 @@ class Backoff:
         if self.turned_away is not None:
             return self.turned_away + self.chance.uniform(0, self.first)
         if self.spread and not self.failed:
-            return self.chance.uniform(0, self.spread)
+            return self.chance.uniform(min(SOONEST, self.spread / 2), self.spread)
         return self.chance.uniform(0, min(self.longest, self.first * 2**self.failed))
 
 
