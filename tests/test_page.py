@@ -1068,7 +1068,7 @@ def test_when_a_room_is_killed_the_page_comes_back_in_the_time_that_it_was_told_
         becomes(ann, "toldHere")
         server.kill()
         wait_until(lambda: ann.evaluate("pauses"))
-        assert ann.evaluate("pauses[0]") == 1500  # half of 2 s
+        assert ann.evaluate("pauses[0]") == 1500  # half way from 1 s to 2 s
 
 
 @pytest.mark.parametrize("told, least", [("7", 7000), ("99999", 300_000), ("soon", 0)])

@@ -7,7 +7,6 @@ from websockets.exceptions import InvalidStatus
 
 from chatroom_lib.message import Position, longest_spread, told_to_come_back
 
-
 SOONEST = 1.0  # seconds that a server takes to start again, at least
 
 
