@@ -70,9 +70,9 @@ BROKEN = {
     "AckAtOnce": {"delivery", "kept", "return"},
     "CommitBehind": {"delivery", "kept", "one-history", "return"},
     "SyncNormal": {"delivery", "kept", "one-history", "return"},
-    "ReplayThenJoin": {"at-most-once", "said-once", "no-gap", "in-order", "return"},
-    "JoinThenReplay": {"at-most-once", "said-once", "in-order", "return"},
-    "CatchUpToAll": {"at-most-once", "in-order", "return"},
+    "ReplayThenJoin": {"at-most-once", "said-once", "no-gap", "in-order"},
+    "JoinThenReplay": {"at-most-once", "said-once", "in-order"},
+    "CatchUpToAll": {"at-most-once", "in-order"},
 }
 SEEDS = {
     "v1": 3,
@@ -91,7 +91,9 @@ UNTESTED = {
 
 @pytest.mark.parametrize("room", [*rooms.VERSIONS, *REFERENCE_ROOMS])
 def test_every_room_breaks_what_its_docstring_says_and_nothing_else(room):
-    card = quiet(REFERENCE_ROOMS.get(room, room), seeds=SEEDS.get(room, 1))
+    seeds = SEEDS.get(room, 1)
+    some = {name: each for name, each in SCENARIOS.items() if seeds == 1 or name != "storm of 200"}  # it takes a second
+    card = quiet(REFERENCE_ROOMS.get(room, room), seeds=seeds, scenarios=some)
     assert set(card.broken) == BROKEN[room]
     without = set() if takes(rooms.resolve(REFERENCE_ROOMS.get(room, room)), "path") else OF_A_HISTORY
     without = without if room in PING else without | PRESENCE

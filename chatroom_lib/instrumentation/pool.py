@@ -37,13 +37,14 @@ class Pool:
         present = set(ids)
         for key in [key for key in self.seen if key not in present]:
             self.remove(key)
-        for key, connection in zip(ids, members):
-            if key not in self.seen:
-                self.trace.record("entered", connection.name)
-                kept = weakref.ref(connection, lambda _, key=key: self.remove(key))
-                self.seen[key] = kept, connection.name, self.trace.now() or 0.0
+        new = [(key, connection) for key, connection in zip(ids, members) if key not in self.seen]
+        for key, connection in new:
+            self.trace.record("entered", connection.name)
+            kept = weakref.ref(connection, lambda _, key=key: self.remove(key))
+            self.seen[key] = kept, connection.name, self.trace.now() or 0.0
         self.ids = ids
-        observe_all(self.room, self.trace)
+        if new:
+            observe_all(self.room, self.trace)
 
     def end(self) -> None:
         """The room is no more: whoever was in it is in no pool."""

@@ -4,11 +4,8 @@ import asyncio
 from functools import partial
 
 from chatroom_lib import Kill, Scenario, Trace, commuter, frozen, listener, simulate, slow_reader, talker, unplugged
-from chatroom_lib.frames import PING
 from chatroom_lib.rooms import v7, v8
 from exercises import exercise, found, is_a_reason, kept, no_errors
-
-__all__ = ["PING"]  # for the room of the first exercise
 
 LONG = {"says": 40, "every": 1.5, "size": 4000}  # what fills every buffer
 

@@ -3,7 +3,9 @@
 import asyncio
 import math
 
-from exercises.chapter_08 import PING, Pinging, WithoutDoor
+from exercises.chapter_08 import Pinging, WithoutDoor
+
+from chatroom_lib.frames import PING
 
 
 class Room1(Pinging):
