@@ -13,7 +13,7 @@ from tests.helpers import TIMEOUT_FACTOR
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
-MEASURING = ("05", "06", "99", "A")  # chapters that compare times of real servers
+MEASURING = ("05", "06", "08", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=1000": "seeds=20",
@@ -30,7 +30,10 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "in_flight=64, warm_up=0.2, seconds=0.5)": "in_flight=64, warm_up=0.1, seconds=0.3)",
     "seeds=20) for room": "seeds=1) for room",
     "seeds=20)": "seeds=3)",
-    "seeds=5) for room in rooms]": "seeds=3) for room in rooms]",
+    "seeds=5, scenarios=calm) for room in rooms]": "seeds=3, scenarios=calm) for room in rooms]",
+    "seeds=5, scenarios=calm)": "seeds=1, scenarios=calm)",
+    "check(room, seeds=3) for room": "check(room, seeds=1) for room",
+    "crowd = 500": "crowd = 100",
     "seeds=5)": "seeds=1)",
     "seeds=5, progress": "seeds=1, progress",
     "seeds=3, guarantees=three)": "seeds=1, guarantees=three)",
@@ -49,7 +52,7 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "warm_up=0.3, seconds=0.5)": "warm_up=0.1, seconds=0.2)",
     "flights, both = (1, 8, 64)": "flights, both = (1, 64)",
     '("v1", "v1.1", "v2", "v3.1")}': '("v1", "v3.1")}',
-    '"v4": "v4", "v7": "v7"}': '"v4": "v4"}',
+    '"v4": "v4", "v7": "v7", "v8": "v8"}': '"v4": "v4"}',
     'for name in ("AckAtOnce", "v6"):': 'for name in ("v6",):',
     "OneThread, limit=None), rides, seed) for seed in range(20)]": (
         "OneThread, limit=None), rides, seed) for seed in range(4)]"

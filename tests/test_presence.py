@@ -177,6 +177,9 @@ def test_what_a_run_cannot_tell_is_not_tested():
     assert "dark for good" in judge(too_short)["noticed"].evidence
     much = [talker("Ann", says=20, every=1, size=4000), slow_reader("Bob", pause=2)]
     assert "what could be kept" in judge(simulate(quick, Scenario(much, duration=60)))["no-false-alarm"].evidence
+    for pause, size in ((7, 4000), (3, 500)):  # nobody can tell this slow a reader from somebody who is dead
+        slow = [talker("Ann", says=8, every=0.1, size=size), slow_reader("Bob", pause=pause)]
+        assert judge(simulate(quick, Scenario(slow, duration=60)))["no-false-alarm"].kept is None
     hung = simulate(quick, Scenario([talker("Ann"), frozen("Bob")], duration=60))
     assert judge(hung)["no-false-alarm"].kept is None  # who never reads is no reader
 

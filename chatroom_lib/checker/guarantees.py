@@ -28,6 +28,8 @@ WINDOW = 10.0  # seconds over which a flood is counted
 NOTICED = 60.0  # seconds within which a room must have noticed that a line is dead
 RETURNED = 30.0  # seconds after a restart within which all who were cut off must be back
 LITTLE = 60_000  # characters; if no more than that is said, a room can keep all of it for whoever reads slowly
+SLOWEST = 250  # characters a second; whoever reads more slowly than that cannot be told from the dead,
+LONGEST_PAUSE = 6.0  # seconds; nor can whoever reads less than a message in that time
 ENOUGH = 300  # messages that must be said before a room's memory is judged
 MEMORY_TOLERANCE = 32  # messages by which a room's memory may vary without growing
 LEAK_TOLERANCE = 2  # tasks and connections of departed clients that a room may still retain
@@ -490,16 +492,18 @@ def noticed(trace: Trace) -> Verdict:
 
 @guarantee("presence")
 def no_false_alarm(trace: Trace) -> Verdict:
-    """Nobody who reads is taken for dead and cut off, however slowly they read.
+    """Nobody who reads slowly is taken for dead and cut off.
 
-    It is tested where no more than 60,000 characters are said: a room need not keep more for whoever reads slowly. One
-    that pings nobody, and cuts nobody off, is not tested.
+    That is, nobody who reads a message every 6 s and 250 characters a second, or more. It is tested where no more than
+    60,000 characters are said: a room need not keep more for whoever reads slowly. One that pings nobody, and cuts
+    nobody off, is not tested.
     """
     entered, evicted, lost = trace.first("entered"), trace.evicted(), trace.disconnected()
-    said = sum(client.size * len(client.send_times) for client in trace.clients)
-    slow = [client.name for client in trace.clients if not client.prompt and reads_at_all(client)]
+    said = [client.size for client in trace.clients for _ in client.send_times]
+    longest = min(LONGEST_PAUSE, sum(said) / len(said) / SLOWEST) if said else 0
+    slow = [client.name for client in trace.clients if 0 < client.pause <= longest and not client.dies_silently]
     slow = [name for name in slow if name in entered]
-    if not slow or said > LITTLE:
+    if not slow or sum(said) > LITTLE:
         return untested("nobody read slowly what could be kept for them" if +trace.pings else NO_PINGS)
     for name in slow:
         when = min(evicted.get(name, NEVER), lost.get(name, NEVER))

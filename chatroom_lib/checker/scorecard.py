@@ -134,6 +134,11 @@ class Scorecard:
             "failed": self.failed,
         }
 
+    @property
+    def promised(self) -> list[str]:
+        """Those that are about a room of this kind: one with a history or without, one that pings or does not."""
+        return [name for name, score in self.scores.items() if score.tested or score.untested not in NOT_PROMISED]
+
     def require(self, *names: str, but: Iterable[str] = ()) -> None:
         """Raise GuaranteeError, with the evidence, unless the guarantees of these names, or else all `but` those, were
         tested and never broken. For your own tests. Those about a history are required of a room that takes no `path`
@@ -141,8 +146,7 @@ class Scorecard:
         not."""
         for name in (*names, *but):
             self.score_of(name)
-        promised = [name for name, score in self.scores.items() if score.tested or score.untested not in NOT_PROMISED]
-        wanted = [name for name in names or promised if name not in but]
+        wanted = [name for name in names or self.promised if name not in but]
         problems = [f"{name}: {self.scores[name].problem}" for name in wanted if self.scores[name].problem]
         if problems:
             raise GuaranteeError("\n".join([f"{self.room} does not keep what it should:", *problems]))
