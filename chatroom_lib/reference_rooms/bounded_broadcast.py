@@ -1,7 +1,8 @@
-"""The small room: `broadcast()` of the `websockets` library, with what it lacks to keep every guarantee.
+"""The small room: `broadcast()` of the `websockets` library, with what it lacks to keep what v4 keeps.
 
 To `WebsocketsBroadcast` it adds two things. Each client has a token bucket, and is told what it is refused. And a
-client for which more than `buffer_size` bytes wait is evicted at once: in a full buffer the ping waits, too.
+client for which more than `buffer_size` bytes wait is evicted at once. It is not `noticed` if less waits for a client
+whose line is dark: the ping waits behind that.
 """
 
 import asyncio

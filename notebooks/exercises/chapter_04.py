@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import cache, partial
 
-from chatroom_lib import Scorecard, check, guarantees, scenarios, simulate
+from chatroom_lib import Scorecard, check, scenarios, simulate
 from chatroom_lib.reference_rooms import UnboundedQueues
 from exercises import NotYet, exercise, is_a_reason, kept
 
