@@ -107,6 +107,13 @@ def test_only_who_is_removed_while_connected_is_evicted(end):
     assert trace.evicted() == {"Ann": 1}
 
 
+def test_a_given_up_connection_that_is_removed_when_the_next_one_is_open_was_not_evicted():
+    tries = (1, "knocked", "Ann"), (2, "entered", "Ann"), (3, "entered", "Ann"), (3.1, "joined", "Ann")
+    trace = trace_of(*tries, (4, "removed", "Ann", "in since 2"))
+    assert trace.evicted() == {}
+    assert trace_of(*tries, (4, "removed", "Ann", "in since 3")).evicted() == {"Ann": 4}
+
+
 def test_whoever_gave_up_before_they_knew_that_they_were_in_is_not_evicted_and_hears_from_the_next_time_on():
     trace = trace_of(
         (1, "knocked", "Ann"), (1.1, "entered", "Ann"), (1.2, "removed", "Ann"), (1.5, "said", "Bob", "Bob 1"),

@@ -146,18 +146,21 @@ def mass_leave(rng: Random) -> Scenario:
 
 @scenario
 def dark_line(rng: Random) -> Scenario:
-    """Bob's line goes dark while two talk, and Fay's when nobody talks any more; nobody is told."""
+    """Bob's line goes dark while two talk, and Fay's and Gus's when nobody talks any more; nobody is told."""
     talk = [speaks(name, 40, size=4000) for name in ("Ann", "Cy")]
-    bob, fay = unplugged("Bob", rng.uniform(5, 20)), unplugged("Fay", rng.uniform(70, 90))
-    return in_random_order(rng, 180, *talk, bob, fay, listener("Di"))
+    bob, *late = [
+        unplugged(name, rng.uniform(*when)) for name, when in (("Bob", (5, 20)), ("Fay", (70, 90)), ("Gus", (70, 90)))
+    ]
+    return in_random_order(rng, 180, *talk, bob, *late, listener("Di"))
 
 
 @scenario
 def slow_but_alive(rng: Random) -> Scenario:
-    """Bob and Dan take about a minute to read what two say within ten seconds."""
-    talk = [speaks(name, 7, size=4000) for name in ("Ann", "Cy")]
-    slow = [slow_reader(name, pause=rng.uniform(4, 6)) for name in ("Bob", "Dan")]
-    return in_random_order(rng, 150, *talk, *slow)
+    """Bob and Dan take minutes to read what two say, in a few long messages or in many, for up to half a minute."""
+    size, every, *pauses = rng.choice(((4000, PACE, 4, 6), (1000, 1.3, 2, 3.5)))
+    talk = [speaks(name, 28_000 // size, size=size, every=every) for name in ("Ann", "Cy")]
+    slow = [slow_reader(name, pause=rng.uniform(*pauses)) for name in ("Bob", "Dan")]
+    return in_random_order(rng, 300, *talk, *slow)
 
 
 # ---------------------------------------------------------------- for rooms with a history

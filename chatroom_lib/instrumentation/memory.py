@@ -124,7 +124,7 @@ def count_texts(things: list) -> int:
 
 def leak_report(server, trace: Trace) -> LeakReport:
     """What the server's room still retains of departed clients."""
-    gone, room = trace.gone(), server.room
+    gone, room = trace.departed(), server.room
     held = {connection.name for connection in retained_connections(room)}
     orphaned_tasks = tasks_of(gone, server)
     visits = {name: line_of(task) for task, name in orphaned_tasks if name in connections_in(task, room)}

@@ -71,6 +71,7 @@ class Reader:
     alive: float = 0.0  # the loop time of its last sign of life
     next_ping: float = 0.0  # the loop time
     waiting: int = 0  # bytes that waited for it at the last look
+    written: int = 0  # bytes that have been added since then
     next_look: asyncio.TimerHandle | None = None
     told: float = math.inf  # seconds within which it would come back
 
@@ -175,19 +176,24 @@ class Room:
         transport, now = reader.connection.transport, asyncio.get_running_loop().time()
         waiting = transport.get_write_buffer_size()
         reader.alive = min(now, reader.alive + now - reader.next_look.when())  # while we are late, we hear nobody
-        if waiting < reader.waiting or self.holds_it_back(transport):
+        takes_some = 0 < reader.waiting > waiting - reader.written
+        if takes_some or self.holds_it_back(transport):
             reader.alive = now
-        reader.waiting = waiting
+        reader.waiting, reader.written = waiting, 0
         if now - reader.alive >= self.deadline:
             self.silent += 1
             return transport.abort()  # close() would wait behind what is not read
         if now >= reader.next_ping:
             reader.next_ping = now + self.ping_every
             if reader.connection.protocol.state is OPEN:
-                transport.write(PING)
+                self.write_to(reader, PING)
                 self.tell_more(reader)
         next_time = min(reader.next_ping, reader.alive + self.deadline)
         self.look_in(reader, min(next_time - now, self.deadline / 30) if waiting else next_time - now)
+
+    def write_to(self, reader: Reader, data: bytes):
+        reader.connection.transport.write(data)
+        reader.written += len(data)
 
     def holds_it_back(self, transport: asyncio.Transport) -> bool:
         """Do we not read from it, though it reads? Then its silence is our own doing."""
@@ -231,7 +237,7 @@ class Room:
         if reader.resumes and not reader.behind.is_set() and self.return_within() >= 2 * reader.told:
             reader.told = self.return_within()
             position = Position(self.history.epoch, self.last, return_within=reader.told)
-            reader.connection.transport.write(frames([encode_position(position).encode()], reader.connection))
+            self.write_to(reader, frames([encode_position(position).encode()], reader.connection))
 
     # ------------------------------------------------------------ what a client hears
 
@@ -288,7 +294,7 @@ class Room:
                 continue
             if reader.key not in shared:
                 shared[reader.key] = frames(payloads, connection)
-            connection.transport.write(shared[reader.key])
+            self.write_to(reader, shared[reader.key])
         self.last = messages[-1].seq
         self.next_batch_at = clock() + min(MAX_DELAY, clock() - start)
 

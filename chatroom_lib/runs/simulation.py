@@ -158,7 +158,7 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     run.finish(ending)
     if scenario.kills and killing.done():
         killing.result()
-    if gone := trace.gone():
+    if gone := trace.departed():
         if run.can_be_stopped:
             let_tasks_end(loop, [task for task, _ in tasks_of(gone, run.server)])
         trace.leak = leak_report(run.server, trace)

@@ -301,12 +301,31 @@ class Trace:
     def given_up(self, who: str) -> dict[float, float]:
         """The connections of `who` that it gave up before it knew that they were open: when they entered the pool ->
         when they were removed."""
-        tries, entered, found = self.of("joined", "knocked", who=who), self.of("entered", who=who), {}
+        theirs = self.of("joined", "knocked", *ENDS, who=who)
+        steps, found = self.of("entered", "joined", "knocked", *ENDS, who=who), {}
         for event in self.of("removed", who=who):
-            if [each.kind for each in tries if each.time <= event.time][-1:] == ["knocked"]:
-                came = entered_at(event) or max(each.time for each in entered if each.time <= event.time)
+            entered = [each.time for each in steps if each.kind == "entered" and each.time <= event.time]
+            came = entered_at(event) or max(entered, default=event.time)
+            before = [each.kind for each in theirs if each.time <= came][-1:]
+            after = [each.kind for each in steps if each.time > came][:1]
+            if "knocked" in before + after and "joined" not in before + after:
                 found[came] = event.time
         return found
+
+    def noticed(self) -> dict[str, float]:
+        """Clients whose line is dark for good and that are not in the pool at the end -> when they were removed. (One
+        that was removed because its server was killed was noticed by nobody.)"""
+        dead = [client for client in self.clients if client.dies_silently and client.name not in self.in_pool()]
+        killed = {event.time for event in self.of("killed")}
+        last = {client.name: [e.time for e in self.of("removed", who=client.name)][-1:] for client in dead}
+        return {name: time for name, times in last.items() for time in times if time not in killed}
+
+    def departed(self) -> dict[str, float]:
+        """Those that are gone, and those that the room has noticed to be: nothing of them should be left."""
+        return {**self.gone(), **self.noticed()}
+
+    def killed_between(self, since: float, until: float) -> bool:
+        return any(since < event.time <= until for event in self.of("killed"))
 
     def disconnected(self) -> dict[str, float]:
         """Client -> when the room first ended a connection of theirs. (A kill is not the room's doing.)"""
