@@ -20,7 +20,9 @@ WAITING = "prompt-join no-head-of-line-blocking"
 UNHEARD = f"{WAITING} at-most-once total-order recovery"  # what may be if nobody understands anything
 OF_A_HISTORY = {name for name, group in GROUPS.items() if group == "history"}  # which none of these rooms has
 PRESENCE = {name for name, group in GROUPS.items() if group == "presence"}  # tested with those that ping
-NOT_SLOW = tuple(name for name in SCENARIOS if name != "slow reader")
+ABSENCE = "dark line", "slow but alive"  # which tell apart those that ping, or cut people off
+NOT_SLOW = tuple(name for name in SCENARIOS if name not in ("slow reader", *ABSENCE))
+WITH_ABSENCE = (*NOT_SLOW, *ABSENCE)
 COMING_AND_GOING = "churn", "late joiner", "stillborn", "mass leave"
 MEMORY = "late joiner", "frozen reader"
 DEATH = "healthy", "churn", "frozen then dies"
@@ -42,7 +44,9 @@ CASES = {
     "plain.py:Plain": case(),
     # ------------------------------------------------------------ waiting for others
     "locks.py:HeldWhileSending": case(f"delivery admission {WAITING}", no_head_of_line_blocking=BOB),
-    "locks.py:FreeWhileSending": case("no-head-of-line-blocking no-false-alarm", no_head_of_line_blocking=BOB),
+    "locks.py:FreeWhileSending": case(
+        "no-head-of-line-blocking no-false-alarm", scenarios=WITH_ABSENCE, no_head_of_line_blocking=BOB
+    ),
     "locks.py:TakenTwice": case("delivery admission no-head-of-line-blocking recovery", may="prompt-join no-leak"),
     "deadlocks.py:HubAndClientWait": case("delivery no-head-of-line-blocking recovery", may="prompt-join no-leak"),
     "blocking_calls.py:LooksUpEachMessage": case(
@@ -65,12 +69,16 @@ CASES = {
     ),
     "eviction.py:Aborts": case(),
     "eviction.py:ClosesInATask": case(),
-    "heartbeats.py:Pings": case(WAITING, may="total-order no-false-eviction noticed no-false-alarm"),
+    "heartbeats.py:Pings": case(
+        WAITING, may="total-order no-false-eviction noticed no-false-alarm", scenarios=WITH_ABSENCE
+    ),
     "heartbeats.py:PingsWithoutLimit": case(  # whoever waits for Bob does not read, not even the answers to pings
         "no-false-eviction no-head-of-line-blocking",
-        may="delivery prompt-join total-order recovery no-leak noticed no-false-alarm",
+        may="delivery prompt-join total-order recovery no-leak noticed no-false-alarm", scenarios=WITH_ABSENCE,
     ),
-    "heartbeats.py:AsksInItsOwnWords": case("no-false-eviction no-false-alarm", may="delivery recovery noticed"),
+    "heartbeats.py:AsksInItsOwnWords": case(
+        "no-false-eviction no-false-alarm", may="delivery recovery noticed", scenarios=WITH_ABSENCE
+    ),
     # ------------------------------------------------------------ tasks and queues
     "task_references.py:ForgetsItsWriters": case(
         "no-false-eviction", may=f"delivery {WAITING} recovery bounded-memory", no_false_eviction="went deaf"
@@ -109,7 +117,7 @@ CASES = {
     "module_globals.py:Globals": case(f"delivery {WAITING}", may="total-order"),
     "class_attributes.py:Shared": case(scenarios=COMING_AND_GOING),
     "weak_set.py:Weak": case("bounded-memory"),
-    "seats.py:PutsOutTheSilent": case("no-false-eviction no-false-alarm", may="delivery"),
+    "seats.py:PutsOutTheSilent": case("no-false-eviction no-false-alarm", may="delivery", scenarios=WITH_ABSENCE),
     "seats.py:KeepsSeats": case(scenarios=COMING_AND_GOING),
     "seats.py:KeepsSeatsByATimer": case(scenarios=COMING_AND_GOING),
     "seats.py:KeepsSeatsForEver": case(

@@ -34,6 +34,7 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=5, scenarios=calm)": "seeds=1, scenarios=calm)",
     "check(room, seeds=3) for room": "check(room, seeds=1) for room",
     "crowd = 500": "crowd = 100",
+    '("v7", "jitter"), ("v8", "told"))': '("v8", "told"))',
     "seeds=5)": "seeds=1)",
     "seeds=5, progress": "seeds=1, progress",
     "seeds=3, guarantees=three)": "seeds=1, guarantees=three)",

@@ -325,7 +325,7 @@ class Silent(v1.Room):
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_room_that_does_nothing_is_not_praised_for_it(scenario):
-    kept = {name for name, verdict in verdicts(Silent, SCENARIOS[scenario])[0].items() if verdict.kept}
+    kept = {name for name, verdict in verdicts(Silent, SCENARIOS[scenario], seeds=[0])[0].items() if verdict.kept}
     assert kept <= {"no-crash", "bounded-memory"}  # it really holds nothing
 
 
