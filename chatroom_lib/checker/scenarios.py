@@ -156,11 +156,10 @@ def dark_line(rng: Random) -> Scenario:
 
 @scenario
 def slow_but_alive(rng: Random) -> Scenario:
-    """Bob and Dan take minutes to read what two say, in a few long messages or in many, for up to half a minute."""
+    """Bob takes minutes to read what two say, in a few long messages or in many, for up to half a minute."""
     size, every, *pauses = rng.choice(((4000, PACE, 4, 6), (1000, 1.3, 2, 3.5)))
     talk = [speaks(name, 28_000 // size, size=size, every=every) for name in ("Ann", "Cy")]
-    slow = [slow_reader(name, pause=rng.uniform(*pauses)) for name in ("Bob", "Dan")]
-    return in_random_order(rng, 300, *talk, *slow)
+    return in_random_order(rng, 300, *talk, slow_reader("Bob", pause=rng.uniform(*pauses)))
 
 
 # ---------------------------------------------------------------- for rooms with a history
