@@ -176,7 +176,7 @@ class Room:
         transport, now = reader.connection.transport, asyncio.get_running_loop().time()
         waiting = transport.get_write_buffer_size()
         reader.alive = min(now, reader.alive + now - reader.next_look.when())  # while we are late, we hear nobody
-        takes_some = 0 < reader.waiting > waiting - reader.written
+        takes_some = reader.waiting > 0 and waiting < reader.waiting + reader.written
         if takes_some or self.holds_it_back(transport):
             reader.alive = now
         reader.waiting, reader.written = waiting, 0
