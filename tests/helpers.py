@@ -29,6 +29,7 @@ from chatroom_lib.runs.killing import KillingRun
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
+STORM = "storm of 200"  # the scenario that takes a second; test_presence.py is about it
 AT_MOST = 20 * TIMEOUT_FACTOR  # seconds after which a test gives up; nothing here takes nearly as long
 A_STOP = 6 * TIMEOUT_FACTOR  # seconds: three times what it may take on a quiet machine; websockets alone would take 10
 WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}

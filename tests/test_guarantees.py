@@ -33,6 +33,7 @@ from chatroom_lib.clients.scenario import Client
 from chatroom_lib.instrumentation.memory import MemorySample
 from chatroom_lib.rooms import v1
 from chatroom_lib.trace import Event, Trace, Wait
+from tests.helpers import STORM
 
 SEEDS = range(3)
 SOLUTIONS = Path(__file__).parent.parent / "notebooks" / "solutions" / "chapter_04.py"
@@ -486,7 +487,7 @@ class OthersOnly(Good):
                 self.deliver(client, message)
 
 
-@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "storm of 200"])
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != STORM])
 def test_what_people_do_not_hear_of_themselves_counts_in_delivery_alone(scenario):
     found = verdicts(OthersOnly, SCENARIOS[scenario])
     broken = {name for seed in SEEDS for name, verdict in found[seed].items() if verdict.kept is False}

@@ -18,11 +18,11 @@ from chatroom_lib.message import encode
 from chatroom_lib.reference_rooms import AckAtOnce, CommitBehind, SyncNormal
 from chatroom_lib.reference_rooms.history_room import HistoryRoom
 from chatroom_lib.rooms import v5, v6
+from tests.helpers import STORM
 from tests.test_guarantees import trace_of
 
 OF_A_HISTORY = [name for name, group in GROUPS.items() if group == "history"]
 THE_FOUR = ["kept", "one-history", "said-once", "answered"]
-STORM = "storm of 200"  # see test_presence.py
 FOR_HISTORIES = {name: scenario for name, scenario in SCENARIOS.items() if needs_path(scenario) and name != STORM}
 TO_RESUME = "slow reader and kill"  # a slow reader who cannot resume loses what was on the way when the server died
 

@@ -15,9 +15,10 @@ from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.reference_rooms import BoundedBroadcast, WebsocketsBroadcast
 from chatroom_lib.rooms import v4, v7, v8
+from tests.helpers import STORM
 from tests.test_guarantees import trace_of
 
-DARK, SLOW, STORM = "dark line", "slow but alive", "storm of 200"
+DARK, SLOW = "dark line", "slow but alive"
 PRESENCE = ["noticed", "no-false-alarm"]
 
 

@@ -13,10 +13,10 @@ from chatroom_lib.message import Gap, Position, encode_position, since_wanted
 from chatroom_lib.reference_rooms import CatchUpToAll, JoinThenReplay, ReplayThenJoin
 from chatroom_lib.reference_rooms.resuming_room import ResumingRoom
 from chatroom_lib.rooms import v7
+from tests.helpers import STORM
 from tests.test_guarantees import trace_of
 
 THE_THREE = ["no-gap", "in-order", "catch-up"]
-STORM = "storm of 200"  # see test_presence.py
 FOR_HISTORIES = [name for name, scenario in SCENARIOS.items() if needs_path(scenario) and name != STORM]
 SEEDS = range(3)
 

@@ -453,10 +453,10 @@ def return_(trace: Trace) -> Verdict:
     """Half a minute after a server that was stopped or killed is back, all healthy clients that had been in the room,
     and come back, are in it again."""
     come_back = [client for client in trace.clients if client.returns and is_healthy(client)]
-    killed, visits, tested = trace.of("killed"), trace.visits(), False
-    for kill, back in zip(killed, trace.of("started")):
+    visits, tested = trace.visits(), False
+    for kill, back in zip(trace.of("killed"), trace.of("started")):
         deadline = back.time + RETURNED
-        if any(back.time < other.time <= deadline for other in killed) or deadline > end_of_run(trace):
+        if trace.killed_between(back.time, deadline) or deadline > end_of_run(trace):
             continue
         before, since = entered_between(trace, 0, kill.time), entered_between(trace, back.time, deadline)
         here = {client.name for client in come_back if not is_elsewhere(client, kill.time, deadline)}

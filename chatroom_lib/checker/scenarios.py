@@ -148,9 +148,8 @@ def mass_leave(rng: Random) -> Scenario:
 def dark_line(rng: Random) -> Scenario:
     """Bob's line goes dark while two talk, and Fay's and Gus's when nobody talks any more; nobody is told."""
     talk = [speaks(name, 40, size=4000) for name in ("Ann", "Cy")]
-    bob, *late = [
-        unplugged(name, rng.uniform(*when)) for name, when in (("Bob", (5, 20)), ("Fay", (70, 90)), ("Gus", (70, 90)))
-    ]
+    bob = unplugged("Bob", rng.uniform(5, 20))
+    late = [unplugged(name, rng.uniform(70, 90)) for name in ("Fay", "Gus")]
     return in_random_order(rng, 180, *talk, bob, *late, listener("Di"))
 
 

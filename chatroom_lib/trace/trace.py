@@ -301,8 +301,8 @@ class Trace:
     def given_up(self, who: str) -> dict[float, float]:
         """The connections of `who` that it gave up before it knew that they were open: when they entered the pool ->
         when they were removed."""
-        theirs = self.of("joined", "knocked", *ENDS, who=who)
         steps, found = self.of("entered", "joined", "knocked", *ENDS, who=who), {}
+        theirs = [step for step in steps if step.kind != "entered"]
         for event in self.of("removed", who=who):
             entered = [each.time for each in steps if each.kind == "entered" and each.time <= event.time]
             came = entered_at(event) or max(entered, default=event.time)
@@ -315,10 +315,10 @@ class Trace:
     def noticed(self) -> dict[str, float]:
         """Clients whose line is dark for good and that are not in the pool at the end -> when they were removed. (One
         that was removed because its server was killed was noticed by nobody.)"""
-        dead = [client for client in self.clients if client.dies_silently and client.name not in self.in_pool()]
+        dead = [client.name for client in self.clients if client.dies_silently and client.name not in self.in_pool()]
+        last = {event.who: event.time for event in self.of("removed")}
         killed = {event.time for event in self.of("killed")}
-        last = {client.name: [e.time for e in self.of("removed", who=client.name)][-1:] for client in dead}
-        return {name: time for name, times in last.items() for time in times if time not in killed}
+        return {name: last[name] for name in dead if name in last and last[name] not in killed}
 
     def departed(self) -> dict[str, float]:
         """Those that are gone, and those that the room has noticed to be: nothing of them should be left."""
