@@ -100,7 +100,7 @@ class History:
             await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
             return found
         which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
-        return await self.read(which, seq, until, self.oldest_time(), limit)
+        return await self.read(which, seq, min(until, LARGEST), self.oldest_time(), limit)
 
     async def before(self, seq: int, limit: int) -> list[Message]:
         """The last `limit` messages with numbers below `seq`, the oldest first."""
@@ -156,8 +156,7 @@ class History:
     def write(self, messages: list[Message], once: bool) -> list[Message]:
         kept, rows, named = [], [], {}  # named: (token, id) -> the first of these messages that is called so
         with self.transaction():
-            if self.newest() != self.last:
-                raise HistoryError(f"{self.path}: another server writes to it, too")
+            self.meet_others()
             self.now = max(self.now, time.time())  # if the clock is set back, the oldest stay the first to be forgotten
             for message in messages:
                 key = message.token, message.id
@@ -176,6 +175,10 @@ class History:
             self.numbers.setdefault(key, entry.seq)
         self.forget_ids(first)
         return kept
+
+    def meet_others(self) -> None:
+        if self.newest() != self.last:
+            raise HistoryError(f"{self.path}: another server writes to it, too")
 
     def kept_as(self, key: tuple[str, str | None]) -> Message | None:
         number = self.numbers.get(key)

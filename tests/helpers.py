@@ -25,7 +25,7 @@ from chatroom_lib.history import History
 from chatroom_lib.message import Message
 from chatroom_lib.rooms import v2, v2_rw
 from chatroom_lib.rooms.requirements import takes
-from chatroom_lib.runs.killing import KillingRun
+from chatroom_lib.runs.live_processes import ProcessesRun
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
@@ -215,7 +215,7 @@ def ends_when(monkeypatch, condition) -> None:
     async def time_is_up(run):
         await until(lambda: condition(run))
 
-    monkeypatch.setattr(KillingRun, "time_is_up", time_is_up)
+    monkeypatch.setattr(ProcessesRun, "time_is_up", time_is_up)
 
 
 in_both_worlds = pytest.mark.parametrize(

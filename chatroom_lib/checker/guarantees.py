@@ -451,20 +451,21 @@ def catch_up(trace: Trace) -> Verdict:
 @guarantee("history")
 def return_(trace: Trace) -> Verdict:
     """Half a minute after a server that was stopped or killed is back, all healthy clients that had been in the room,
-    and come back, are in it again."""
+    and come back, are in it again. If there are other servers, half a minute after the kill."""
     come_back = [client for client in trace.clients if client.returns and is_healthy(client)]
     visits, tested = trace.visits(), False
-    for kill, back in zip(trace.of("killed"), trace.of("started")):
-        deadline = back.time + RETURNED
-        if trace.killed_between(back.time, deadline) or deadline > end_of_run(trace):
+    for kill, back in returns(trace):
+        deadline = back + RETURNED
+        if trace.killed_between(back, deadline) or deadline > end_of_run(trace):
             continue
-        before, since = entered_between(trace, 0, kill.time), entered_between(trace, back.time, deadline)
+        before, since = entered_between(trace, 0, kill.time), entered_between(trace, back, deadline)
         here = {client.name for client in come_back if not is_elsewhere(client, kill.time, deadline)}
-        cut_off = [name for name in here & before if was_cut_off(visits[name], kill, back)]
+        cut_off = [name for name in here & before if was_cut_off(visits[name], kill)]
         if missing := [name for name in cut_off if name not in since or is_missing(visits[name], deadline)]:
+            what = "the server was back" if trace.servers == 1 else f"{kill.who} was killed"
             return broken(
-                f"the server was back at {back.time:.3f} s, and {RETURNED:.0f} s later {len(missing)} of the "
-                f"{len(cut_off)} who had been in the room were not, such as {min(missing)}"
+                f"{what} at {back:.3f} s, and {RETURNED:.0f} s later {len(missing)} of the {len(cut_off)} who had been "
+                f"in the room were not, such as {min(missing)}"
             )
         tested = tested or bool(cut_off)
     return KEPT if tested else untested("nobody who comes back was connected when a server was stopped or killed")
@@ -602,8 +603,18 @@ def is_elsewhere(client: Client, since: float, until: float) -> bool:
     return goes <= until or any(start < until and since < end for start, end in client.away)
 
 
-def was_cut_off(visits: list[Visit], kill: Event, back: Event) -> bool:
-    return any(visit.how == "lost" and visit.joined < kill.time <= visit.ended < back.time for visit in visits)
+def returns(trace: Trace) -> Iterator[tuple[Event, float]]:
+    """Each time that a server was killed, and since when people could come back: since it was started again, or since
+    then, if there are others."""
+    for kill in trace.of("killed"):
+        starts = [event.time for event in trace.of("started", who=kill.who) if event.time >= kill.time]
+        if trace.servers > 1 or starts:
+            yield kill, kill.time if trace.servers > 1 else starts[0]
+
+
+def was_cut_off(visits: list[Visit], kill: Event) -> bool:
+    theirs = (visit for visit in visits if visit.server == kill.who)
+    return any(visit.how == "lost" and visit.joined < kill.time <= visit.ended for visit in theirs)
 
 
 def is_missing(visits: list[Visit], when: float) -> bool:

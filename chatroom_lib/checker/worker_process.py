@@ -320,7 +320,9 @@ class Watchdog:
             os._exit(1)
         if loop := running_loop():
             loop.call_exception_handler({"exception": error})
-            loop.after_iteration = lambda: None  # what the room does about the exception is our doing, not its own
+            loop.after_iteration = lambda tasks: (
+                None
+            )  # what the room does about the exception is our doing, not its own
             loop.end("blocks the event loop")
         raise error
 

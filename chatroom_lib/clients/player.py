@@ -13,7 +13,7 @@ from chatroom_lib.clients.session import Session
 from chatroom_lib.message import Message, encode
 from chatroom_lib.trace import Trace, label
 
-Dial = Callable[[Client], Awaitable[ClientConnection]]  # opens a client's connection
+Dial = Callable[[Client, int], Awaitable[ClientConnection]]  # opens a client's connection to the server of that number
 
 
 async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
@@ -22,24 +22,31 @@ async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
     async with asyncio.TaskGroup() as visits:
         before = asyncio.Event()
         before.set()
-        for client in scenario.clients:
+        for number, client in enumerate(scenario.clients):
             done = asyncio.Event()
-            visits.create_task(visit(client, dial, trace, understand, before, done))
+            server = number % scenario.servers
+            visits.create_task(visit(client, server, dial, trace, understand, before, done))
             if client.joins is None:
                 before = done
 
 
 async def visit(
-    client: Client, dial: Dial, trace: Trace, understand: Understand, before: asyncio.Event, done: asyncio.Event
+    client: Client,
+    server: int,
+    dial: Dial,
+    trace: Trace,
+    understand: Understand,
+    before: asyncio.Event,
+    done: asyncio.Event,
 ) -> None:
     """One client's visit, from joining to its end. One without a time of its own joins once `before` is set, the `done`
     of the one before it."""
     await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
     if client.returns:
-        return await Session(client, dial, trace, understand).run(done)
+        return await Session(client, server, dial, trace, understand).run(done)
     try:
         async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
-            connection = await dial(client)
+            connection = await dial(client, server)
     except (OSError, InvalidHandshake, TimeoutError) as error:
         if trace.now() < client.vanishes:
             trace.record("shut out", client.name, why_shut_out(error))
@@ -48,7 +55,7 @@ async def visit(
         return
     finally:
         done.set()
-    trace.record("joined", client.name)
+    trace.record("joined", client.name, trace.which(server))
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(speak(client, connection, trace))

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from chatroom_lib.message import check_encodable
 
 NEVER = float("inf")
+MOST_SERVERS = 9
 SMALL_BUFFER = 4096  # bytes in each buffer between a room and a client, in runs live and simulated
 
 
@@ -180,6 +181,7 @@ class Kill:
     power: bool = False  # the power is cut: what had not reached the medium is lost as well; simulated runs only
     disk: bool = False  # the disk is lost as well: the new room finds no file
     politely: bool = False  # it is told to stop, as by SIGTERM: the room may say goodbye
+    server: int = 0  # which one, counted from 0
 
     def __post_init__(self):
         if self.politely and (self.power or self.disk):
@@ -198,13 +200,21 @@ class Scenario:
     kills: Sequence[Kill] = ()  # of the server, in the order of time; kept as a tuple
     keep: int | None = None  # messages that the room is to keep, if it takes a `keep`; None: as many as it likes
     handshake: float = 0.0  # seconds that each handshake keeps the room's processor busy; simulated runs only
+    servers: int = 1  # rooms beside each other, with one file; people come to them in turn, and return to the next one
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
         object.__setattr__(self, "kills", tuple(self.kills))
-        moments = [moment for kill in self.kills for moment in (kill.at, kill.at + kill.back_after)]
-        if moments != sorted(moments) or NEVER in moments[:-1]:
-            raise ValueError(f"a server can be killed only while it runs: not {list(self.kills)!r}")
+        if not (isinstance(self.servers, int) and 1 <= self.servers <= MOST_SERVERS):
+            raise ValueError(f"a scenario has 1 to {MOST_SERVERS} servers, not {self.servers!r}")
+        for number in dict.fromkeys(kill.server for kill in self.kills):
+            if number not in range(self.servers):
+                raise ValueError(f"there is no server {number!r} to be killed: they are counted from 0")
+            moments = [moment for kill in self.kills_of(number) for moment in (kill.at, kill.at + kill.back_after)]
+            if moments != sorted(moments) or NEVER in moments[:-1]:
+                raise ValueError(f"a server can be killed only while it runs: not {list(self.kills)!r}")
+        if self.servers > 1 and any(kill.power or kill.disk for kill in self.kills):
+            raise ValueError("several servers share one disk: one alone cannot lose it, nor its power")
         names = [client.name for client in self.clients]
         if len(set(names)) < len(names):
             raise ValueError(f"two clients of one name: {', '.join(names)}")
@@ -214,6 +224,9 @@ class Scenario:
             raise ValueError(f"a handshake takes 0 seconds or more, not {self.handshake!r}")
         if not 0 < self.duration < NEVER:
             raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
+
+    def kills_of(self, server: int) -> list[Kill]:
+        return [kill for kill in self.kills if kill.server == server]
 
     @property
     def all_prompt(self) -> bool:

@@ -23,10 +23,12 @@ class Session:
     if it resumes, what it has heard last.
 
     It says a message in the order of its plan, and once more on each new connection until it hears it itself, or is
-    told that it is refused. A message keeps its `id`. Before each attempt to connect it waits (see backoff.py).
+    told that it is refused. A message keeps its `id`. Before each attempt to connect it waits (see backoff.py); and if
+    there are several servers, it tries the next one.
     """
 
-    def __init__(self, client: Client, dial, trace: Trace, understand: Understand):
+    def __init__(self, client: Client, server: int, dial, trace: Trace, understand: Understand):
+        self.server = server  # the number of the one that it connects to next
         self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
         self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
         self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self.chance)
@@ -47,6 +49,7 @@ class Session:
                 done.set()
                 if connection and await self.stay(connection):
                     break
+                self.server = (self.server + 1) % self.trace.servers
                 await asyncio.sleep(self.backoff.next_wait())
             planning.cancel()
 
@@ -78,7 +81,7 @@ class Session:
     async def connect(self) -> ClientConnection | None:
         try:
             async with asyncio.timeout(self.time_to_go()):
-                return await self.dial(self.asking())
+                return await self.dial(self.asking(), self.server)
         except (OSError, InvalidHandshake, TimeoutError) as error:
             self.trace.record("knocked", self.client.name, why_shut_out(error))
             self.backoff.note_failure(error)
@@ -95,7 +98,7 @@ class Session:
 
     async def stay(self, connection: ClientConnection) -> bool:
         """One visit, to its end. Returns whether the client has left for good."""
-        self.trace.record("joined", self.client.name)
+        self.trace.record("joined", self.client.name, self.trace.which(self.server))
         self.first_joined.set()
         async with asyncio.TaskGroup() as tasks:
             talking = tasks.create_task(self.talk(connection))

@@ -9,7 +9,9 @@ import asyncio
 import contextvars
 import gc
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Iterable
+from itertools import chain
 from types import BuiltinFunctionType, CodeType, CoroutineType, FunctionType, MethodType, ModuleType
 
 from websockets.asyncio.connection import Connection
@@ -33,7 +35,7 @@ NOT_RETAINED = (  # what a room refers to and does not retain; a connection's bu
 
 
 class MemorySampler:
-    """Samples the memory of the room of a run's server as the run goes on, into its Trace."""
+    """Samples the memory of the rooms of a run's servers as the run goes on, into its Trace."""
 
     def __init__(self, run, trace: Trace):
         self.run, self.trace = run, trace
@@ -47,7 +49,13 @@ class MemorySampler:
                 self.sample()
 
     def sample(self) -> None:
-        server = self.run.server
+        sizes = [self.sizes(server) for server in self.run.servers]
+        counts = len(self.trace.of("accepted")), *map(sum, zip(*sizes))
+        self.trace.memory.append(MemorySample(self.trace.clock(), *counts))
+
+    @staticmethod
+    def sizes(server) -> tuple[int, int, int, int]:
+        """The last four fields of a MemorySample."""
         room, tasks = server.room, list(server.tasks.visitors)
         roots = [room, *(task.get_coro() for task in tasks), *timers_of(room, server.loop)]
         joined = [connection for connection in server.connections if hasattr(connection, "transport")]
@@ -55,8 +63,7 @@ class MemorySampler:
         reached = reachable_with_globals(room, roots)
         size = sum(map(sys.getsizeof, reached))
         buffered = sum(connection.transport.get_write_buffer_size() for connection in joined)
-        counts = len(self.trace.of("accepted")), count_texts(reached), len(tasks), size, buffered
-        self.trace.memory.append(MemorySample(self.trace.clock(), *counts))
+        return count_texts(reached), len(tasks), size, buffered
 
 
 def timers_of(room, loop) -> list:
@@ -122,9 +129,16 @@ def count_texts(things: list) -> int:
     return sum(len(thing) >= LONG for thing in things if issubclass(type(thing), (str, bytes, bytearray)))
 
 
-def leak_report(server, trace: Trace) -> LeakReport:
-    """What the server's room still retains of departed clients."""
-    gone, room = trace.departed(), server.room
+def leak_report(servers: list, trace: Trace) -> LeakReport:
+    """What the rooms of these servers still retain of departed clients."""
+    gone = trace.departed()
+    reports = [leak_of(server, gone) for server in servers]
+    connections, visits, orphaned, tasks = zip(*reports)
+    return LeakReport([*chain(*connections)], dict(ChainMap(*visits)), [*chain(*orphaned)], [*chain(*tasks)])
+
+
+def leak_of(server, gone: dict[str, float]) -> LeakReport:
+    room = server.room
     held = {connection.name for connection in retained_connections(room)}
     orphaned_tasks = tasks_of(gone, server)
     visits = {name: line_of(task) for task, name in orphaned_tasks if name in connections_in(task, room)}

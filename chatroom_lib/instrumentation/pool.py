@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.instrumentation.primitives import observe_all
-from chatroom_lib.trace import Trace
+from chatroom_lib.trace import Trace, in_since
 
 WANTED = "members() must list connections"
 
@@ -18,13 +18,13 @@ class Pool:
     Observes the room's locks, queues and channels too, as they appear.
     """
 
-    def __init__(self, room, trace: Trace):
-        self.room, self.trace = room, trace
+    def __init__(self, room, trace: Trace, server: int = 0):
+        self.room, self.trace, self.which = room, trace, trace.which(server)
         self.ids: list[int] = []  # of the members
         # id -> (connection, name, since when); the room alone decides how long a connection is kept
         self.seen: dict[int, tuple[weakref.ref, str, float]] = {}
         self.ended = False
-        observe_all(room, trace)
+        observe_all(room, trace, self.which)
 
     def update(self) -> None:
         if self.ended:
@@ -44,7 +44,7 @@ class Pool:
             self.seen[key] = kept, connection.name, self.trace.now() or 0.0
         self.ids = ids
         if new:
-            observe_all(self.room, self.trace)
+            observe_all(self.room, self.trace, self.which)
 
     def end(self) -> None:
         """The room is no more: whoever was in it is in no pool."""
@@ -57,7 +57,7 @@ class Pool:
         if key in self.seen:
             _, name, since = self.seen.pop(key)
             again = len(self.trace.of("entered", who=name)) > 1
-            what = f"in since {since!r}" if again else ""  # which of its connections
+            what = in_since(since) if again else ""
             self.trace.record("removed", name, what, not_before=since)  # a simulated room's clock may be ahead
 
 

@@ -191,11 +191,12 @@ def rooms_function() -> str:
 # ---------------------------------------------------------------- finding them in a room
 
 
-def observe_all(room, trace: Trace) -> None:
-    """Observe the locks, queues and channels that a room has as attributes, or that the clients in them have."""
+def observe_all(room, trace: Trace, server: str = "") -> None:
+    """Observe the locks, queues and channels that a room has as attributes, or that the clients in them have. `server`:
+    which one it is, if there are several."""
     for name, primitive in primitives(room):
         if getattr(primitive, "usage", None) is None or primitive.usage.trace is not trace:
-            observe(primitive, name, trace)
+            observe(primitive, f"{name} of {server}" if server else name, trace)
 
 
 def primitives(room) -> Iterator[tuple[str, object]]:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7, v8
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7, v8, v9
 
 
 class Room(Protocol):
@@ -21,6 +21,7 @@ class Room(Protocol):
     # It may also have
     # - `server_options`, a dictionary of options for websockets.serve: {"ping_interval": 20, ...}
     # - `process_request(connection, request)`, as for websockets.serve: a response, for whom it does not let in
+    # - `many_servers = True`, if several servers may keep one history
     # - `farewell()`, the code and the reason with which a server that stops closes the connections
 
 
@@ -37,4 +38,5 @@ VERSIONS: dict[str, type[Room]] = {
     "v6": v6.Room,
     "v7": v7.Room,
     "v8": v8.Room,
+    "v9": v9.Room,
 }

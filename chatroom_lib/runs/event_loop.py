@@ -3,9 +3,9 @@
 What is ready runs first in, first out, as asyncio documents. Chance decides how long things take: how long a packet
 travels, and how long a step of the room's tasks and a write to a socket keep the processor busy. A seed decides those.
 
-The room has a processor of its own. While it is busy, or sleeps in `time.sleep`, people go on on theirs: what they say
-arrives, and waits for the room. So within a step the room's clock is ahead of theirs; and its next step begins when it
-is ahead by no more than the fastest packet takes.
+The room has a processor of its own; if there are several servers, each has one. While it is busy, or sleeps in
+`time.sleep`, people go on on theirs: what they say arrives, and waits for the room. So within a step the room's clock
+is ahead of theirs; and its next step begins when it is ahead by no more than the fastest packet takes.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ import ctypes
 import itertools
 import random
 import sys
-from collections import deque
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http import HTTPStatus
@@ -26,7 +26,8 @@ from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.room_code import place_in_room
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, watcher
 from chatroom_lib.runs.executor_calls import ExecutorCalls
-from chatroom_lib.runs.network import LATENCY, WINDOW, Link, Listener, Transport
+from chatroom_lib.runs.network import WINDOW, Datagrams, Link, Listener, Transport
+from chatroom_lib.runs.processor import Processor
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runs.room_threads import RoomThreads
 
@@ -34,7 +35,6 @@ Schedule = Literal["fifo", "any"]
 STEP_TIME = 10e-6  # seconds that a step of the room's takes at most; people compute on machines of their own
 WRITE_TIME = 50e-6  # seconds that a write to a socket takes the room at most
 MAX_BUSY_ITERATIONS = 50_000  # iterations without a rest or a new event after which a run counts as livelocked
-LEAD = LATENCY[0]  # seconds by which the room's next step may be ahead of what people do
 endless_tasks: list[asyncio.Task] = []  # of all runs in this process
 SHORTEST_DELAY = 1e-9  # seconds; a delay that is lost in rounding would never let the clock move
 
@@ -57,8 +57,7 @@ class SimulationLoop(SteppedLoop):
         self.chance = self.random.random
         self.draws = random.Random(seed)  # for a room that draws from the module `random`
         self.now = 0.0  # virtual seconds: in a step of the room's, on its clock
-        self.busy_until = 0.0  # the room's processor
-        self.put_by: deque[asyncio.Handle] = deque()  # the room's steps that wait for it
+        self.processors: dict[Tasks, Processor] = defaultdict(Processor)  # of each server that lives
         self.deadline = float("inf")
         self.ending = None
         self.iterations = 0  # in all
@@ -67,12 +66,12 @@ class SimulationLoop(SteppedLoop):
         self.events_then = 0
         self.interrupted = False  # set by another thread
         self.cleaning_up = False
-        self.room_has_run = False  # in this iteration
-        self.after_iteration = lambda: None  # called if it has
+        self.after_iteration = lambda tasks: None  # called for each server that has run in it
         self.after_jump = lambda: None
         self.note_block = lambda seconds, place: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
+        self.datagrams = {}  # (host, port) -> Datagrams
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
         self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
@@ -114,14 +113,16 @@ class SimulationLoop(SteppedLoop):
         if not self.has_ready and not (self.threads.waited_for and self.threads.answer()):
             self.move_clock()
         self.make_timers_ready(self.now)
-        while self.put_by and (self.now >= self.free_at or self.cleaning_up):
-            self.run_on_the_rooms_clock(self.put_by.popleft())
+        for processor in list(self.processors.values()):
+            while processor.put_by and (self.now >= processor.free_at or self.cleaning_up):
+                self.run_on(processor, processor.put_by.popleft())
         self.run_ready(self.run_step)
-        if self.room_has_run:
-            self.room_has_run = False
-            world, self.now = self.now, max(self.now, self.busy_until)
-            self.after_iteration()
-            self.now = world
+        for tasks, processor in list(self.processors.items()):
+            if processor.has_run:
+                processor.has_run = False
+                world, self.now = self.now, max(self.now, processor.busy_until)
+                self.after_iteration(tasks)
+                self.now = world
         self.iterations += 1
         if self.iterations - self.busy_since >= MAX_BUSY_ITERATIONS:
             self.look_for_progress()
@@ -132,36 +133,33 @@ class SimulationLoop(SteppedLoop):
 
     def run_step(self, handle: asyncio.Handle, context: contextvars.Context) -> None:
         if watcher not in context:  # of somebody who computes elsewhere
-            self.run(handle)
-        elif is_of_the_killed(context) and not self.cleaning_up:
-            pass
-        elif (self.put_by or self.now < self.busy_until - LEAD) and not self.cleaning_up:
-            self.put_by.append(handle)
+            return self.run(handle)
+        if is_of_the_killed(context) and not self.cleaning_up:
+            return
+        processor = self.processors[context[watcher]]
+        if (processor.put_by or self.now < processor.free_at) and not self.cleaning_up:
+            processor.put_by.append(handle)
         else:
-            self.run_on_the_rooms_clock(handle)
+            self.run_on(processor, handle)
 
-    def run_on_the_rooms_clock(self, handle: asyncio.Handle) -> None:
+    def run_on(self, processor: Processor, handle: asyncio.Handle) -> None:
+        """A step of the room's, on its clock."""
         if not handle.cancelled():
-            self.room_has_run = True
-            world, self.now = self.now, max(self.now, self.busy_until)
+            processor.has_run = True
+            world, self.now = self.now, max(self.now, processor.busy_until)
             try:
                 self.run(handle)
             finally:
-                self.busy_until = self.now + STEP_TIME * self.chance()
+                processor.busy_until = self.now + STEP_TIME * self.chance()
                 self.now = world
-
-    @property
-    def free_at(self) -> float:
-        """When the room's next step may begin."""
-        return self.busy_until - LEAD
 
     def move_clock(self) -> None:
         """Where a real loop waits for the network or the next timer, this one moves its clock."""
         next_timer = self.next_timer()
-        if self.put_by:
-            self.now = min(next_timer or float("inf"), self.free_at, self.deadline)
+        if free := [processor.free_at for processor in self.processors.values() if processor.put_by]:
+            self.now = min(next_timer or float("inf"), *free, self.deadline)
         elif next_timer is None:
-            self.now = max(self.now, self.busy_until)
+            self.now = max([self.now, *(processor.busy_until for processor in self.processors.values())])
             self.end("quiescent")
         elif next_timer > self.now:
             self.now = min(next_timer, self.deadline)
@@ -201,7 +199,7 @@ class SimulationLoop(SteppedLoop):
     def clean_up(self) -> None:
         """End every task and close the loop."""
         self.cleaning_up = True
-        self.after_iteration = self.after_jump = lambda: None
+        self.after_iteration, self.after_jump = lambda tasks: None, lambda: None
         self.note_block = lambda seconds, place: None
         self.report = lambda context: None
         self.deadline = float("inf")
@@ -228,17 +226,30 @@ class SimulationLoop(SteppedLoop):
 
     async def kill(self, tasks: Tasks, address: tuple[str, int]) -> None:
         """Kill the process of a server at this address: from now on nothing of it runs, not even a `finally`."""
-        while self.now < self.busy_until:  # the step that it is in ends
-            await asyncio.sleep(self.busy_until - self.now)
+        processor = self.processors[tasks]
+        while self.now < processor.busy_until:  # the step that it is in ends
+            await asyncio.sleep(processor.busy_until - self.now)
         tasks.killed = True
         self.forget(is_of_the_killed)
-        self.put_by.clear()
+        del self.processors[tasks]
         if address in self.listening:
             self.listening[address].die()
+        for endpoint in [each for each in self.datagrams.values() if is_of_the_killed(each.context)]:
+            endpoint.abort()
 
     async def create_server(self, protocol_factory, host, port, **_):
         self.listening[host, port] = Listener(self, protocol_factory, (host, port))
         return self.listening[host, port]
+
+    async def create_datagram_endpoint(self, protocol_factory, local_addr, **_):
+        host, port = local_addr
+        address = host, port or 40000 + next(self.serials)
+        if address in self.datagrams:
+            raise OSError(98, "Address already in use")
+        protocol = protocol_factory()
+        self.datagrams[address] = Datagrams(self, protocol, address)
+        protocol.connection_made(self.datagrams[address])
+        return self.datagrams[address], protocol
 
     async def create_connection(self, protocol_factory, host, port, *, window=WINDOW, link=None, **_):
         """`window`: the bytes that may be in flight to the client. `link`: what its packets travel on."""

@@ -1,4 +1,4 @@
-"""What a run in virtual time and one on real sockets have in common: a served room, its clients, and the Trace."""
+"""What a run in virtual time and one on real sockets have in common: served rooms, their clients, and the Trace."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,7 +12,7 @@ from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Kill, Scenario
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
-from chatroom_lib.instrumentation.tasks import watcher
+from chatroom_lib.instrumentation.tasks import Tasks, watcher
 from chatroom_lib.instrumentation.waits import waits
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, create, display_name
 from chatroom_lib.rooms.loader import is_room_object
@@ -23,9 +23,11 @@ TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and t
 
 
 class Run:
-    """One run: start `server`, then `begin`; when its time is over, `finish`. After a kill there is a new `server`.
+    """One run: start the `servers`, then `begin`; when its time is over, `finish`. After a kill there is a new one in
+    place of the old.
 
-    `path`: of the file that the room may keep, one after the other.
+    `path`: of the file that the rooms may keep, beside each other and one after the other. `port`: of the first server;
+    the others have the next ones.
     """
 
     def __init__(
@@ -38,13 +40,12 @@ class Run:
         keepalive: float | None = None,
         path: str | None = None,
     ):
-        self.create = partial(create, room, path=path, keep=scenario.keep)  # one after the other
+        self.create = partial(create, room, path=path, keep=scenario.keep)
         given, room = room, self.create()
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
-        if scenario.kills:
-            require_new_rooms(given)
+        require_new_rooms(given, scenario)
         self.scenario = scenario
-        self.trace = Trace(display_name(room), scenario.clients, seed)
+        self.trace = Trace(display_name(room), scenario.clients, seed, servers=scenario.servers)
         self.serve = partial(
             observed_server,
             trace=self.trace,
@@ -52,77 +53,97 @@ class Run:
             keepalive=keepalive,
             write_limit=SMALL_BUFFER,
         )
-        self.server = self.serve(room, port=port)
-        self.servers = [self.server]  # one after the other
-        self.trace.keepalive = self.server.options["ping_interval"]
+        rooms = [room, *(self.create() for _ in range(scenario.servers - 1))]
+        self.servers = [
+            self.serve(room, number=number, port=port and port + number) for number, room in enumerate(rooms)
+        ]
+        self.former: list[Server] = []  # those that have been killed, and have a successor
+        self.trace.keepalive = self.servers[0].options["ping_interval"]
 
     @property
-    def can_be_stopped(self) -> bool:
-        runs = self.server.running and not self.server.tasks.killed
-        return self.is_ours and runs and self.trace.ending in ("quiescent", "time is up")
+    def running(self) -> list[Server]:
+        return [server for server in self.servers if server.running and not server.tasks.killed]
+
+    @property
+    def to_be_stopped(self) -> list[Server]:
+        """Those that can be, after the run."""
+        return self.running if self.is_ours and self.trace.ending in ("quiescent", "time is up") else []
 
     def begin(self, loop: asyncio.AbstractEventLoop, dial: Dial) -> None:
-        """The room has started: from now on time counts, and the clients play their parts."""
+        """The rooms have started: from now on time counts, and the clients play their parts."""
         self.trace.start_clock(loop)
-        self.pool = Pool(self.server.room, self.trace)
+        self.pools = [Pool(server.room, self.trace, number) for number, server in enumerate(self.servers)]
         self.playing = loop.create_task(play(self.scenario, dial, self.trace))
 
-    async def connect(self, client: Client, **options) -> ClientConnection:
-        url = url_of(self.server.host, self.server.port, client.path)
-        return await connect(url, **connect_options(client), **options)
+    async def connect(self, client: Client, number: int, **options) -> ClientConnection:
+        """To the server of that number."""
+        server = self.servers[number]
+        return await connect(url_of(server.host, server.port, client.path), **connect_options(client), **options)
+
+    def number_of(self, tasks: Tasks | None) -> int:
+        """Of the server with these tasks; 0 if there is none."""
+        return next((number for number, server in enumerate(self.servers) if server.tasks is tasks), 0)
+
+    def update_pools(self, tasks: Tasks | None = None) -> None:
+        """Look who is in them now; or only in that of the server with these tasks."""
+        for server, pool in zip(self.servers, self.pools):
+            if tasks in (None, server.tasks):
+                pool.update()
 
     def note_kill(self, kill: Kill) -> None:
-        """The server's process has been killed just now."""
-        self.pool.end()
-        self.trace.record("killed", "room", DISK_LOST if kill.disk else "")
+        """This server's process has been killed just now."""
+        self.pools[kill.server].end()
+        self.trace.record("killed", self.trace.server_name(kill.server), DISK_LOST if kill.disk else "")
 
-    async def start_again(self) -> None:
+    async def start_again(self, number: int) -> None:
         """A new room, as after a kill, at the same address."""
-        self.server = self.serve(self.create(), port=self.server.port)
-        self.servers.append(self.server)
+        before = self.servers[number]
+        self.former.append(before)
+        server = self.servers[number] = self.serve(self.create(), number=number, port=before.port)
         try:
-            await self.server.start()
+            await server.start()
         except ServerError as error:
-            self.server.record_error(error)
+            server.record_error(error)
         else:
-            self.pool = Pool(self.server.room, self.trace)
-            self.trace.record("started", "room")
+            self.pools[number] = Pool(server.room, self.trace, number)
+            self.trace.record("started", self.trace.server_name(number))
 
     def finish(self, ending: str) -> Trace:
         """Whatever happens from now on is teardown. Raises what a client did that no client should."""
-        errors, settled = [], []
-        for server in self.servers:
+        errors, settled, suspended = [], [], {}
+        for server in [*self.former, *self.servers]:
             errors += server.errors
             settled += server.tasks.awaited_since()
-        suspended = {} if self.server.tasks.killed else self.server.tasks.visitors
+            suspended |= {} if server.tasks.killed else server.tasks.visitors
         self.trace.finish(ending, waits(suspended), errors, settled)
         if self.playing.done():
             self.playing.result()
         return self.trace
 
 
-def require_new_rooms(room: RoomSpec | Room) -> None:
-    """Raises RoomError for a room object."""
-    if is_room_object(room):
-        raise RoomError(f"{room!r:.80} is one room, and after a kill there is a new one: name its class, or a function")
+def require_new_rooms(room: RoomSpec | Room, scenario: Scenario) -> None:
+    """Raises RoomError for a room object in a scenario that needs more than one room."""
+    if is_room_object(room) and (scenario.kills or scenario.servers > 1):
+        why = "each server has its own" if scenario.servers > 1 else "after a kill there is a new one"
+        raise RoomError(f"{room!r:.80} is one room, and {why}: name its class, or a function")
 
 
 def stop_simulated(loop, run: Run) -> Trace:
-    """Stop the room of a finished run as a server does, in virtual time: disconnect everybody, and leave it.
+    """Stop the rooms of a finished run as a server does, in virtual time: disconnect everybody, and leave it.
 
-    Notes in the Trace whether its `__aexit__` fails, and which of the room's tasks go on. One that never becomes
-    quiescent is not stopped, nor is one that was given as an object.
+    Notes in the Trace whether an `__aexit__` fails, and which of a room's tasks go on. One that never becomes quiescent
+    is not stopped, nor is one that was given as an object.
     """
-    if run.can_be_stopped:
-        loop.after_iteration = lambda: None
-        complete(loop, run.server.disconnect())
-        leaving = complete(loop, leave(run.server))
+    for server in run.to_be_stopped:
+        loop.after_iteration = lambda tasks: None
+        complete(loop, server.disconnect())
+        leaving = complete(loop, leave(server))
         if not leaving.done():
             run.trace.exit_error = RuntimeError(f"it does not return within {TIME_TO_STOP:.0f} s")
         elif not leaving.cancelled():
-            run.trace.exit_error = leaving.exception()
+            run.trace.exit_error = run.trace.exit_error or leaving.exception()
             loop.run_until_quiescent(TIME_TO_STOP)
-            run.trace.left_tasks = [name for task in run.server.tasks.visitors if (name := own_name(task))]
+            run.trace.left_tasks += [name for task in server.tasks.visitors if (name := own_name(task))]
     return run.trace
 
 

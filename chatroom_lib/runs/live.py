@@ -38,41 +38,42 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     if scenario.handshake:
         raise ValueError("live() cannot make handshakes take longer: try simulate()")
     with measured_window(), RoomFiles() as files:
-        if scenario.kills:
-            from chatroom_lib.runs.killing import KillingRun  # which needs this module
+        if scenario.kills or scenario.servers > 1:
+            from chatroom_lib.runs.live_processes import ProcessesRun  # which needs this module
 
-            return await submit(KillingRun(room, scenario, keepalive, files).play())
+            return await submit(ProcessesRun(room, scenario, keepalive, files).play())
         return await submit(play_live(Run(room, scenario, keepalive=keepalive, path=files.path)))
 
 
 async def play_live(run: Run) -> Trace:
-    dialling = Dialling(run.trace, lambda: (run.server.host, run.server.port))
-    await run.server.start()
-    sockets = run.server.listener.sockets
+    (server,) = run.servers
+    dialling = Dialling(run.trace, lambda _: (server.host, server.port))
+    await server.start()
+    sockets = server.listener.sockets
     tasks = []
     try:
         sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)  # accepted ones inherit it
         run.begin(asyncio.get_running_loop(), dialling.dial)
-        watching = asyncio.create_task(watch(run.pool))
+        watching = asyncio.create_task(watch(*run.pools))
         tasks = [watching, run.playing]
         if (await asyncio.wait([watching], timeout=run.scenario.duration))[0]:
             watching.result()  # it ends only if the room's members() has raised
         return run.finish("time is up")
     finally:
         await cancel_after(tasks, 0)
-        await run.server.stop()
+        await server.stop()
         await dialling.close()
 
 
 class Dialling:
-    """Opens the clients' connections on real sockets, to wherever the server is then."""
+    """Opens the clients' connections on real sockets, to wherever the server of a number is then."""
 
-    def __init__(self, trace: Trace, where: Callable[[], tuple[str, int]]):
+    def __init__(self, trace: Trace, where: Callable[[int], tuple[str, int]]):
         self.trace, self.where = trace, where
         self.lines: list[Line] = []
 
-    async def dial(self, client: Client) -> ClientConnection:
-        host, port = self.where()
+    async def dial(self, client: Client, server: int) -> ClientConnection:
+        host, port = self.where(server)
         url = url_of(host, port, client.path)
         if client.latency or client.dark < NEVER:
             self.lines.append(line := Line(client, self.trace.clock))

@@ -64,6 +64,35 @@ class Listener:
         pass
 
 
+class Datagrams(asyncio.DatagramTransport):
+    """A port for datagrams, on the machine of the servers: none is lost on the way to another one."""
+
+    def __init__(self, loop, protocol, address):
+        super().__init__({"sockname": address})
+        self.loop, self.protocol, self.address = loop, protocol, address
+        self.context = contextvars.copy_context()
+
+    def sendto(self, data, addr=None):
+        if peer := self.loop.datagrams.get(addr):
+            arrival = Link().arrival(self.loop.now, self.loop.random)
+            self.loop.call_at(arrival, peer.arrive, bytes(data), self.address, context=peer.context)
+
+    def arrive(self, data, sender):
+        if not self.is_closing():
+            self.protocol.datagram_received(data, sender)
+
+    def is_closing(self):
+        return self.loop.datagrams.get(self.address) is not self
+
+    def close(self):
+        if not self.is_closing():
+            del self.loop.datagrams[self.address]
+            self.loop.call_soon(self.protocol.connection_lost, None)
+
+    def abort(self):
+        self.close()
+
+
 class Transport(asyncio.Transport):
     """One end of a TCP connection: a write buffer here, and a window of bytes that may be in flight to the peer.
 

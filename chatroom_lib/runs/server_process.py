@@ -1,4 +1,5 @@
-"""The process in which a room of a live run lives that is killed: what killing.py starts.
+"""The process in which a room of a live run lives that is killed, or has others beside it: what live_processes.py
+starts.
 
 It gets the room on standard input, a line of JSON, then "begin" and at last "finish". On standard output it tells, a
 line of JSON each, its port, every event as it happens, so that a kill loses none, and in the end all that is in its
@@ -52,16 +53,17 @@ def tell(out: TextIO, **what) -> None:
 
 async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:
     room, clients = cloudpickle.loads(base64.b64decode(job["packed"]))
-    trace = ToldTrace(job["name"], clients, told=out)
+    trace = ToldTrace(job["name"], clients, servers=job["servers"], told=out)
     room = create(room, path=job["path"], keep=job["keep"])
-    server = observed_server(room, trace, port=job["port"], keepalive=job["keepalive"], write_limit=SMALL_BUFFER)
+    number, port = job["number"], job["port"]
+    server = observed_server(room, trace, number, port=port, keepalive=job["keepalive"], write_limit=SMALL_BUFFER)
     await server.start()
     server.listener.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL_BUFFER)
     tell(out, port=server.port, keepalive=server.options["ping_interval"])
     start = (await orders.get())["begin"]
     clock = asyncio.get_running_loop().time
     trace.clock = lambda: clock() - start  # one clock for all processes of a machine
-    watching = asyncio.create_task(watch(Pool(server.room, trace)))
+    watching = asyncio.create_task(watch(Pool(server.room, trace, number)))
     told = asyncio.create_task(orders.get())
     await asyncio.wait([watching, told], return_when=asyncio.FIRST_COMPLETED)
     if watching.done():

@@ -38,6 +38,7 @@ from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario,
 from chatroom_lib.instrumentation.asyncio_internals import as_if_running
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
 from chatroom_lib.instrumentation.pool import listed
+from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
 from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
@@ -127,58 +128,66 @@ def play_on(
 
 
 def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
-    async def dial(client: Client) -> ClientConnection:
+    async def dial(client: Client, server: int) -> ClientConnection:
         start = loop.now - trace.clock()
         link = Link(client.latency, start + client.dark, start + client.light)
-        return await run.connect(client, window=WINDOW if client.prompt else SMALL_BUFFER, link=link)
+        return await run.connect(client, server, window=WINDOW if client.prompt else SMALL_BUFFER, link=link)
 
     trace, scenario = run.trace, run.scenario
     trace.schedule = loop.schedule
     loop.report = lambda context: report(context, run)
     loop.handshake = scenario.handshake
-    start(loop, run)
+    for server in run.servers:
+        start(loop, server, scenario.duration)
     sampler = MemorySampler(run, trace)
     run.begin(loop, dial)
-    if scenario.kills:
-        killing = loop.create_task(kill_and_start_again(loop, run))
+    killed = [number for number in range(scenario.servers) if scenario.kills_of(number)]
+    killing = [loop.create_task(kill_and_start_again(loop, run, number)) for number in killed]
     loop.count_events = trace.events.__len__
-    loop.note_block = lambda seconds, place: trace.record("blocked", "room", f"{seconds:g} s in {place}")
+    loop.note_block = lambda seconds, place: note_block(run, seconds, place)
     loop.after_jump = collect_at_intervals(loop)
     if scenario.all_prompt:
-        loop.after_iteration = lambda: run.pool.update()  # of the room that there is then
+        loop.after_iteration = run.update_pools
     else:
-        loop.after_iteration = lambda: (run.pool.update(), sampler.update())
+        loop.after_iteration = lambda tasks: (run.update_pools(tasks), sampler.update())
     ending = loop.run_until_quiescent(scenario.duration)
     with as_if_running(loop):
         gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone
-    run.pool.update()
+    run.update_pools()
     if not scenario.all_prompt:
         sampler.sample()
     trace.threads = loop.threads.started
     run.finish(ending)
-    if scenario.kills and killing.done():
-        killing.result()
+    for task in killing:
+        if task.done():
+            task.result()
     if gone := trace.departed():
-        if run.can_be_stopped:
-            let_tasks_end(loop, [task for task, _ in tasks_of(gone, run.server)])
-        trace.leak = leak_report(run.server, trace)
+        let_tasks_end(loop, [task for server in run.to_be_stopped for task, _ in tasks_of(gone, server)])
+        trace.leak = leak_report(run.servers, trace)
     return stop_simulated(loop, run)
 
 
-async def kill_and_start_again(loop: SimulationLoop, run: Run) -> None:
-    for kill in run.scenario.kills:
+def note_block(run: Run, seconds: float, place: str) -> None:
+    """A room has called `time.sleep`, in the step that is running."""
+    run.trace.record("blocked", run.trace.server_name(run.number_of(watcher.get())), f"{seconds:g} s in {place}")
+
+
+async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int) -> None:
+    for kill in run.scenario.kills_of(number):
+        server = run.servers[number]
         await asyncio.sleep(kill.at - run.trace.clock())
         if kill.politely:
             run.note_kill(kill)
-            await run.server.shut_down()
-        await loop.kill(run.server.tasks, (run.server.host, run.server.port))
-        loop.files.survive(kill)
+            await server.shut_down()
+        await loop.kill(server.tasks, (server.host, server.port))
+        if len(run.servers) == 1:
+            loop.files.survive(kill)
         if not kill.politely:
             run.note_kill(kill)
         if kill.back_after == NEVER:
             return
         await asyncio.sleep(kill.back_after)
-        await run.start_again()
+        await run.start_again(number)
 
 
 def let_tasks_end(loop: SimulationLoop, tasks: list[asyncio.Task]) -> None:
@@ -198,7 +207,7 @@ def let_tasks_end(loop: SimulationLoop, tasks: list[asyncio.Task]) -> None:
     for task in tasks:
         task.add_done_callback(done)
     if tasks and loop.next_timer() is not None:
-        loop.after_iteration, loop.after_jump = lambda: None, jumped
+        loop.after_iteration, loop.after_jump = lambda tasks: None, jumped
         loop.run_until_quiescent(TIME_TO_END)
     for task in tasks:
         task.remove_done_callback(done)
@@ -232,15 +241,15 @@ def collect_at_intervals(loop: SimulationLoop) -> Callable[[], None]:
     return collect
 
 
-def start(loop: SimulationLoop, run: Run) -> None:
-    """Start the server. Raises RuntimeError if the room's `__aenter__` never returns, and what it raises."""
-    starting = loop.create_task(run.server.start())
+def start(loop: SimulationLoop, server: Server, longest: float) -> None:
+    """Start a server. Raises RuntimeError if the room's `__aenter__` never returns, and what it raises."""
+    starting = loop.create_task(server.start())
     starting.add_done_callback(lambda _: loop.end("started"))
-    loop.run_until_quiescent(run.scenario.duration)
+    loop.run_until_quiescent(longest)
     if not starting.done():
-        raise RuntimeError(f"the room does not start: {run.server.name}.__aenter__ does not return")
+        raise RuntimeError(f"the room does not start: {server.name}.__aenter__ does not return")
     starting.result()
-    require_fresh(run.server)
+    require_fresh(server)
 
 
 def require_fresh(server: Server) -> None:
@@ -265,7 +274,8 @@ def require_fresh_globals(room: HandlerRoom) -> None:
 
 def report(context: dict, run: Run) -> None:
     """Note what asyncio hands to an exception handler."""
+    number = run.number_of(watcher.get())
     if "exception" not in context and context["message"].startswith("Task was destroyed"):
-        run.trace.record("collected", "room", context["task"].get_coro().__qualname__)
+        run.trace.record("collected", run.trace.server_name(number), context["task"].get_coro().__qualname__)
     else:
-        run.server.record_error(context.get("exception") or RuntimeError(context["message"]))
+        run.servers[number].record_error(context.get("exception") or RuntimeError(context["message"]))

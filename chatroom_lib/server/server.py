@@ -245,16 +245,17 @@ def url_of(host: str, port: int, path: str, scheme: str = "ws") -> str:
     return f"{scheme}://[{host}]:{port}{path}" if ":" in host else f"{scheme}://{host}:{port}{path}"
 
 
-def observed_server(room, trace: Trace, connection_class=ObservedConnection, **options) -> Server:
-    """A server whose connections, of the class `connection_class`, and whose room and errors are noted in `trace`."""
+def observed_server(room, trace: Trace, number: int = 0, connection_class=ObservedConnection, **options) -> Server:
+    """A server whose connections, of the class `connection_class`, and whose room and errors are noted in `trace`, as
+    those of the server of that number."""
     server = Server(
         room,
         connect=partial(connection_class, trace=trace),
-        on_error=lambda error: trace.record("error", "room", type(error).__name__),
+        on_error=lambda error: trace.record("error", trace.server_name(number), type(error).__name__),
         **options,
     )
     server.tasks.reported = []
-    observe_all(server.room, trace)  # before it starts: what it takes then, it may hold later
+    observe_all(server.room, trace, trace.which(number))  # before it starts: what it takes then, it may hold later
     observe_history(server.room, trace)
     return server
 

@@ -13,7 +13,7 @@ from chatroom_lib.trace.records import (
     numbers_gone,
     speaker,
 )
-from chatroom_lib.trace.trace import Trace, Visit, opened_for, percentile
+from chatroom_lib.trace.trace import Trace, Visit, entered_at, in_since, opened_for, percentile
 
 __all__ = [
     "DISK_LOST",
@@ -26,6 +26,8 @@ __all__ = [
     "Visit",
     "Wait",
     "cycle",
+    "entered_at",
+    "in_since",
     "label",
     "numbers_gone",
     "opened_for",

@@ -9,7 +9,7 @@ from dataclasses import astuple
 from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
 from chatroom_lib.trace.trace import Trace
 
-AS_THEY_ARE = ("room", "seed", "left_tasks", "duration", "schedule", "keepalive", "threads", "ending")
+AS_THEY_ARE = ("room", "seed", "left_tasks", "duration", "schedule", "keepalive", "servers", "threads", "ending")
 
 
 def to_plain(trace: Trace) -> dict:

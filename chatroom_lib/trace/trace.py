@@ -30,12 +30,21 @@ def running_count(changes: Iterable[tuple[float, int]]) -> list[tuple[float, int
 ENDS = ("left", "vanished", "away", "lost")  # the kinds of events with which a connection ends
 
 
+ROOM = "room"  # what a Trace calls the server
+
+
 class Visit(NamedTuple):
     """One connection of a client's."""
 
     joined: float  # seconds since the run began
     ended: float = math.inf
     how: str = ""  # one of ENDS; "" if it is open at the end of the run
+    server: str = ROOM  # what `Trace.server_name` calls it
+
+
+def in_since(entered: float) -> str:
+    """What is noted of a connection that is removed, to tell it from others of the same client."""
+    return f"in since {entered!r}"
 
 
 def entered_at(removed: Event) -> float | None:
@@ -74,6 +83,7 @@ class Trace:
     duration: float = 0.0  # seconds, virtual ones in a simulated run
     schedule: str = "fifo"  # "any": in what order ready tasks ran, the seed decided; asyncio would not do that
     keepalive: float | None = None  # seconds from one ping of the server's to the next; None: it sends none
+    servers: int = 1  # rooms beside each other
     threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
@@ -162,6 +172,14 @@ class Trace:
         """The messages, by their places in `of("said")`, about which there are events of this kind."""
         people = dict.fromkeys(event.who for event in self.of(kind))
         return {place for who in people for _, place in self.about(kind, who) if place is not None}
+
+    def server_name(self, number: int) -> str:
+        """What the Trace calls the server of that number, counted from 0: "room", or if there are several, "room 1"."""
+        return ROOM if self.servers == 1 else f"{ROOM} {number + 1}"
+
+    def which(self, server: int) -> str:
+        """The same, where that needs saying: "" if there is only one."""
+        return "" if self.servers == 1 else self.server_name(server)
 
     @property
     def names(self) -> list[str]:
@@ -267,9 +285,9 @@ class Trace:
         for event in self.of("joined", *ENDS):
             theirs = visits.setdefault(event.who, [])
             if event.kind == "joined":
-                theirs.append(Visit(event.time))
+                theirs.append(Visit(event.time, server=event.message or ROOM))
             elif theirs and not theirs[-1].how:
-                theirs[-1] = Visit(theirs[-1].joined, event.time, event.kind)
+                theirs[-1] = theirs[-1]._replace(ended=event.time, how=event.kind)
         return visits
 
     def gone(self) -> dict[str, float]:
@@ -336,9 +354,9 @@ class Trace:
         }
 
     def killed_during(self, visit: Visit) -> bool:
-        """Was the server killed while this connection was open, or was just being opened?"""
+        """Was its server killed while this connection was open, or was just being opened?"""
         up = True
-        for event in self.of("killed", "started"):
+        for event in self.of("killed", "started", who=visit.server):
             if event.time > visit.joined:
                 return not up or (event.kind == "killed" and event.time <= visit.ended)
             up = event.kind == "started"

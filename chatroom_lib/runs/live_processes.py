@@ -1,11 +1,12 @@
-"""A scenario on real sockets in which the server is killed: its room lives in a process of its own, which gets a real
-SIGKILL, and is started again at the same address."""
+"""A scenario on real sockets whose servers are processes: each room lives in one of its own. If it is killed, it gets a
+real SIGKILL, and is started again at the same address."""
 
 import asyncio
 import base64
 import contextlib
 import json
 import sys
+from dataclasses import replace
 
 from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import NEVER, Kill, Scenario
@@ -15,7 +16,7 @@ from chatroom_lib.runs.harness import require_new_rooms
 from chatroom_lib.runs.live import Dialling
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.server.server import ServerError, cancel_after
-from chatroom_lib.trace import DISK_LOST, Event, Trace
+from chatroom_lib.trace import DISK_LOST, Event, Trace, Wait, entered_at, in_since
 from chatroom_lib.trace.plain import from_plain
 
 START = (
@@ -33,6 +34,7 @@ class ServerProcess:
         self.job, self.trace = job, trace
         self.process: asyncio.subprocess.Process | None = None
         self.port, self.keepalive, self.last = 0, None, None
+        self.pool: dict[str, list[float]] = {}  # name -> when those of its connections entered that are in the pool
         self.listening, self.finished = asyncio.Event(), asyncio.Event()
 
     async def start(self) -> None:
@@ -69,8 +71,7 @@ class ServerProcess:
     def take(self, told: dict) -> None:
         match told:
             case {"event": event}:
-                if self.trace.clock:
-                    self.trace.events.append(Event(*event))
+                self.note(Event(*event))
             case {"port": port, "keepalive": keepalive}:
                 self.port, self.keepalive = port, keepalive
                 self.listening.set()
@@ -81,6 +82,15 @@ class ServerProcess:
             case {"trace": plain}:
                 self.last = plain
                 self.finished.set()
+
+    def note(self, event: Event) -> None:
+        if self.trace.clock:
+            self.trace.events.append(event)
+        if event.kind == "entered":
+            self.pool.setdefault(event.who, []).append(event.time)
+        elif event.kind == "removed":
+            entered = self.pool[event.who]
+            entered.remove(entered_at(event) or entered[0])
 
     async def stop(self) -> None:
         """Tell it to disconnect everybody, politely; returns when it has."""
@@ -108,53 +118,59 @@ class ServerProcess:
         return self.last if isinstance(self.last, dict) else None
 
 
-class KillingRun:
-    """A live run with kills. `play` plays it."""
+class ProcessesRun:
+    """A live run with several servers, or with kills. `play` plays it."""
 
     def __init__(self, room: RoomSpec, scenario: Scenario, keepalive: float | None, files: RoomFiles):
         if any(kill.power for kill in scenario.kills):
             raise ValueError("live() cannot cut the power: try simulate()")
-        require_new_rooms(room)
+        require_new_rooms(room, scenario)
         create(room, path=files.path, keep=scenario.keep)  # here, too: so whoever calls is told what is wrong with it
         self.scenario = scenario
-        self.trace = Trace(display_name(room), scenario.clients)
+        self.trace = Trace(display_name(room), scenario.clients, servers=scenario.servers)
         self.errors: list[Exception] = []
         code = base64.b64encode(packed(room, scenario.clients)).decode()
         self.files = files
-        self.job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
-        self.job |= {"path": files.path, "keep": scenario.keep}
+        job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
+        job |= {"path": files.path, "keep": scenario.keep, "servers": scenario.servers}
+        jobs = [{**job, "number": number} for number in range(scenario.servers)]
+        self.servers = [ServerProcess(job, self.trace) for job in jobs]
 
     async def play(self) -> Trace:
-        dialling = Dialling(self.trace, lambda: ("127.0.0.1", self.job["port"]))
-        self.server = ServerProcess(self.job, self.trace)
-        await self.server.start()
-        self.trace.keepalive = self.server.keepalive
-        self.job["port"] = self.server.port
+        dialling = Dialling(self.trace, lambda number: ("127.0.0.1", self.servers[number].job["port"]))
         tasks = []
         try:
+            for server in self.servers:
+                await server.start()
+                server.job["port"] = server.port
+            self.trace.keepalive = self.servers[0].keepalive
             self.start = asyncio.get_running_loop().time()
             self.trace.start_clock(asyncio.get_running_loop())
-            self.server.begin(self.start)
+            for server in self.servers:
+                server.begin(self.start)
             tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace))]
-            tasks.append(asyncio.create_task(self.kill_and_start_again()))
+            for number in range(self.scenario.servers):
+                tasks.append(asyncio.create_task(self.kill_and_start_again(number)))
             await self.time_is_up()
             return await self.finish(tasks)
         finally:
             await cancel_after(tasks, 0)
-            await self.server.kill()
+            for server in self.servers:
+                await server.kill()
             await dialling.close()
 
     async def time_is_up(self) -> None:
         await asyncio.sleep(self.scenario.duration)
 
-    async def kill_and_start_again(self) -> None:
-        for kill in self.scenario.kills:
+    async def kill_and_start_again(self, number: int) -> None:
+        for kill in self.scenario.kills_of(number):
+            server = self.servers[number]
             await asyncio.sleep(kill.at - self.trace.clock())
             when = self.trace.clock()
             if kill.politely:
                 self.note_kill(when, kill)
-                await self.server.stop()
-            await self.server.kill()
+                await server.stop()
+            await server.kill()
             if not kill.politely:
                 self.note_kill(when, kill)
             if kill.back_after == NEVER:
@@ -162,27 +178,41 @@ class KillingRun:
             await asyncio.sleep(kill.back_after)
             if kill.disk:
                 self.files.lose()
-            self.server = ServerProcess(self.job, self.trace)
+            self.servers[number] = ServerProcess(server.job, self.trace)
             try:
-                await self.server.start()
+                await self.servers[number].start()
             except ServerError as error:
                 self.errors.append(error)
                 return
-            self.server.begin(self.start)
-            self.trace.record("started", "room")
+            self.servers[number].begin(self.start)
+            self.trace.record("started", self.trace.server_name(number))
 
     def note_kill(self, when: float, kill: Kill) -> None:
-        for name in self.trace.in_pool():
-            self.trace.events.append(Event(when, "removed", name))
-        self.trace.events.append(Event(when, "killed", "room", DISK_LOST if kill.disk else ""))
+        for name, entered in self.servers[kill.server].pool.items():
+            for time in entered:
+                again = len(self.trace.of("entered", who=name)) > 1
+                self.trace.events.append(Event(when, "removed", name, in_since(time) if again else ""))
+        name = self.trace.server_name(kill.server)
+        self.trace.events.append(Event(when, "killed", name, DISK_LOST if kill.disk else ""))
 
     async def finish(self, tasks: list[asyncio.Task]) -> Trace:
         for task in tasks:
             if task.done():
                 task.result()
-        plain = await self.server.finish()
-        last = from_plain(plain, self.scenario.clients) if plain else Trace(self.trace.room, self.scenario.clients)
-        self.trace.uses, self.trace.depths = last.uses, last.depths
-        self.trace.writes, self.trace.pings = last.writes, last.pings
-        self.trace.finish("time is up", last.waits, self.errors + last.errors)
+        waits, errors = [], []
+        for server in self.servers:
+            if plain := await server.finish():
+                last = from_plain(plain, self.scenario.clients)
+                waits += [renumbered(wait, len(waits)) for wait in last.waits]
+                errors += last.errors
+                self.trace.uses += last.uses
+                self.trace.depths |= last.depths
+                self.trace.writes += last.writes
+                self.trace.pings += last.pings
+        self.trace.finish("time is up", waits, self.errors + errors)
         return self.trace
+
+
+def renumbered(wait: Wait, by: int) -> Wait:
+    """A wait in a list that follows so many others."""
+    return replace(wait, needs=tuple(need + by for need in wait.needs))

@@ -1,0 +1,131 @@
+"""A history that several servers of one machine write to, and from which each of them hears what the others have
+written: `async for messages in history.follow(last)`.
+
+SQLite gives the order: one of them writes at a time, and numbers what it writes inside its transaction. Whoever has
+written rings the others, so that nobody has to look all the time: a datagram of one byte, which says no more than
+"look". Their ports are in the file, too. Where none arrives, as between two containers, it is looked every half second.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from chatroom_lib.history import LARGEST, History, HistoryError
+from chatroom_lib.message import Message
+
+HERE = "127.0.0.1"
+CHUNK = 256  # messages that are read at once
+LONGEST_SILENCE = 0.5  # seconds after which a server looks though nobody has rung
+BELLS = "CREATE TABLE IF NOT EXISTS bell (port INTEGER PRIMARY KEY)"
+
+
+class SharedHistory(History):
+    """A History whose file other servers may write to. An id that one of them has written is known to all."""
+
+    async def __aenter__(self) -> "SharedHistory":
+        await super().__aenter__()
+        self.bell = Bell()
+        await self.bell.hang()
+        others = await self.on(self.writing, self.hang_bell)
+        dead = [port for port in others if await is_free(port)]
+        await self.on(self.writing, self.take_bells_down, dead)
+        return self
+
+    async def __aexit__(self, *exc) -> None:
+        with contextlib.suppress(HistoryError):
+            await self.on(self.writing, self.take_bells_down, [self.bell.port])
+        self.bell.transport.close()
+        await super().__aexit__(*exc)
+
+    async def append(self, messages: list[Message], once: bool = False) -> list[Message]:
+        kept = await self.on(self.writing, self.write, messages, once)
+        self.bell.ring(self.ports)
+        return kept
+
+    async def follow(self, seq: int) -> AsyncIterator[list[Message]]:
+        """Whatever is written after number `seq`, by whichever server: lists of messages, one after the other. Between
+        two of them numbers are missing only if the file has forgotten them already. Does not end; while the file cannot
+        be read, it tries again."""
+        while True:
+            self.bell.rung.clear()
+            some = []
+            with contextlib.suppress(HistoryError):
+                some = await self.after(seq, LARGEST, CHUNK)
+            if some:
+                self.keep_in_memory(some)
+                seq = some[-1].seq
+                yield some
+            else:
+                await self.bell.wait(LONGEST_SILENCE)
+
+    def keep_in_memory(self, messages: list[Message]) -> None:
+        if self.recent and messages[0].seq != self.recent[-1].seq + 1:
+            self.recent.clear()
+        self.recent.extend(messages)
+
+    async def learn(self) -> None:
+        """From now on `knows` tells also of what other servers have written until now."""
+        await self.on(self.writing, self.meet_others)
+
+    # ------------------------------------------------------------ on the thread that writes
+
+    def hang_bell(self) -> list[int]:
+        """The ports of the other bells."""
+        self.writer.execute(BELLS)
+        self.writer.execute("INSERT OR IGNORE INTO bell VALUES (?)", [self.bell.port])
+        self.meet_others()
+        return self.ports
+
+    def take_bells_down(self, ports: list[int]) -> None:
+        self.writer.executemany("DELETE FROM bell WHERE port = ?", [[port] for port in ports])
+        self.ports = [port for port in self.ports if port not in ports]
+
+    def meet_others(self) -> None:
+        """Take in which messages there are now, and whose bells."""
+        new = "SELECT token, id, seq FROM message WHERE seq > ? ORDER BY seq"
+        for token, id, seq in self.writer.execute(new, [self.last]):
+            self.last = seq
+            if id is not None:
+                self.numbers.setdefault((token, id), seq)
+        (oldest,) = self.writer.execute("SELECT coalesce(min(seq), 1) FROM message").fetchone()
+        self.first = max(self.first, oldest)
+        self.forget_ids(self.first)
+        ports = self.writer.execute("SELECT port FROM bell WHERE port != ?", [self.bell.port])
+        self.ports = [port for (port,) in ports]
+
+
+class Bell(asyncio.DatagramProtocol):
+    """Rings when a byte arrives at its port."""
+
+    def __init__(self):
+        self.rung = asyncio.Event()
+
+    async def hang(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(HERE, 0))
+        self.port = self.transport.get_extra_info("sockname")[1]
+
+    def datagram_received(self, data, address) -> None:
+        self.rung.set()
+
+    def ring(self, others: list[int]) -> None:
+        """This one, and those of others."""
+        self.rung.set()
+        for port in others:
+            self.transport.sendto(b"!", (HERE, port))
+
+    async def wait(self, longest: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                await self.rung.wait()
+
+
+async def is_free(port: int) -> bool:
+    """Does nobody listen there? Then the server whose port it was has been killed."""
+    loop = asyncio.get_running_loop()
+    try:
+        transport, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=(HERE, port))
+    except OSError:
+        return False
+    transport.close()
+    return True
