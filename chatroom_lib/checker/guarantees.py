@@ -40,7 +40,8 @@ NO_NUMBERS = "no message had a number"
 NO_IDS = "the room passes no ids on"
 NO_PINGS = "the room pings nobody"
 NO_POSITIONS = "the room tells nobody where they are in its history"
-NOT_PROMISED = {NO_PATH, NO_PINGS}  # whoever builds such a room has promised nothing of the kind
+ONE_SERVER = "the room does not say that several servers may have one history"
+NOT_PROMISED = {NO_PATH, NO_PINGS, ONE_SERVER}  # whoever builds such a room has promised nothing of the kind
 
 
 class Verdict(NamedTuple):

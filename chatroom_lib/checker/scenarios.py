@@ -4,7 +4,8 @@ Which client joins first, which leaves when and how, all that is drawn from the 
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 
-The last nine are for rooms that keep a history in a file: `check` tries them with those that take a `path`.
+The last eleven are for rooms that keep a history in a file: `check` tries them with those that take a `path`; and the
+last two of these with those that say `many_servers = True`, too.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +48,17 @@ def for_histories(function: Maker) -> Maker:
     """A scenario that says nothing about rooms without a history."""
     vars(function)["needs_path"] = True
     return scenario(function)
+
+
+def for_several_servers(function: Maker) -> Maker:
+    """A scenario for rooms of which several may have one history."""
+    vars(function)["needs_many_servers"] = True
+    return for_histories(function)
+
+
+def needs_many_servers(scenario: Scenario | Maker) -> bool:
+    """Is it to be tried only with a room of which several may have one history?"""
+    return getattr(scenario, "needs_many_servers", False)
 
 
 def needs_path(scenario: Scenario | Maker) -> bool:
@@ -241,6 +253,22 @@ def storm_of_200(rng: Random) -> Scenario:
     politely = rng.random() < 0.5
     kill = Kill(rng.uniform(18, 19), back_after=1, politely=politely)
     return Scenario(people, duration=200, kills=[kill], handshake=0.08)
+
+
+@for_several_servers
+def three_servers(rng: Random) -> Scenario:
+    """Commuting between three servers: whoever comes out of a tunnel goes on at another one."""
+    return replace(commuting(rng), servers=3)
+
+
+@for_several_servers
+def one_of_three(rng: Random) -> Scenario:
+    """While people at three servers talk, one of these is killed, and later another one. Both are started again, but
+    people have gone on elsewhere."""
+    scenario = killed(rng, 14, (3, 7), (11, 13))
+    numbers = rng.sample(range(3), 2)
+    kills = [replace(kill, server=number) for kill, number in zip(scenario.kills, numbers)]
+    return replace(scenario, servers=3, kills=kills)
 
 
 def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False, disk: bool = False) -> Scenario:

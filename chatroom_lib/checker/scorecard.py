@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GROUPS, NO_PATH, NOT_PROMISED, Guarantees, Verdict
+from chatroom_lib.checker.guarantees import GROUPS, NOT_PROMISED, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
 from chatroom_lib.checker.scenarios import Maker, Scenarios, needs_path
 from chatroom_lib.checker.shrink import replay, shrink
@@ -198,10 +198,10 @@ class Scorecard:
 
     @property
     def tried(self) -> list[str]:
-        """The scenarios without those that are for rooms with a history, if this is none."""
+        """The scenarios without those that are for rooms of another kind."""
 
         def was(name: str) -> bool:
-            return any(self.cells[guarantee, name].untested != NO_PATH for guarantee in self.scores)
+            return any(self.cells[guarantee, name].untested not in NOT_PROMISED for guarantee in self.scores)
 
         return [name for name, scenario in self.scenarios.items() if was(name) or not needs_path(scenario)]
 

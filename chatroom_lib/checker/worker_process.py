@@ -18,12 +18,22 @@ from types import FrameType
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import GROUPS, GUARANTEES, NO_PATH, Verdict, blame, describe_error, untested
+from chatroom_lib.checker.guarantees import (
+    GROUPS,
+    GUARANTEES,
+    NO_PATH,
+    ONE_SERVER,
+    Verdict,
+    blame,
+    describe_error,
+    untested,
+)
 from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
-from chatroom_lib.checker.scenarios import needs_path
+from chatroom_lib.checker.scenarios import needs_many_servers, needs_path
 from chatroom_lib.clients.scenario import NEVER, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
+from chatroom_lib.rooms import Room
 from chatroom_lib.rooms.loader import as_room
 from chatroom_lib.rooms.requirements import require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks
@@ -138,12 +148,14 @@ class Trials:
             room, scenarios, guarantees = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
             require_makeable(factory, name)
-        self.takes_path = takes(factory, "path")
-        self.left_out = {name for name, each in scenarios.items() if needs_path(each) and not self.takes_path}
-        self.not_tried = Outcome({name: untested(NO_PATH) for name in guarantees})
+        self.takes_path, many_servers = takes(factory, "path"), getattr(factory, "many_servers", False)
         if not isinstance(factory, type):
             with self.room_problems():
-                self.try_function(factory, name)
+                many_servers = getattr(self.try_function(factory, name), "many_servers", False)
+        why = {}  # scenario -> why it is not for this room
+        why |= {} if many_servers else {each: ONE_SERVER for each in scenarios if needs_many_servers(scenarios[each])}
+        why |= {} if self.takes_path else {each: NO_PATH for each in scenarios if needs_path(scenarios[each])}
+        self.not_tried = {each: Outcome({name: untested(why[each]) for name in guarantees}) for each in why}
         for scenario in scenarios:
             self.make(scenarios, scenario, 0)
 
@@ -157,14 +169,15 @@ class Trials:
             why = describe_error(error)
             raise rooms.RoomError(f"the room cannot be rebuilt in the process that would try it: {why}") from error
 
-    def try_function(self, function: Callable, name: str) -> None:
-        """Raises RoomError if what it makes is no room. One that fails will do so in each run, and is judged there."""
+    def try_function(self, function: Callable, name: str) -> Room | None:
+        """The room that it makes. Raises RoomError if that is none. None: it fails; so it will do in each run, and is
+        judged there."""
         try:
             with self.watch.over_run():
                 made = function()
         except BaseException:
-            return
-        as_room(made, name)
+            return None
+        return as_room(made, name)
 
     def make(self, scenarios, name: str, seed: int) -> Scenario:
         """Raises Problem if the scenario cannot be made: that is no fault of the room."""
@@ -180,8 +193,8 @@ class Trials:
 
     def simulate(self, scenario: str | Scenario, seed: int, conditions: dict) -> Trace | Outcome:
         """One run, or the Outcome of one that leaves no Trace."""
-        if scenario in self.left_out:
-            return self.not_tried
+        if scenario in self.not_tried:
+            return self.not_tried[scenario]
         with self.room_problems():
             room, scenarios, self.guarantees = self.unpack()
         self.scenario = scenario if isinstance(scenario, Scenario) else self.make(scenarios, scenario, seed)

@@ -45,13 +45,13 @@ async def visit(
     if client.returns:
         return await Session(client, server, dial, trace, understand).run(done)
     try:
-        async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()):
+        async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()) as life:
             connection = await dial(client, server)
     except (OSError, InvalidHandshake, TimeoutError) as error:
-        if trace.now() < client.vanishes:
-            trace.record("shut out", client.name, why_shut_out(error))
-        else:
+        if life.expired():
             trace.record("vanished", client.name)
+        else:
+            trace.record("shut out", client.name, why_shut_out(error))
         return
     finally:
         done.set()
