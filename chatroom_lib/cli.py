@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from chatroom_lib.runtime.console import complain, one_line
 TIME_TO_STOP = 1.8  # seconds
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
+TEMPORARY = ", a temporary file: --data FILE keeps it"
 TALK, STORM = ("every", "deaf"), ("wait", "patience")  # options of `load`: without --storm, and with it
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 
@@ -67,6 +69,9 @@ def make_parser() -> Parser:
                          help="keep the room's history in this file (default: a temporary one)")  # fmt: skip
     command.add_argument("--keep", metavar="N", type=count_of("messages"),
                          help="forget all but the last N messages (default: 100,000)")  # fmt: skip
+    command.add_argument("--processes", metavar="N", type=count_of("processes"), default=1,
+                         help="serve with N processes, which share the history and the port (default: 1)")  # fmt: skip
+    command.add_argument("--shared-port", action="store_true", help=argparse.SUPPRESS)  # it is one of these
     command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
     command.add_argument("--allow-null-origin", action="store_true",
                          help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
@@ -140,6 +145,8 @@ def run_server(options) -> None:
             why = f"--{option} is for a room that takes a `{parameter}`, such as v8"
             raise UsageError(f"{options.room} keeps no history; {why}")
     room = create(factory, unlimited=options.unlimited, path=options.data, keep=options.keep)
+    if options.processes > 1:
+        return run_processes(room, options)
     try:
         run_here(serve_until_told(room, options))
     except ServerError as error:
@@ -160,17 +167,84 @@ async def serve_until_told(room, options) -> None:
         allow_null_origin=options.allow_null_origin,
         on_error=complain,
         on_notice=complain,
+        **({"reuse_port": True} if options.shared_port else {}),
     )
     server.name = options.room
     await server.start()
-    if not server.on_loopback:
-        complain(f"anyone who can reach {options.host} can join and read along")
     told = asyncio.Event()
-    when_signalled(partial(asyncio.get_running_loop().call_soon_threadsafe, told.set))
+    stop = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
+    if options.shared_port:
+        threading.Thread(target=when_input_ends, args=[stop], daemon=True).start()
+    elif not server.on_loopback:
+        warn_of_strangers(options.host)
+    when_signalled(stop)
     with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the server serves
         print(f"serving {server.name} at {server.url}{where_it_is_kept(room, options.data)}", flush=True)
     await told.wait()
     await server.stop()
+
+
+def warn_of_strangers(host: str) -> None:
+    complain(f"anyone who can reach {host} can join and read along")
+
+
+def when_input_ends(stop) -> None:
+    """Call `stop` when whoever has started this process closes its standard input, or ends."""
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin.buffer.read(1):
+            pass
+    stop()
+
+
+def run_processes(room, options) -> None:
+    """Run several processes, each with a room like this one, until a signal ends them."""
+    from chatroom_lib.server.server import ServerError
+
+    if not getattr(room, "many_servers", False):
+        why = "--processes is for a room that says `many_servers = True`, such as v9"
+        raise UsageError(f"{options.room} is made for one server; {why}")
+    try:
+        asyncio.run(run_until_told(options))
+    except ServerError as error:
+        raise UsageError(str(error)) from error
+
+
+async def run_until_told(options) -> None:
+    from chatroom_lib.runtime.addresses import is_loopback
+    from chatroom_lib.server.processes import Processes, one_address
+    from chatroom_lib.server.server import url_of
+
+    told = asyncio.Event()
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, told.set)
+    with contextlib.ExitStack() as kept:
+        address = kept.enter_context(one_address(options.host, options.port))
+        if not is_loopback(address[0]):
+            warn_of_strangers(options.host)
+        folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="chatroom-"))
+        data = options.data or os.path.join(folder, "chat.db")
+        processes = Processes(command_of_one(options, address[1], data), options.processes, complain)
+
+        def announce() -> None:
+            where = f"history in {one_line(data)}{'' if options.data else TEMPORARY}"
+            numbers = ", ".join(str(process.pid) for process in processes.running)
+            url = url_of(options.host, address[1], "/chatroom")
+            with contextlib.suppress(OSError, ValueError):
+                print(f"serving {options.room} at {url} ({where}; processes {numbers})", flush=True)
+
+        await processes.run(told, announce)
+
+
+def command_of_one(options, port: int, data: str) -> list[str]:
+    """The command that runs one of several processes."""
+    command = [sys.executable, "-m", "chatroom_lib", "serve", options.room, "--shared-port"]
+    given = {"host": options.host, "port": port, "data": data, "keep": options.keep, "keepalive": options.keepalive}
+    for name, value in given.items():
+        command += [f"--{name}", str(value)] if value is not None else []
+    for name in ("unlimited", "allow_null_origin"):
+        command += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
+    return command
 
 
 def where_it_is_kept(room, data: str | None) -> str:
@@ -178,7 +252,7 @@ def where_it_is_kept(room, data: str | None) -> str:
     path = data or getattr(getattr(room, "history", None), "path", None)
     if not isinstance(path, str):
         return ""
-    return f" (history in {one_line(path)}{'' if data else ', a temporary file: --data FILE keeps it'})"
+    return f" (history in {one_line(path)}{'' if data else TEMPORARY})"
 
 
 def when_signalled(stop) -> None:
