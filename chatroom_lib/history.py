@@ -37,7 +37,50 @@ class HistoryError(OSError):
     """A history cannot be read or written. The text names the file, and says why."""
 
 
-class History:
+class Log:
+    """What rooms see of a history, wherever it is kept. The last `recent` messages are in memory, too."""
+
+    def __init__(self, keep: int, recent: int):
+        self.keep = max(1, keep)
+        self.recent = deque(maxlen=min(recent, self.keep))  # without a hole
+        self.epoch = ""  # its own name, drawn when it was made: numbers of another one mean nothing here
+        self.first = 1  # the number of the oldest message in it, or that the next one will have
+        self.last = 0  # the number of the last message in it
+        self.numbers = {}  # (token, id) -> the number of the first such message
+
+    def knows(self, message: Message) -> bool:
+        """Is there a message of the same token and `id`?"""
+        return (message.token, message.id) in self.numbers
+
+    def in_memory(self, seq: int, until: int, limit: int) -> list[Message] | None:
+        """The first `limit` messages with numbers above `seq`, up to `until`; None: not all of them are there."""
+        if not self.recent or self.recent[0].seq > seq + 1 or until > self.recent[-1].seq:
+            return None
+        start = seq + 1 - self.recent[0].seq
+        return list(islice(self.recent, start, start + max(0, min(limit, until - seq))))
+
+    def remember(self, messages: list[Message]) -> None:
+        """They follow those that are in memory, or there is a hole before them."""
+        if self.recent and messages and messages[0].seq != self.recent[-1].seq + 1:
+            self.recent.clear()
+        self.recent.extend(messages)
+
+    def resume(self, heard: Position, level: int, last: int) -> Position:
+        """From where on a client can be told the rest, up to number `level`, and what is gone of that. If it has heard
+        nothing of this history, the rest are the last `last` messages."""
+        start = min(self.first - 1, level)
+        if heard.epoch == self.epoch and heard.seq <= level:
+            gap = Gap(heard.seq + 1, start) if heard.seq < start else None
+            return Position(self.epoch, max(heard.seq, start), gap)
+        gap = Gap(None, start) if heard.epoch else None  # of another one, or of none
+        return Position(self.epoch, max(start, level - last), gap)
+
+    def forget_ids(self, first: int) -> None:
+        while self.numbers and self.numbers[oldest := next(iter(self.numbers))] < first:
+            del self.numbers[oldest]
+
+
+class History(Log):
     """The messages in the file `path`, which is made if it is missing; None: in a temporary one.
 
     It forgets all but the newest `keep` messages, and those older than `max_age` seconds. `synchronous`: SQLite waits
@@ -53,15 +96,10 @@ class History:
         synchronous: str = "FULL",
         recent: int = 0,
     ):
-        self.path = path
-        self.keep, self.max_age, self.synchronous = max(1, keep), max_age, synchronous
-        self.recent = deque(maxlen=min(recent, self.keep) if max_age is None else 0)
-        self.epoch = ""  # the file's own name, drawn when it was made: numbers of another file mean nothing here
-        self.first = 1  # the number of the oldest message in it, or that the next one will have
-        self.last = 0  # the number of the last message in it
+        super().__init__(keep, recent if max_age is None else 0)
+        self.path, self.max_age, self.synchronous = path, max_age, synchronous
         self.now = 0.0  # when it was written down, in seconds since 1970
         self.reads = 0  # how often the disk was read for `after` and `before`
-        self.numbers = {}  # (token, id) -> the number of the first such message
         self.writing, self.reading = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     async def __aenter__(self) -> "History":
@@ -85,18 +123,12 @@ class History:
         """
         kept = await self.on(self.writing, self.write, messages, once)
         known = self.recent[-1].seq if self.recent else 0
-        self.recent.extend(message for message in dict.fromkeys(kept) if message.seq > known)
+        self.remember([message for message in dict.fromkeys(kept) if message.seq > known])
         return kept
-
-    def knows(self, message: Message) -> bool:
-        """Is there a message of the same token and `id`?"""
-        return (message.token, message.id) in self.numbers
 
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         """The first `limit` messages with numbers above `seq`, up to `until`."""
-        if self.recent and self.recent[0].seq <= seq + 1 and until <= self.recent[-1].seq:
-            start = seq + 1 - self.recent[0].seq
-            found = list(islice(self.recent, start, start + min(limit, until - seq)))
+        if (found := self.in_memory(seq, until, limit)) is not None:
             await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
             return found
         which = "seq > ? AND seq <= ? AND time >= ? ORDER BY seq LIMIT ?"
@@ -106,16 +138,6 @@ class History:
         """The last `limit` messages with numbers below `seq`, the oldest first."""
         which, seq = "seq < ? AND time >= ? ORDER BY seq DESC LIMIT ?", min(seq, LARGEST)
         return (await self.read(which, seq, self.oldest_time(), limit))[::-1]
-
-    def resume(self, heard: Position, level: int, last: int) -> Position:
-        """From where on a client can be told the rest, up to number `level`, and what is gone of that. If it has heard
-        nothing of this history, the rest are the last `last` messages."""
-        start = min(self.first - 1, level)
-        if heard.epoch == self.epoch and heard.seq <= level:
-            gap = Gap(heard.seq + 1, start) if heard.seq < start else None
-            return Position(self.epoch, max(heard.seq, start), gap)
-        gap = Gap(None, start) if heard.epoch else None  # of another file, or of none
-        return Position(self.epoch, max(start, level - last), gap)
 
     async def read(self, which: str, *values) -> list[Message]:
         self.reads += 1
@@ -183,10 +205,6 @@ class History:
     def kept_as(self, key: tuple[str, str | None]) -> Message | None:
         number = self.numbers.get(key)
         return self.select(self.writer, "seq = ?", number)[0] if number else None
-
-    def forget_ids(self, first: int) -> None:
-        while self.numbers and self.numbers[oldest := next(iter(self.numbers))] < first:
-            del self.numbers[oldest]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:

@@ -52,16 +52,11 @@ class SharedHistory(History):
             with contextlib.suppress(HistoryError):
                 some = await self.after(seq, LARGEST, CHUNK)
             if some:
-                self.keep_in_memory(some)
+                self.remember(some)
                 seq = some[-1].seq
                 yield some
             else:
                 await self.bell.wait(LONGEST_SILENCE)
-
-    def keep_in_memory(self, messages: list[Message]) -> None:
-        if self.recent and messages[0].seq != self.recent[-1].seq + 1:
-            self.recent.clear()
-        self.recent.extend(messages)
 
     async def learn(self) -> None:
         """From now on `knows` tells also of what other servers have written until now."""

@@ -366,6 +366,7 @@ class Room:
         failing = False
         while True:
             batch = await self.next_batch()
+            level = self.last
             try:
                 kept = await self.history.append([message for _, message in batch], once=True)
             except HistoryError as error:
@@ -377,7 +378,7 @@ class Room:
                         self.reply(connection, self.refusal(message, "The room cannot write it down."))
             else:
                 failing = False
-                self.acknowledge_again(batch, kept)
+                self.acknowledge_again(batch, kept, level)
             self.unwritten.difference_update((message.token, message.id) for _, message in batch)
 
     async def next_batch(self) -> list[tuple[ServerConnection, Message]]:
@@ -397,11 +398,12 @@ class Room:
         self.usual = len(batch)
         return batch
 
-    def acknowledge_again(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message]):
-        """Whoever says again what they have been sent already hears it once more."""
+    def acknowledge_again(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message], level: int):
+        """Whoever says again what they have been sent already hears it once more. What is new, numbers above `level`,
+        they are sent by `follow`."""
         for (connection, _), message in zip(batch, kept):
             if reader := self.readers.get(connection):
-                if message.seq <= (reader.position if reader.behind.is_set() else self.last):
+                if message.seq <= min(level, reader.position if reader.behind.is_set() else level):
                     self.reply(connection, message)
 
     def members(self):

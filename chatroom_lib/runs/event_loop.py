@@ -217,6 +217,8 @@ class SimulationLoop(SteppedLoop):
             never_close(task)
         self.run_until_complete(self.shutdown_asyncgens())
         self.close()
+        self.processors.clear()  # and with them all that the servers refer to: whoever made this loop still has it
+        self.datagrams.clear()
 
     def call_exception_handler(self, context):
         """Also if the room has set a handler of its own."""
