@@ -1,5 +1,5 @@
-"""A history that several servers of one machine write to, and from which each of them hears what the others have
-written: `async for messages in history.follow(last)`.
+"""A history that several servers write to, and from which each of them hears what the others have written:
+`async for messages in history.follow(last)`. Here in one file, for the servers of one machine.
 
 SQLite gives the order: one of them writes at a time, and numbers what it writes inside its transaction. Whoever has
 written rings the others, so that nobody has to look all the time: a datagram of one byte, which says no more than
@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from chatroom_lib.history import LARGEST, History, HistoryError
+from chatroom_lib.history import LARGEST, History, HistoryError, Log
 from chatroom_lib.message import Message
 
 HERE = "127.0.0.1"
@@ -19,12 +19,45 @@ LONGEST_SILENCE = 0.5  # seconds after which a server looks though nobody has ru
 BELLS = "CREATE TABLE IF NOT EXISTS bell (port INTEGER PRIMARY KEY)"
 
 
-class SharedHistory(History):
+class SharedLog(Log):
+    """A log that others write to, too."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.rung = asyncio.Event()  # set when something is new, or may be
+
+    async def after(self, seq: int, until: int, limit: int) -> list[Message]:
+        raise NotImplementedError
+
+    async def follow(self, seq: int) -> AsyncIterator[list[Message]]:
+        """Whatever is written after number `seq`, by whichever server: lists of messages, one after the other. Between
+        two of them numbers are missing only if the log has forgotten them already. While it cannot be read, it tries
+        again."""
+        while True:
+            self.rung.clear()
+            some = []
+            with contextlib.suppress(HistoryError):
+                some = await self.after(seq, LARGEST, CHUNK)
+            if some:
+                self.remember(some)
+                seq = some[-1].seq
+                yield some
+            else:
+                await self.rings_within(LONGEST_SILENCE)
+
+    async def rings_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                return await self.rung.wait()
+        return False
+
+
+class SharedHistory(SharedLog, History):
     """A History whose file other servers may write to. An id that one of them has written is known to all."""
 
     async def __aenter__(self) -> "SharedHistory":
         await super().__aenter__()
-        self.bell = Bell()
+        self.bell = Bell(self.rung)
         await self.bell.hang()
         others = await self.on(self.writing, self.hang_bell)
         dead = [port for port in others if await is_free(port)]
@@ -37,26 +70,13 @@ class SharedHistory(History):
         self.bell.transport.close()
         await super().__aexit__(*exc)
 
+    async def after(self, seq: int, until: int, limit: int) -> list[Message]:
+        return await History.after(self, seq, until, limit)
+
     async def append(self, messages: list[Message], once: bool = False) -> list[Message]:
         kept = await self.on(self.writing, self.write, messages, once)
         self.bell.ring(self.ports)
         return kept
-
-    async def follow(self, seq: int) -> AsyncIterator[list[Message]]:
-        """Whatever is written after number `seq`, by whichever server: lists of messages, one after the other. Between
-        two of them numbers are missing only if the file has forgotten them already. Does not end; while the file cannot
-        be read, it tries again."""
-        while True:
-            self.bell.rung.clear()
-            some = []
-            with contextlib.suppress(HistoryError):
-                some = await self.after(seq, LARGEST, CHUNK)
-            if some:
-                self.remember(some)
-                seq = some[-1].seq
-                yield some
-            else:
-                await self.bell.wait(LONGEST_SILENCE)
 
     async def learn(self) -> None:
         """From now on `knows` tells also of what other servers have written until now."""
@@ -90,10 +110,10 @@ class SharedHistory(History):
 
 
 class Bell(asyncio.DatagramProtocol):
-    """Rings when a byte arrives at its port."""
+    """Sets `rung` when a byte arrives at its port."""
 
-    def __init__(self):
-        self.rung = asyncio.Event()
+    def __init__(self, rung: asyncio.Event):
+        self.rung = rung
 
     async def hang(self) -> None:
         loop = asyncio.get_running_loop()
@@ -108,11 +128,6 @@ class Bell(asyncio.DatagramProtocol):
         self.rung.set()
         for port in others:
             self.transport.sendto(b"!", (HERE, port))
-
-    async def wait(self, longest: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(longest):
-                await self.rung.wait()
 
 
 async def is_free(port: int) -> bool:

@@ -8,9 +8,11 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Literal
 from urllib.parse import parse_qs, urlsplit
 
 from chatroom_lib.message import check_encodable
+from chatroom_lib.trace import LOG
 
 NEVER = float("inf")
 MOST_SERVERS = 9
@@ -181,13 +183,28 @@ class Kill:
     power: bool = False  # the power is cut: what had not reached the medium is lost as well; simulated runs only
     disk: bool = False  # the disk is lost as well: the new room finds no file
     politely: bool = False  # it is told to stop, as by SIGTERM: the room may say goodbye
-    server: int = 0  # which one, counted from 0
+    server: int | Literal["log"] = (
+        0  # which one, counted from 0; LOG: the NATS server, which has the log that they share
+    )
 
     def __post_init__(self):
         if self.politely and (self.power or self.disk):
             raise ValueError(f"a server that is told to stop loses neither power nor disk: not {self!r}")
         if not (0 <= self.at < NEVER and self.back_after >= 0):
             raise ValueError(f"a kill needs a time from 0 on, and one until the server is back: not {self!r}")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A server cannot reach the NATS server, nor be reached by it: nothing passes on that line, and nobody is told."""
+
+    since: float  # seconds from the start of the run
+    until: float  # what was sent meanwhile arrives then
+    server: int = 0  # which one, counted from 0
+
+    def __post_init__(self):
+        if not 0 <= self.since < self.until < NEVER:
+            raise ValueError(f"a server is cut off from one time to a later one: not {self!r}")
 
 
 @dataclass(frozen=True)
@@ -200,19 +217,23 @@ class Scenario:
     kills: Sequence[Kill] = ()  # of the server, in the order of time; kept as a tuple
     keep: int | None = None  # messages that the room is to keep, if it takes a `keep`; None: as many as it likes
     handshake: float = 0.0  # seconds that each handshake keeps the room's processor busy; simulated runs only
-    servers: int = 1  # rooms beside each other, with one file; people come to them in turn, and return to the next one
+    servers: int = 1  # rooms beside each other, with one log; people come to them in turn, and return to the next one
+    cuts: Sequence[Cut] = ()  # of these servers from the NATS server; kept as a tuple
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
         object.__setattr__(self, "kills", tuple(self.kills))
+        object.__setattr__(self, "cuts", tuple(self.cuts))
         if not (isinstance(self.servers, int) and 1 <= self.servers <= MOST_SERVERS):
             raise ValueError(f"a scenario has 1 to {MOST_SERVERS} servers, not {self.servers!r}")
-        for number in dict.fromkeys(kill.server for kill in self.kills):
-            if number not in range(self.servers):
-                raise ValueError(f"there is no server {number!r} to be killed: they are counted from 0")
+        for number in dict.fromkeys(each.server for each in (*self.kills, *self.cuts)):
+            if number not in (*range(self.servers), LOG):
+                raise ValueError(f"there is no server {number!r}: they are counted from 0")
             moments = [moment for kill in self.kills_of(number) for moment in (kill.at, kill.at + kill.back_after)]
             if moments != sorted(moments) or NEVER in moments[:-1]:
                 raise ValueError(f"a server can be killed only while it runs: not {list(self.kills)!r}")
+        if len({cut.server for cut in self.cuts}) < len(self.cuts):
+            raise ValueError("a server can be cut off once")
         if self.servers > 1 and any(kill.power or kill.disk for kill in self.kills):
             raise ValueError("several servers share one disk: one alone cannot lose it, nor its power")
         names = [client.name for client in self.clients]
@@ -225,7 +246,7 @@ class Scenario:
         if not 0 < self.duration < NEVER:
             raise ValueError(f"a scenario's duration must be a positive number of seconds, not {self.duration!r}")
 
-    def kills_of(self, server: int) -> list[Kill]:
+    def kills_of(self, server: int | Literal["log"]) -> list[Kill]:
         return [kill for kill in self.kills if kill.server == server]
 
     @property

@@ -59,10 +59,16 @@ def factory_of(thing: Callable, name: str) -> Callable[..., Room]:
     return thing
 
 
-def create(spec: RoomSpec | Room, unlimited: bool = False, path: str | None = None, keep: int | None = None) -> Room:
+def create(
+    spec: RoomSpec | Room,
+    unlimited: bool = False,
+    path: str | None = None,
+    keep: int | None = None,
+    nats: str | None = None,
+) -> Room:
     """A new room of this `spec`; a room object is returned as it is. `unlimited`: without its rate limit, if it has
     one. `path`: of the file in which it keeps what it must not lose, if it has one; `keep`: how many messages, if it
-    can be told.
+    can be told; `nats`: the address of the NATS server that it shares with others, if it does.
 
     Raises RoomError if there is no such room, or if it cannot be made.
     """
@@ -70,7 +76,7 @@ def create(spec: RoomSpec | Room, unlimited: bool = False, path: str | None = No
         return spec
     factory, name = resolve(spec), display_name(spec)
     given: dict[str, object] = {"limit": None} if unlimited and takes(factory, "limit") else {}
-    asked = {"path": path, "keep": keep}
+    asked = {"path": path, "keep": keep, "nats": nats}
     given |= {name: value for name, value in asked.items() if value is not None and takes(factory, name)}
     require_no_arguments(factory, name, **given)
     try:

@@ -9,6 +9,7 @@ import websockets
 from chatroom_lib.rooms.handler import Handler, what_is_wrong_with, without_partial
 from chatroom_lib.rooms.versions import Room
 
+ASKED_FOR = ("path", "keep", "nats")  # what a run can give a room
 METHODS = ("__aenter__", "__aexit__", "handle", "members")  # what every room has
 SET_BY_THE_SERVER = ("handler", "host", "port", "process_request", "create_connection")  # of the options there are
 
@@ -65,9 +66,9 @@ def require_no_arguments(factory: Callable[..., Room], name: str, **given) -> No
 
 
 def require_makeable(factory: Callable[..., Room], name: str) -> None:
-    """Raises RoomError unless a run can make a room of this class or function: it may ask for a `path` and for how many
-    messages to `keep`, and for no more."""
-    require_no_arguments(factory, name, **{asked: None for asked in ("path", "keep") if takes(factory, asked)})
+    """Raises RoomError unless a run can make a room of this class or function: it may ask for a `path`, for how many
+    messages to `keep` and for `nats`, the address of a NATS server, and for no more."""
+    require_no_arguments(factory, name, **{asked: None for asked in ASKED_FOR if takes(factory, asked)})
 
 
 def how_to_make(factory: Callable[..., Room], name: str) -> str:

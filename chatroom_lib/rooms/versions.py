@@ -4,7 +4,7 @@ from typing import Protocol
 
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7, v8, v9
+from chatroom_lib.rooms import v1, v1_1, v2, v2_rw, v3, v3_1, v3_2, v4, v5, v6, v7, v8, v9, v9_1
 
 
 class Room(Protocol):
@@ -39,4 +39,5 @@ VERSIONS: dict[str, type[Room]] = {
     "v7": v7.Room,
     "v8": v8.Room,
     "v9": v9.Room,
+    "v9.1": v9_1.Room,
 }

@@ -72,6 +72,8 @@ class SimulationLoop(SteppedLoop):
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
         self.datagrams = {}  # (host, port) -> Datagrams
+        self.dialled: list[Transport] = []  # the servers' ends of connections that they have opened themselves
+        self.lines: dict[Tasks, Link] = {}  # what these travel on, of each server
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
         self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
@@ -219,6 +221,8 @@ class SimulationLoop(SteppedLoop):
         self.close()
         self.processors.clear()  # and with them all that the servers refer to: whoever made this loop still has it
         self.datagrams.clear()
+        self.dialled.clear()
+        self.lines.clear()
 
     def call_exception_handler(self, context):
         """Also if the room has set a handler of its own."""
@@ -236,6 +240,8 @@ class SimulationLoop(SteppedLoop):
         del self.processors[tasks]
         if address in self.listening:
             self.listening[address].die()
+        for transport in [each for each in self.dialled if is_of_the_killed(each.context)]:
+            transport.die()
         for endpoint in [each for each in self.datagrams.values() if is_of_the_killed(each.context)]:
             endpoint.abort()
 
@@ -258,7 +264,7 @@ class SimulationLoop(SteppedLoop):
         listener = self.listening.get((host, port))
         if listener is None:
             raise ConnectionRefusedError(111, "Connection refused")
-        link = link or Link()
+        link = link or self.lines.get(watcher.get()) or Link()
         if (wait := link.arrival(self.now, self.random) - self.now) == float("inf"):
             await self.create_future()  # nobody will ever answer
         await asyncio.sleep(wait)
@@ -272,6 +278,8 @@ class SimulationLoop(SteppedLoop):
         client.link = server.link = link
         client.peer, server.peer = server, client
         listener.transports = [each for each in listener.transports if not each.closed] + [server]
+        if watcher.get():
+            self.dialled = [each for each in self.dialled if not each.closed] + [client]
         self.call_soon(server.protocol.connection_made, server, context=server.context)
         client.protocol.connection_made(client)
         return client, client.protocol

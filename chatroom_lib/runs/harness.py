@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from chatroom_lib.clients.connect import connect_options
 from chatroom_lib.clients.player import Dial, play
-from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Kill, Scenario
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Cut, Kill, Scenario
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
@@ -26,8 +26,8 @@ class Run:
     """One run: start the `servers`, then `begin`; when its time is over, `finish`. After a kill there is a new one in
     place of the old.
 
-    `path`: of the file that the rooms may keep, beside each other and one after the other. `port`: of the first server;
-    the others have the next ones.
+    `path`: of the file that the rooms may keep, beside each other and one after the other. `nats`: the address of the
+    NATS server that they may share. `port`: of the first server; the others have the next ones.
     """
 
     def __init__(
@@ -39,8 +39,9 @@ class Run:
         port: int = 0,
         keepalive: float | None = None,
         path: str | None = None,
+        nats: str | None = None,
     ):
-        self.create = partial(create, room, path=path, keep=scenario.keep)
+        self.create = partial(create, room, path=path, keep=scenario.keep, nats=nats)
         given, room = room, self.create()
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         require_new_rooms(given, scenario)
@@ -94,6 +95,13 @@ class Run:
         """This server's process has been killed just now."""
         self.pools[kill.server].end()
         self.trace.record("killed", self.trace.server_name(kill.server), DISK_LOST if kill.disk else "")
+
+    async def note_cut(self, cut: Cut) -> None:
+        """The server is cut off at that time, and reconnected later."""
+        name = self.trace.server_name(cut.server)
+        for moment, kind in (cut.since, "cut off"), (cut.until, "reconnected"):
+            await asyncio.sleep(moment - self.trace.clock())
+            self.trace.record(kind, name)
 
     async def start_again(self, number: int) -> None:
         """A new room, as after a kill, at the same address."""

@@ -45,10 +45,11 @@ from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, Simulati
 from chatroom_lib.runs.harness import Run, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
 from chatroom_lib.runs.room_files import RoomFiles
+from chatroom_lib.runs.simulated_nats import Nats
 from chatroom_lib.runs.virtual_time import here, virtual_time
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
 from chatroom_lib.server.server import Server
-from chatroom_lib.trace import Trace
+from chatroom_lib.trace import DISK_LOST, LOG, Trace
 
 COLLECTION_INTERVAL = 2.0  # virtual seconds from one collection of garbage to the next
 TIME_TO_END = 600.0  # virtual seconds after the run that tasks of departed clients have to end
@@ -121,13 +122,14 @@ def play_on(
 ) -> Trace:
     with RoomFiles(simulated=True) as loop.files, virtual_time.running(loop):
         try:
-            run = Run(room, scenario, seed, SimulatedConnection, 8081, keepalive, loop.files.path)
-            return play_simulated(loop, run)
+            nats = Nats(loop)
+            run = Run(room, scenario, seed, SimulatedConnection, 8081, keepalive, loop.files.path, nats.url)
+            return play_simulated(loop, run, nats)
         finally:
             loop.clean_up()
 
 
-def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
+def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     async def dial(client: Client, server: int) -> ClientConnection:
         start = loop.now - trace.clock()
         link = Link(client.latency, start + client.dark, start + client.light)
@@ -137,12 +139,15 @@ def play_simulated(loop: SimulationLoop, run: Run) -> Trace:
     trace.schedule = loop.schedule
     loop.report = lambda context: report(context, run)
     loop.handshake = scenario.handshake
+    nats.start()
     for server in run.servers:
         start(loop, server, scenario.duration)
     sampler = MemorySampler(run, trace)
     run.begin(loop, dial)
+    cut_off(loop, run)
     killed = [number for number in range(scenario.servers) if scenario.kills_of(number)]
-    killing = [loop.create_task(kill_and_start_again(loop, run, number)) for number in killed]
+    killing = [loop.create_task(kill_and_start_again(loop, run, number, nats)) for number in killed]
+    killing += [loop.create_task(work) for work in (kill_log(run, nats), *map(run.note_cut, scenario.cuts))]
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: note_block(run, seconds, place)
     loop.after_jump = collect_at_intervals(loop)
@@ -172,7 +177,26 @@ def note_block(run: Run, seconds: float, place: str) -> None:
     run.trace.record("blocked", run.trace.server_name(run.number_of(watcher.get())), f"{seconds:g} s in {place}")
 
 
-async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int) -> None:
+def cut_off(loop: SimulationLoop, run: Run) -> None:
+    """Let the lines of servers to NATS go dark at their times."""
+    for cut in run.scenario.cuts:
+        start = loop.now - run.trace.clock()
+        loop.lines[run.servers[cut.server].tasks] = Link(0.0, start + cut.since, start + cut.until)
+
+
+async def kill_log(run: Run, nats: Nats) -> None:
+    for kill in run.scenario.kills_of(LOG):
+        await asyncio.sleep(kill.at - run.trace.clock())
+        nats.kill(kill.disk)
+        run.trace.record("killed", LOG, DISK_LOST if kill.disk else "")
+        if kill.back_after == NEVER:
+            return
+        await asyncio.sleep(kill.back_after)
+        nats.start()
+        run.trace.record("started", LOG)
+
+
+async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int, nats: Nats) -> None:
     for kill in run.scenario.kills_of(number):
         server = run.servers[number]
         await asyncio.sleep(kill.at - run.trace.clock())
@@ -182,12 +206,17 @@ async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int) -> N
         await loop.kill(server.tasks, (server.host, server.port))
         if len(run.servers) == 1:
             loop.files.survive(kill)
+        if machine := kill.power or kill.disk:
+            nats.kill(kill.disk)
         if not kill.politely:
             run.note_kill(kill)
         if kill.back_after == NEVER:
             return
         await asyncio.sleep(kill.back_after)
+        if machine:
+            nats.start()
         await run.start_again(number)
+        cut_off(loop, run)
 
 
 def let_tasks_end(loop: SimulationLoop, tasks: list[asyncio.Task]) -> None:

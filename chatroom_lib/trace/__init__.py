@@ -4,6 +4,7 @@ from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.records import (
     DISK_LOST,
     KINDS,
+    LOG,
     Event,
     LeakReport,
     MemorySample,
@@ -18,6 +19,7 @@ from chatroom_lib.trace.trace import Trace, Visit, entered_at, in_since, opened_
 __all__ = [
     "DISK_LOST",
     "KINDS",
+    "LOG",
     "Event",
     "LeakReport",
     "MemorySample",

@@ -38,11 +38,14 @@ KINDS = {
     "blocked": "the room has blocked the event loop; for how long, and where",
     "killed": "the server's process is killed; whether its files are lost",
     "started": "it has been started again, as a new room",
+    "cut off": "from now on it cannot reach the log that it shares with other servers",
+    "reconnected": "now it can again",
     "collected": "a task of the room's that nothing referred to was garbage-collected before its end",
 }
 
 
 DISK_LOST = "and its files are lost"  # of "killed"
+LOG = "log"  # what a Trace calls the NATS server
 
 
 class Event(NamedTuple):

