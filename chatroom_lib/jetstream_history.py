@@ -3,11 +3,11 @@
 JetStream numbers what is published to it, 1, 2, 3, ..., keeps it, and only then acknowledges it. It recognises by its
 `Nats-Msg-Id` what is published again, for an hour. Once a message is kept, it is republished to all servers, with its
 number; so each hears it at once, and sees by the number whether it has missed any. Those it asks for: a *batched direct
-get*, one request and many answers, which needs nats-server 2.11 or newer. (nats-py's ordered consumer would do both, but
-after a restart of nats-server it may stand still: nats.py#510.)
+get*, one request and many answers, which needs nats-server 2.11 or newer. (nats-py's ordered consumer would do both,
+but after a restart of nats-server it may stand still: nats.py#510.)
 
-nats-server writes to its disk every two minutes, unless its configuration says `jetstream { sync_interval: always }`. So
-without that an acknowledged message can be lost when the power goes, though not when the process is killed.
+nats-server writes to its disk every two minutes, unless its configuration says `jetstream { sync_interval: always }`.
+So without that an acknowledged message can be lost when the power goes, though not when the process is killed.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import NamedTuple
 
-from chatroom_lib.checker import history
+from chatroom_lib.checker import history, isolation
 from chatroom_lib.checker.instead import what_came_instead
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.runtime.console import describe
@@ -41,7 +41,15 @@ NO_IDS = "the room passes no ids on"
 NO_PINGS = "the room pings nobody"
 NO_POSITIONS = "the room tells nobody where they are in its history"
 ONE_SERVER = "the room does not say that several servers may have one history"
-NOT_PROMISED = {NO_PATH, NO_PINGS, ONE_SERVER}  # whoever builds such a room has promised nothing of the kind
+NO_NATS = "the room takes no `nats`, the address of a log that it shares with others"
+NO_CUT = "no server was cut off from a log that it shares with others"
+NOT_PROMISED = {
+    NO_PATH,
+    NO_PINGS,
+    ONE_SERVER,
+    NO_NATS,
+    NO_CUT,
+}  # whoever builds such a room has promised nothing of the kind
 
 
 class Verdict(NamedTuple):
@@ -357,10 +365,12 @@ def bounded_memory(trace: Trace) -> Verdict:
 def rate_limit(trace: Trace) -> Verdict:
     """No client can flood the others, and none that types is refused.
 
-    A flood is more than 10 messages a second, counted over 10 seconds.
+    A flood is more than 10 messages a second, counted over 10 seconds. (A server that is cut off from a log which it
+    shares with others may refuse what is said.)
     """
     for client in trace.clients:
-        if types(client, trace) and (refused := trace.of("refused", who=client.name)):
+        refused = [event for event in trace.of("refused", who=client.name) if not isolation.is_cut_off(trace, event)]
+        if types(client, trace) and refused:
             return broken(f"{client.name} types, and was refused {summarise([event.message for event in refused])}")
     flooders = [client.name for client in trace.clients if is_flooder(client) and trace.of("said", who=client.name)]
     if not flooders:
@@ -470,6 +480,14 @@ def return_(trace: Trace) -> Verdict:
             )
         tested = tested or bool(cut_off)
     return KEPT if tested else untested("nobody who comes back was connected when a server was stopped or killed")
+
+
+@guarantee("history")
+def isolation_(trace: Trace) -> Verdict:
+    """While a server is cut off from the log that it shares with others, nobody hears what is said there: it is not
+    written down. Whoever says something is told within 3 s that it is refused (in the first 3 s, nobody can know yet
+    whether it was written), and nobody is disconnected."""
+    return first_wrong(isolation.cut_off(trace, filter(is_healthy, trace.clients)), NO_CUT)
 
 
 @guarantee("presence")

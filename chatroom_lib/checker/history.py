@@ -7,6 +7,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from chatroom_lib.checker import isolation
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import MessageError, PageRequest, decode_request, last_wanted
 from chatroom_lib.trace import DISK_LOST, Event, Trace, Visit, numbers_gone, opened_for, speaker
@@ -374,7 +375,7 @@ def levels(trace: Trace, people: Iterable[Client], patience: float, end: float) 
             front, start = max(theirs, default=0), place_at(walk, visit.joined)
             missed = front - (start.seq if start and start.epoch == now else 0)
             latest = visit.joined + patience + missed * client.pause
-            if front and latest <= min(visit.ended, end):
+            if front and latest <= min(visit.ended, end) and not isolation.is_at_one(trace, visit, latest):
                 place = place_at(walk, latest)
                 level = place and (place.epoch != now or place.seq >= front)
                 yield "" if level else not_level(client.name, visit, front, place, latest)

@@ -4,8 +4,9 @@ Which client joins first, which leaves when and how, all that is drawn from the 
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 
-The last eleven are for rooms that keep a history in a file: `check` tries them with those that take a `path`; and the
-last two of these with those that say `many_servers = True`, too.
+The last twelve are for rooms that keep a history: `check` tries them with those that take a `path`, or `nats`. The last
+three of these are for several servers that share it, rooms that say `many_servers = True`; and "cut off" is for those
+that take `nats`, since nothing comes between a server and a file.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from random import Random
 
 from chatroom_lib.clients.scenario import (  # fmt: skip
     Client,
+    Cut,
     Kill,
     Scenario,
     commuter,
@@ -28,6 +30,7 @@ from chatroom_lib.clients.scenario import (  # fmt: skip
     unplugged,
     vanishing,
 )
+from chatroom_lib.trace import LOG
 
 PACE = 1.5  # seconds between two messages of one person
 TOGETHER = 0.01  # seconds within which people speak who speak at the same time
@@ -61,8 +64,19 @@ def needs_many_servers(scenario: Scenario | Maker) -> bool:
     return getattr(scenario, "needs_many_servers", False)
 
 
+def for_a_log(function: Maker) -> Maker:
+    """A scenario for rooms whose servers share a log elsewhere."""
+    vars(function)["needs_nats"] = True
+    return for_several_servers(function)
+
+
+def needs_nats(scenario: Scenario | Maker) -> bool:
+    """Is it to be tried only with a room that takes `nats`, the address of a NATS server?"""
+    return getattr(scenario, "needs_nats", False)
+
+
 def needs_path(scenario: Scenario | Maker) -> bool:
-    """Is it to be tried only with a room that takes a `path`, of the file in which it keeps its history?"""
+    """Is it to be tried only with a room that takes a `path`, of the file in which it keeps its history, or `nats`?"""
     return getattr(scenario, "needs_path", False)
 
 
@@ -269,6 +283,20 @@ def one_of_three(rng: Random) -> Scenario:
     numbers = rng.sample(range(3), 2)
     kills = [replace(kill, server=number) for kill, number in zip(scenario.kills, numbers)]
     return replace(scenario, servers=3, kills=kills)
+
+
+@for_a_log
+def cut_off(rng: Random) -> Scenario:
+    """While people at three servers talk, one of these is cut off from the log for some seconds. Later the log's own
+    server is killed, and started again."""
+    rounds = 22
+    names = "Ann", "Bob", "Cy", "Di", "Eve", "Flo"  # two at each server
+    talk = [together(name, rounds, rng, resumes=name in ("Ann", "Bob", "Cy")) for name in names]
+    since = moment(rng.randint(3, 5)) + rng.uniform(*STRIKE)
+    cut = Cut(since, since + rng.uniform(8, 10), rng.randrange(3))
+    kill = Kill(moment(rng.randint(14, 16)) + rng.uniform(*STRIKE), rng.uniform(0.2, 3), server=LOG)
+    end = moment(rounds) + 8
+    return Scenario([*talk, reader("Zoe", end)], duration=end + 10, servers=3, cuts=[cut], kills=[kill])
 
 
 def killed(rng: Random, rounds: int, *between: tuple[int, int], power: bool = False, disk: bool = False) -> Scenario:

@@ -21,6 +21,7 @@ from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import (
     GROUPS,
     GUARANTEES,
+    NO_NATS,
     NO_PATH,
     ONE_SERVER,
     Verdict,
@@ -29,7 +30,7 @@ from chatroom_lib.checker.guarantees import (
     untested,
 )
 from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
-from chatroom_lib.checker.scenarios import needs_many_servers, needs_path
+from chatroom_lib.checker.scenarios import needs_many_servers, needs_nats, needs_path
 from chatroom_lib.clients.scenario import NEVER, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
@@ -148,14 +149,17 @@ class Trials:
             room, scenarios, guarantees = self.unpack()
             factory, name = rooms.resolve(room), rooms.display_name(room)
             require_makeable(factory, name)
-        self.takes_path, many_servers = takes(factory, "path"), getattr(factory, "many_servers", False)
+        takes_nats, many_servers = takes(factory, "nats"), getattr(factory, "many_servers", False)
+        self.keeps_history = takes(factory, "path") or takes_nats
         if not isinstance(factory, type):
             with self.room_problems():
                 many_servers = getattr(self.try_function(factory, name), "many_servers", False)
-        why = {}  # scenario -> why it is not for this room
-        why |= {} if many_servers else {each: ONE_SERVER for each in scenarios if needs_many_servers(scenarios[each])}
-        why |= {} if self.takes_path else {each: NO_PATH for each in scenarios if needs_path(scenarios[each])}
-        self.not_tried = {each: Outcome({name: untested(why[each]) for name in guarantees}) for each in why}
+        needs = (NO_NATS, needs_nats, takes_nats), (ONE_SERVER, needs_many_servers, many_servers)
+        needs = *needs, (NO_PATH, needs_path, self.keeps_history)
+        why = {
+            name: why for why, is_needed, has in needs if not has for name in scenarios if is_needed(scenarios[name])
+        }
+        self.not_tried = {name: Outcome({each: untested(why[name]) for each in guarantees}) for name in why}
         for scenario in scenarios:
             self.make(scenarios, scenario, 0)
 
@@ -241,7 +245,7 @@ class Trials:
             try:
                 verdicts[name] = require_verdict(guarantee(trace))
                 ours = GUARANTEES.get(name) is guarantee
-                if verdicts[name].kept is None and ours and GROUPS[name] == "history" and not self.takes_path:
+                if verdicts[name].kept is None and ours and GROUPS[name] == "history" and not self.keeps_history:
                     verdicts[name] = untested(NO_PATH)
             except Exception as error:
                 if GUARANTEES.get(name) is guarantee:

@@ -245,6 +245,13 @@ class SimulationLoop(SteppedLoop):
         for endpoint in [each for each in self.datagrams.values() if is_of_the_killed(each.context)]:
             endpoint.abort()
 
+    def connect_by(self, link: Link, tasks: Tasks) -> None:
+        """What a server sends to others, and hears from them, travels on this from now on."""
+        self.lines[tasks] = link
+        for transport in self.dialled:
+            if transport.context[watcher] is tasks:
+                transport.link = transport.peer.link = link
+
     async def create_server(self, protocol_factory, host, port, **_):
         self.listening[host, port] = Listener(self, protocol_factory, (host, port))
         return self.listening[host, port]

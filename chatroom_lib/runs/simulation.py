@@ -181,7 +181,7 @@ def cut_off(loop: SimulationLoop, run: Run) -> None:
     """Let the lines of servers to NATS go dark at their times."""
     for cut in run.scenario.cuts:
         start = loop.now - run.trace.clock()
-        loop.lines[run.servers[cut.server].tasks] = Link(0.0, start + cut.since, start + cut.until)
+        loop.connect_by(Link(0.0, start + cut.since, start + cut.until), run.servers[cut.server].tasks)
 
 
 async def kill_log(run: Run, nats: Nats) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.matching import Sayings
-from chatroom_lib.trace.records import Event, LeakReport, MemorySample, Use, Wait
+from chatroom_lib.trace.records import LOG, Event, LeakReport, MemorySample, Use, Wait
 
 
 def percentile(sorted_values: list[float], percent: float) -> float:
@@ -344,6 +344,18 @@ class Trace:
 
     def killed_between(self, since: float, until: float) -> bool:
         return any(since < event.time <= until for event in self.of("killed"))
+
+    def cut_off(self, server: str) -> list[tuple[float, float]]:
+        """From when until when this server could not reach the log that it shares with others: it was cut off, or the
+        log's own server was down."""
+        pairs = (("cut off", "reconnected", server), ("killed", "started", LOG))
+        spans = []
+        for begins, ends, who in pairs:
+            until = [event.time for event in self.of(ends, who=who)] + [self.duration]
+            spans += [
+                (event.time, next(end for end in until if end >= event.time)) for event in self.of(begins, who=who)
+            ]
+        return sorted(spans)
 
     def disconnected(self) -> dict[str, float]:
         """Client -> when the room first ended a connection of theirs. (A kill is not the room's doing.)"""
