@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,12 +18,12 @@ from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
 from chatroom_lib.rooms.requirements import takes
+from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.console import complain, one_line
 
 TIME_TO_STOP = 1.8  # seconds
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
-TEMPORARY = ", a temporary file: --data FILE keeps it"
 TALK, STORM = ("every", "deaf"), ("wait", "patience")  # options of `load`: without --storm, and with it
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 
@@ -54,27 +53,41 @@ class UsageError(ValueError):
 def make_parser() -> Parser:
     parser = Parser(prog="chatroom", description="A chat room, built version by version.")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
-    one_room, as_json = Parser(add_help=False), Parser(add_help=False)
+    one_room, as_json, served = (Parser(add_help=False) for _ in range(3))
     one_room.add_argument("room", metavar="ROOM", help=ROOM)
     one_room.add_argument("--keepalive", type=keepalive, metavar="SECONDS",
                           help="ping each client this often, and disconnect it if no answer comes in as long again; "
                           "0: never (default: as the room's server_options say, or never)")  # fmt: skip
     as_json.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
-    command = commands.add_parser("serve", help="run a room until SIGINT, SIGTERM or SIGHUP", parents=[one_room])
+    served.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    served.add_argument("--data", metavar="FILE",
+                        help="keep the room's history in this file (default: a temporary one); for a cluster on NATS, "
+                        "in this folder")  # fmt: skip
+    served.add_argument("--nats", metavar="URL", help="keep it at this NATS server: nats://127.0.0.1:4222")
+    served.add_argument("--keep", metavar="N", type=count_of("messages"),
+                        help="forget all but the last N messages (default: 100,000)")  # fmt: skip
+    served.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
+    served.add_argument("--allow-null-origin", action="store_true",
+                        help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
+
+    command = commands.add_parser("serve", help="run a room until SIGINT, SIGTERM or SIGHUP",
+                                  parents=[one_room, served])  # fmt: skip
     command.set_defaults(run=run_server)
-    command.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
-    command.add_argument("--data", metavar="FILE",
-                         help="keep the room's history in this file (default: a temporary one)")  # fmt: skip
-    command.add_argument("--keep", metavar="N", type=count_of("messages"),
-                         help="forget all but the last N messages (default: 100,000)")  # fmt: skip
     command.add_argument("--processes", metavar="N", type=count_of("processes"), default=1,
-                         help="serve with N processes, which share the history and the port (default: 1)")  # fmt: skip
-    command.add_argument("--shared-port", action="store_true", help=argparse.SUPPRESS)  # it is one of these
-    command.add_argument("--unlimited", action="store_true", help="switch the room's rate limit off")
-    command.add_argument("--allow-null-origin", action="store_true",
-                         help="let pages opened as files join, and with them sandboxed frames of any site")  # fmt: skip
+                         help="serve with N processes, which share all (default: 1)")  # fmt: skip
+    command.add_argument("--other", metavar="URL", action="append", default=[],
+                         help="another server of the same history, where the page goes on if this one ends")  # fmt: skip
+    command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # it is one of several
+    command.add_argument("--shared-port", action="store_true", help=argparse.SUPPRESS)  # which have one port
+
+    command = commands.add_parser("cluster", help="run several servers that share a history, until a signal",
+                                  parents=[one_room, served])  # fmt: skip
+    command.set_defaults(run=run_cluster)
+    command.add_argument("--servers", metavar="N", type=count_of("servers"), default=3, help="default: 3")
+    command.add_argument("--port", type=port, default=8081,
+                         help="of the first, the next ones follow (default: %(default)s); 0 for any")  # fmt: skip
 
     command = commands.add_parser("load", help="let many clients talk in a room, and count what arrives",
                                   parents=[as_json])  # fmt: skip
@@ -140,13 +153,10 @@ def run_server(options) -> None:
     from chatroom_lib.server.server import ServerError
 
     factory = resolve(options.room)
-    for option, parameter in (("data", "path"), ("keep", "keep")):
-        if getattr(options, option) is not None and not takes(factory, parameter):
-            why = f"--{option} is for a room that takes a `{parameter}`, such as v8"
-            raise UsageError(f"{options.room} keeps no history; {why}")
-    room = create(factory, unlimited=options.unlimited, path=options.data, keep=options.keep)
+    require_taken(factory, options, ("data", "path", "v8"), ("keep", "keep", "v8"), ("nats", "nats", "v9.1"))
+    room = made(factory, options)
     if options.processes > 1:
-        return run_processes(room, options)
+        return run_several(room, options, options.processes, "serve_one_port")
     try:
         run_here(serve_until_told(room, options))
     except ServerError as error:
@@ -154,6 +164,25 @@ def run_server(options) -> None:
     except KeyboardInterrupt:  # before it served
         os._exit(130)
     os._exit(0)  # at once: a thread that the room left behind, or one more signal, changes nothing now
+
+
+def require_taken(factory, options, *wanted: tuple[str, str, str]) -> None:
+    """Raises UsageError for an option that is given and that the room does not take: (option, parameter, version that
+    takes it)."""
+    for option, parameter, version in wanted:
+        if getattr(options, option) is not None and not takes(factory, parameter):
+            why = f"that is for a room which takes `{parameter}`, such as {version}"
+            raise UsageError(f"{options.room} has no use for --{option}: {why}")
+
+
+def made(factory, options):
+    return create(factory, unlimited=options.unlimited, path=options.data, keep=options.keep, nats=options.nats)
+
+
+def run_cluster(options) -> None:
+    factory = resolve(options.room)
+    require_taken(factory, options, ("keep", "keep", "v8"), ("nats", "nats", "v9.1"))
+    run_several(made(factory, options), options, options.servers, "serve_cluster")
 
 
 async def serve_until_told(room, options) -> None:
@@ -167,25 +196,21 @@ async def serve_until_told(room, options) -> None:
         allow_null_origin=options.allow_null_origin,
         on_error=complain,
         on_notice=complain,
+        others=options.other,
         **({"reuse_port": True} if options.shared_port else {}),
     )
     server.name = options.room
     await server.start()
     told = asyncio.Event()
     stop = partial(asyncio.get_running_loop().call_soon_threadsafe, told.set)
-    if options.shared_port:
+    if options.child:
         threading.Thread(target=when_input_ends, args=[stop], daemon=True).start()
     elif not server.on_loopback:
-        warn_of_strangers(options.host)
+        complain(f"anyone who can reach {options.host} can join and read along")
     when_signalled(stop)
-    with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the server serves
-        print(f"serving {server.name} at {server.url}{where_it_is_kept(room, options.data)}", flush=True)
+    say(f"serving {server.name} at {server.url}{where_it_is_kept(room, options)}")
     await told.wait()
     await server.stop()
-
-
-def warn_of_strangers(host: str) -> None:
-    complain(f"anyone who can reach {host} can join and read along")
 
 
 def when_input_ends(stop) -> None:
@@ -196,63 +221,72 @@ def when_input_ends(stop) -> None:
     stop()
 
 
-def run_processes(room, options) -> None:
-    """Run several processes, each with a room like this one, until a signal ends them."""
+def run_several(room, options, number: int, how: str) -> None:
+    """Run several servers, each with a room like this one, until a signal ends them. `how`: the coroutine function of
+    cluster.py that does."""
+    from chatroom_lib.server import cluster
     from chatroom_lib.server.server import ServerError
 
     if not getattr(room, "many_servers", False):
-        why = "--processes is for a room that says `many_servers = True`, such as v9"
-        raise UsageError(f"{options.room} is made for one server; {why}")
+        why = "several servers are for a room that says `many_servers = True`, such as v9"
+        raise UsageError(f"{options.room} is made for one; {why}")
+    shares_nats = takes(resolve(options.room), "nats")
+    command = partial(command_of_one, options)
+    plan = cluster.Plan(
+        options.room,
+        number,
+        options.host,
+        options.port,
+        options.data,
+        options.nats,
+        shares_nats,
+        command,
+        say,
+        complain,
+    )
+    if not is_loopback(options.host):
+        complain(f"anyone who can reach {options.host} can join and read along")
     try:
-        asyncio.run(run_until_told(options))
+        asyncio.run(until_signalled(getattr(cluster, how), plan))
     except ServerError as error:
         raise UsageError(str(error)) from error
 
 
-async def run_until_told(options) -> None:
-    from chatroom_lib.runtime.addresses import is_loopback
-    from chatroom_lib.server.processes import Processes, one_address
-    from chatroom_lib.server.server import url_of
-
+async def until_signalled(serve, plan) -> None:
     told = asyncio.Event()
     for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-    with contextlib.ExitStack() as kept:
-        address = kept.enter_context(one_address(options.host, options.port))
-        if not is_loopback(address[0]):
-            warn_of_strangers(options.host)
-        folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="chatroom-"))
-        data = options.data or os.path.join(folder, "chat.db")
-        processes = Processes(command_of_one(options, address[1], data), options.processes, complain)
-
-        def announce() -> None:
-            where = f"history in {one_line(data)}{'' if options.data else TEMPORARY}"
-            numbers = ", ".join(str(process.pid) for process in processes.running)
-            url = url_of(options.host, address[1], "/chatroom")
-            with contextlib.suppress(OSError, ValueError):
-                print(f"serving {options.room} at {url} ({where}; processes {numbers})", flush=True)
-
-        await processes.run(told, announce)
+    await serve(plan, told)
 
 
-def command_of_one(options, port: int, data: str) -> list[str]:
-    """The command that runs one of several processes."""
-    command = [sys.executable, "-m", "chatroom_lib", "serve", options.room, "--shared-port"]
-    given = {"host": options.host, "port": port, "data": data, "keep": options.keep, "keepalive": options.keepalive}
-    for name, value in given.items():
+def command_of_one(options, *more: str) -> list[str]:
+    """The command that runs one of several servers."""
+    command = [sys.executable, "-m", "chatroom_lib", "serve", options.room, "--child", "--host", options.host, *more]
+    for name in ("keep", "keepalive"):
+        value = getattr(options, name)
         command += [f"--{name}", str(value)] if value is not None else []
     for name in ("unlimited", "allow_null_origin"):
         command += [f"--{name.replace('_', '-')}"] if getattr(options, name) else []
     return command
 
 
-def where_it_is_kept(room, data: str | None) -> str:
+def say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # whether anybody reads this or not, the servers serve
+        print(text, flush=True)
+
+
+def where_it_is_kept(room, options) -> str:
     """ " (history in chat.db)", if the room has one."""
-    path = data or getattr(getattr(room, "history", None), "path", None)
+    from chatroom_lib.server.cluster import TEMPORARY
+
+    history = getattr(room, "history", None)
+    if isinstance(url := getattr(history, "url", None), str):
+        return f" (history in NATS at {one_line(url)})"
+    path = options.data or getattr(history, "path", None)
     if not isinstance(path, str):
         return ""
-    return f" (history in {one_line(path)}{'' if data else TEMPORARY})"
+    return f" (history in {one_line(path)}{'' if options.data else TEMPORARY.format('file', 'FILE')})"
 
 
 def when_signalled(stop) -> None:

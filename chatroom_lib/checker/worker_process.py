@@ -1,7 +1,6 @@
 """The process in which a room is tried, on POSIX systems: what worker.py starts."""
 
 import contextlib
-import ctypes
 import fcntl
 import gc
 import os
@@ -40,6 +39,7 @@ from chatroom_lib.rooms.requirements import require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
+from chatroom_lib.runtime.parent import end_with_parent, stay_the_ancestor
 from chatroom_lib.trace import Trace
 from chatroom_lib.trace.plain import to_plain
 
@@ -48,11 +48,10 @@ CUT_SHORT = "cut short"
 BLOCKING = "no-head-of-line-blocking"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # in Linux's <sys/prctl.h>
 
 
 def main() -> None:
-    end_with_parent()
+    end_with_parent()  # also if the room spins, and has turned our alarm off
     stay_the_ancestor()
     requests, replies = Connection(out_of_reach(0), writable=False), Replies(out_of_reach(1))
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -69,22 +68,6 @@ def main() -> None:
         pass  # the end of the requests, or the parent has gone
     finally:
         os._exit(0)  # at once, whatever threads a room has left behind
-
-
-def end_with_parent() -> None:
-    """Even if the room spins and has turned our alarm off. (On Linux; the thread that has started us must go on.)"""
-    set_in_kernel(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def stay_the_ancestor() -> None:
-    """Of all processes that a room starts, also when their own parent ends: so they can be found."""
-    set_in_kernel(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def set_in_kernel(option: int, value: int) -> None:
-    """On Linux; elsewhere nothing happens."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(option, value)
 
 
 def out_of_reach(number: int) -> int:

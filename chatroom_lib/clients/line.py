@@ -22,7 +22,10 @@ class Line:
     async def open(self, host: str, port: int) -> None:
         async def relay(reader, writer):
             self.tasks.add(asyncio.current_task())
-            there = await asyncio.open_connection(host, port, limit=SMALL_BUFFER)
+            try:
+                there = await asyncio.open_connection(host, port, limit=SMALL_BUFFER)
+            except OSError:
+                return writer.transport.abort()
             try:
                 async with asyncio.TaskGroup() as directions:
                     directions.create_task(self.carry(reader, there[1]))
@@ -50,8 +53,8 @@ class Line:
                     return hang_up(writer, chunk)
                 writer.write(chunk)
                 await writer.drain()
-        except ConnectionError:
-            pass
+        except OSError:
+            pass  # the connection is lost
         finally:
             taking.cancel()
 

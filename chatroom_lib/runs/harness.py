@@ -14,8 +14,9 @@ from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
 from chatroom_lib.instrumentation.tasks import Tasks, watcher
 from chatroom_lib.instrumentation.waits import waits
-from chatroom_lib.rooms import Room, RoomError, RoomSpec, create, display_name
+from chatroom_lib.rooms import Room, RoomError, RoomSpec, create, display_name, resolve
 from chatroom_lib.rooms.loader import is_room_object
+from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.server.server import Server, ServerError, observed_server, url_of
 from chatroom_lib.trace import DISK_LOST, Trace
 
@@ -96,13 +97,6 @@ class Run:
         self.pools[kill.server].end()
         self.trace.record("killed", self.trace.server_name(kill.server), DISK_LOST if kill.disk else "")
 
-    async def note_cut(self, cut: Cut) -> None:
-        """The server is cut off at that time, and reconnected later."""
-        name = self.trace.server_name(cut.server)
-        for moment, kind in (cut.since, "cut off"), (cut.until, "reconnected"):
-            await asyncio.sleep(moment - self.trace.clock())
-            self.trace.record(kind, name)
-
     async def start_again(self, number: int) -> None:
         """A new room, as after a kill, at the same address."""
         before = self.servers[number]
@@ -134,6 +128,18 @@ def require_new_rooms(room: RoomSpec | Room, scenario: Scenario) -> None:
     if is_room_object(room) and (scenario.kills or scenario.servers > 1):
         why = "each server has its own" if scenario.servers > 1 else "after a kill there is a new one"
         raise RoomError(f"{room!r:.80} is one room, and {why}: name its class, or a function")
+
+
+async def note_cut(trace: Trace, cut: Cut) -> None:
+    """The server is cut off from the log at that time, and reconnected later."""
+    for moment, kind in (cut.since, "cut off"), (cut.until, "reconnected"):
+        await asyncio.sleep(moment - trace.clock())
+        trace.record(kind, trace.server_name(cut.server))
+
+
+def shares_nats(room: RoomSpec | Room) -> bool:
+    """Does it ask for the address of a NATS server?"""
+    return not is_room_object(room) and takes(resolve(room), "nats")
 
 
 def stop_simulated(loop, run: Run) -> Trace:

@@ -16,7 +16,7 @@ from chatroom_lib.clients.line import Line
 from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario, make_scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.rooms import Room, RoomSpec
-from chatroom_lib.runs.harness import Run
+from chatroom_lib.runs.harness import Run, shares_nats
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
@@ -31,14 +31,14 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
 
     `keepalive`: as for `serve`. Takes `scenario.duration` seconds. Returns the Trace; its `seed` is None, since nobody
     decides this race.
-    Raises RoomError if there is no such room, ServerError if it does not start, and TypeError or
-    RuntimeError if its `members()` lists no connections.
+    Raises RoomError if there is no such room, ServerError if it does not start, or needs a NATS server and none is
+    installed, and TypeError or RuntimeError if its `members()` lists no connections.
     """
     scenario = make_scenario(scenario, Random())
     if scenario.handshake:
         raise ValueError("live() cannot make handshakes take longer: try simulate()")
     with measured_window(), RoomFiles() as files:
-        if scenario.kills or scenario.servers > 1:
+        if scenario.kills or scenario.servers > 1 or shares_nats(room):
             from chatroom_lib.runs.live_processes import ProcessesRun  # which needs this module
 
             return await submit(ProcessesRun(room, scenario, keepalive, files).play())

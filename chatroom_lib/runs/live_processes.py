@@ -1,22 +1,25 @@
 """A scenario on real sockets whose servers are processes: each room lives in one of its own. If it is killed, it gets a
-real SIGKILL, and is started again at the same address."""
+real SIGKILL, and is started again at the same address. If they share a NATS server, one is started for them."""
 
 import asyncio
 import base64
 import contextlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 
+from chatroom_lib.clients.line import Line
 from chatroom_lib.clients.player import play
-from chatroom_lib.clients.scenario import NEVER, Kill, Scenario
+from chatroom_lib.clients.scenario import NEVER, Kill, Scenario, listener
 from chatroom_lib.rooms import RoomSpec, create, display_name
 from chatroom_lib.rooms.packing import packed
-from chatroom_lib.runs.harness import require_new_rooms
+from chatroom_lib.runs.harness import note_cut, require_new_rooms, shares_nats
 from chatroom_lib.runs.live import Dialling
 from chatroom_lib.runs.room_files import RoomFiles
+from chatroom_lib.server.nats_server import HOST, NatsServer
 from chatroom_lib.server.server import ServerError, cancel_after
-from chatroom_lib.trace import DISK_LOST, Event, Trace, Wait, entered_at, in_since
+from chatroom_lib.trace import DISK_LOST, LOG, Event, Trace, Wait, entered_at, in_since
 from chatroom_lib.trace.plain import from_plain
 
 START = (
@@ -125,14 +128,19 @@ class ProcessesRun:
         if any(kill.power for kill in scenario.kills):
             raise ValueError("live() cannot cut the power: try simulate()")
         require_new_rooms(room, scenario)
-        create(room, path=files.path, keep=scenario.keep)  # here, too: so whoever calls is told what is wrong with it
+        self.nats = NatsServer(files.path + "-nats") if shares_nats(room) else None
+        address = self.nats and self.nats.url
+        create(
+            room, path=files.path, keep=scenario.keep, nats=address
+        )  # so whoever calls is told what is wrong with it
+        self.lines: list[Line] = []  # of servers that are to be cut off, to that
         self.scenario = scenario
         self.trace = Trace(display_name(room), scenario.clients, servers=scenario.servers)
         self.errors: list[Exception] = []
         code = base64.b64encode(packed(room, scenario.clients)).decode()
         self.files = files
         job = {"packed": code, "name": self.trace.room, "port": 0, "keepalive": keepalive}
-        job |= {"path": files.path, "keep": scenario.keep, "servers": scenario.servers}
+        job |= {"path": files.path, "keep": scenario.keep, "servers": scenario.servers, "nats": None}
         jobs = [{**job, "number": number} for number in range(scenario.servers)]
         self.servers = [ServerProcess(job, self.trace) for job in jobs]
 
@@ -140,7 +148,10 @@ class ProcessesRun:
         dialling = Dialling(self.trace, lambda number: ("127.0.0.1", self.servers[number].job["port"]))
         tasks = []
         try:
-            for server in self.servers:
+            if self.nats:
+                await self.nats.start()
+            for number, server in enumerate(self.servers):
+                server.job["nats"] = self.nats and await self.address_of_nats(number)
                 await server.start()
                 server.job["port"] = server.port
             self.trace.keepalive = self.servers[0].keepalive
@@ -151,13 +162,46 @@ class ProcessesRun:
             tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace))]
             for number in range(self.scenario.servers):
                 tasks.append(asyncio.create_task(self.kill_and_start_again(number)))
+            tasks.append(asyncio.create_task(self.kill_log()))
+            tasks += [asyncio.create_task(note_cut(self.trace, cut)) for cut in self.scenario.cuts]
             await self.time_is_up()
             return await self.finish(tasks)
         finally:
             await cancel_after(tasks, 0)
             for server in self.servers:
                 await server.kill()
+            for line in self.lines:
+                await line.close()
+            if self.nats:
+                await self.nats.kill()
             await dialling.close()
+
+    async def address_of_nats(self, number: int) -> str:
+        """For the server of this number: by a line that goes dark, if it is to be cut off."""
+        for cut in self.scenario.cuts:
+            if cut.server == number:
+                self.lines.append(line := Line(listener("log", dark=cut.since, light=cut.until), self.time_of_run))
+                await line.open(HOST, self.nats.port)
+                return f"nats://{HOST}:{line.port}"
+        return self.nats.url
+
+    def time_of_run(self) -> float:
+        return self.trace.clock() if self.trace.clock else 0.0
+
+    async def kill_log(self) -> None:
+        for kill in self.scenario.kills_of(LOG):
+            await asyncio.sleep(kill.at - self.trace.clock())
+            if self.nats:
+                await self.nats.kill()
+            self.trace.record("killed", LOG, DISK_LOST if kill.disk else "")
+            if kill.back_after == NEVER:
+                return
+            await asyncio.sleep(kill.back_after)
+            if self.nats:
+                if kill.disk:
+                    shutil.rmtree(self.nats.folder)
+                await self.nats.start()
+            self.trace.record("started", LOG)
 
     async def time_is_up(self) -> None:
         await asyncio.sleep(self.scenario.duration)
@@ -177,7 +221,10 @@ class ProcessesRun:
                 return
             await asyncio.sleep(kill.back_after)
             if kill.disk:
-                self.files.lose()
+                self.files.lose()  # and the folder of NATS, which is beside the file
+                if self.nats:
+                    await self.nats.kill()
+                    await self.nats.start()
             self.servers[number] = ServerProcess(server.job, self.trace)
             try:
                 await self.servers[number].start()

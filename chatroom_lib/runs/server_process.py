@@ -54,7 +54,7 @@ def tell(out: TextIO, **what) -> None:
 async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:
     room, clients = cloudpickle.loads(base64.b64decode(job["packed"]))
     trace = ToldTrace(job["name"], clients, servers=job["servers"], told=out)
-    room = create(room, path=job["path"], keep=job["keep"])
+    room = create(room, path=job["path"], keep=job["keep"], nats=job["nats"])
     number, port = job["number"], job["port"]
     server = observed_server(room, trace, number, port=port, keepalive=job["keepalive"], write_limit=SMALL_BUFFER)
     await server.start()

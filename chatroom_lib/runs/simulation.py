@@ -42,7 +42,7 @@ from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
 from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
-from chatroom_lib.runs.harness import Run, stop_simulated
+from chatroom_lib.runs.harness import Run, note_cut, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runs.simulated_nats import Nats
@@ -147,7 +147,9 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     cut_off(loop, run)
     killed = [number for number in range(scenario.servers) if scenario.kills_of(number)]
     killing = [loop.create_task(kill_and_start_again(loop, run, number, nats)) for number in killed]
-    killing += [loop.create_task(work) for work in (kill_log(run, nats), *map(run.note_cut, scenario.cuts))]
+    killing += [
+        loop.create_task(work) for work in (kill_log(run, nats), *(note_cut(trace, cut) for cut in scenario.cuts))
+    ]
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: note_block(run, seconds, place)
     loop.after_jump = collect_at_intervals(loop)

@@ -1,7 +1,8 @@
-"""Several processes behind one port: `chatroom serve v9 --processes 3`.
+"""Several processes that serve the same: behind one port, `chatroom serve v9 --processes 3`, or each at an address of
+its own, `chatroom cluster v9.1 --servers 3`.
 
-Each listens at the same address (SO_REUSEPORT), and the system gives each new connection to one of them. This process
-serves nobody: it starts them, starts another one in place of one that ends, and stops all when it is told to.
+This process serves nobody. It starts them, starts another one in place of one that ends, and stops all when it is told
+to. If they have one port, each listens there (SO_REUSEPORT), and the system gives each new connection to one of them.
 """
 
 import asyncio
@@ -14,27 +15,27 @@ from collections.abc import Callable, Iterator
 from chatroom_lib.server.server import ServerError
 
 LONGEST_START = 30.0  # seconds until a process must say that it serves
-LONGEST_END = 2.5  # seconds until one that is told to stop is killed
+LONGEST_END = 2.0  # seconds until one that is told to stop is killed
 SHORT_LIFE = 5.0  # seconds
 MOST_SHORT_LIVES = 3  # of processes that end by themselves, in a row; then it is of no use to start another one
 SERVES = b"serving"  # how the line begins that a process writes when it serves
 
 
 class Processes:
-    """`command` starts one of them: it is to write a line to standard output when it serves, and to stop when its
-    standard input ends, which it also does if this process is killed."""
+    """Each of the `commands` starts one of them: it is to write a line to standard output when it serves, and to stop
+    when its standard input ends, which it also does if this process is killed."""
 
-    def __init__(self, command: list[str], number: int, complain: Callable[[str], None]):
-        self.command, self.number, self.complain = command, number, complain
-        self.running: list[asyncio.subprocess.Process] = []
+    def __init__(self, commands: list[list[str]], complain: Callable[[str], None]):
+        self.commands, self.complain = commands, complain
+        self.running: dict[int, asyncio.subprocess.Process] = {}  # the number of the command -> its process
         self.short_lives = 0
 
     async def run(self, told: asyncio.Event, announce: Callable[[], None]) -> None:
         """Until it is `told`. `announce` is called when all of them serve. Raises ServerError if that is not to be."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                ready = [asyncio.Event() for _ in range(self.number)]
-                keeping = [tasks.create_task(self.keep_one(each)) for each in ready]
+                ready = [asyncio.Event() for _ in self.commands]
+                keeping = [tasks.create_task(self.keep_one(number, each)) for number, each in enumerate(ready)]
                 announcing = tasks.create_task(self.when_all(ready, announce))
                 await told.wait()
                 for task in (*keeping, announcing):
@@ -42,7 +43,7 @@ class Processes:
         except* ServerError as errors:
             raise errors.exceptions[0] from None
         finally:
-            await asyncio.gather(*map(stop, self.running))
+            await asyncio.gather(*map(stop, self.running.values()))
 
     @staticmethod
     async def when_all(ready: list[asyncio.Event], announce: Callable[[], None]) -> None:
@@ -50,30 +51,30 @@ class Processes:
             await each.wait()
         announce()
 
-    async def keep_one(self, ready: asyncio.Event) -> None:
+    async def keep_one(self, number: int, ready: asyncio.Event) -> None:
         """One process after the other, each in place of the one before."""
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
-            process = await self.start()
+            process = await self.start(number)
             ready.set()
             await process.wait()
-            self.running.remove(process)
+            del self.running[number]
             by_itself = process.returncode >= 0 and clock() - began < SHORT_LIFE
             self.short_lives = self.short_lives + 1 if by_itself else 0
             if self.short_lives >= MOST_SHORT_LIVES:
                 raise ServerError(f"one process after the other ends: the last one by {how_it_ended(process)}")
             self.complain(f"process {process.pid} has ended ({how_it_ended(process)}); another one takes its place")
 
-    async def start(self) -> asyncio.subprocess.Process:
+    async def start(self, number: int) -> asyncio.subprocess.Process:
         """Raises ServerError if it ends before it serves; it has said why itself."""
         process = await asyncio.create_subprocess_exec(
-            *self.command,
+            *self.commands[number],
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for us
         )
-        self.running.append(process)
+        self.running[number] = process
         line = b""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_START):
@@ -107,19 +108,34 @@ def one_address(host: str, port: int) -> Iterator[tuple]:
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise ServerError("this system does not let several processes listen at one port")
-    with contextlib.ExitStack() as kept:
-        try:
-            family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-            with socket.socket(family, socket.SOCK_STREAM) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind(address)
-                alone.listen(1)
-                port = alone.getsockname()[1]
-            keeper = kept.enter_context(socket.socket(family, socket.SOCK_STREAM))
-            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            keeper.bind((address[0], port, *address[2:]))
-        except OSError as error:
-            hint = "; use another port, or 0 for any free one" * (error.errno in (errno.EADDRINUSE, errno.EACCES))
-            raise ServerError(f"cannot listen on {host} port {port}: {error.strerror or error}{hint}") from None
+    (port,) = free_addresses(host, port, 1)
+    family, *_, address = resolved(host, port)
+    with socket.socket(family, socket.SOCK_STREAM) as keeper:
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(address)
         yield keeper.getsockname()
+
+
+def free_addresses(host: str, port: int, number: int) -> list[int]:
+    """Ports where nobody listens: `port` and those that follow it; if it is 0, any. Raises ServerError."""
+    with contextlib.ExitStack() as kept:
+        ports = []
+        for each in [port + offset if port else 0 for offset in range(number)]:
+            try:
+                family, *_, address = resolved(host, each)
+                sock = kept.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sock.bind(address)
+                sock.listen(1)
+                ports.append(sock.getsockname()[1])
+            except (OSError, OverflowError, UnicodeError) as error:
+                taken = getattr(error, "errno", None) in (errno.EADDRINUSE, errno.EACCES)
+                hint = "; use another port, or 0 for any free one" * taken
+                why = getattr(error, "strerror", None) or error
+                raise ServerError(f"cannot listen on {host} port {each}: {why}{hint}") from None
+        return ports
+
+
+def resolved(host: str, port: int) -> tuple:
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]

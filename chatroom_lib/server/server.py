@@ -57,6 +57,7 @@ class Server:
 
     On a loopback address it answers only those who call it localhost, a loopback address, or `host`. The pages of other
     sites may not join. `allow_null_origin`: pages opened as files may, and with them the sandboxed frames of any site.
+    `others`: the addresses of other servers of the same history, where the page goes on if this one ends.
     `keepalive` and other `options`: as for `serve`.
     """
 
@@ -68,6 +69,7 @@ class Server:
         *,
         keepalive=None,
         allow_null_origin=False,
+        others=(),
         connect=BoundedConnection,
         on_error=None,
         on_notice=None,
@@ -81,6 +83,7 @@ class Server:
         self.on_notice = on_notice  # called with a line of text that whoever runs the server should read
         self.notices: set[str] = set()  # those given so far
         self.allow_null_origin = allow_null_origin
+        self.others = list(others)
         self.on_loopback = True  # until it listens, and we know
         given = {"logger": LOGGER, "process_response": complete, **options}
         self.options = options_for(self.room, keepalive, given)  # for websockets.serve
