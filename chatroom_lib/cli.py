@@ -76,9 +76,9 @@ def make_parser() -> Parser:
     command.set_defaults(run=run_server)
     command.add_argument("--port", type=port, default=8081, help="default: %(default)s; 0 for any free one")
     command.add_argument("--processes", metavar="N", type=count_of("processes"), default=1,
-                         help="serve with N processes, which share all (default: 1)")  # fmt: skip
+                         help="serve with N processes that share all (default: 1)")  # fmt: skip
     command.add_argument("--other", metavar="URL", action="append", default=[],
-                         help="another server of the same history, where the page goes on if this one ends")  # fmt: skip
+                         help="another server of this history, where the page goes on if this one ends")  # fmt: skip
     command.add_argument("--child", action="store_true", help=argparse.SUPPRESS)  # it is one of several
     command.add_argument("--shared-port", action="store_true", help=argparse.SUPPRESS)  # which have one port
 
@@ -92,7 +92,8 @@ def make_parser() -> Parser:
     command = commands.add_parser("load", help="let many clients talk in a room, and count what arrives",
                                   parents=[as_json])  # fmt: skip
     command.set_defaults(run=run_load)
-    command.add_argument("url", metavar="URL", help="ws://127.0.0.1:8081/chatroom")
+    command.add_argument("urls", metavar="URL", nargs="+",
+                         help="ws://127.0.0.1:8081/chatroom; several, of servers with one history")  # fmt: skip
     command.add_argument("--clients", type=int, metavar="N", help="default: 10; with --storm 500")
     command.add_argument("--every", type=float, metavar="SECONDS",
                          help="from one message to the next, all clients together (default: 0.001)")  # fmt: skip
@@ -319,9 +320,12 @@ def run_load(options) -> None:
         if getattr(options, name):
             raise UsageError(f"--{name} goes {'not together' if options.storm else 'only'} with --storm")
     given = {name: getattr(options, name) for name in ("clients", "seconds", *wanted)}
+    if options.storm and len(options.urls) > 1:
+        raise UsageError("--storm is about the return to one server: give one URL")
+    where = options.urls if len(options.urls) > 1 else options.urls[0]
     try:
         said = {name: value for name, value in given.items() if value is not None}
-        result = run(options.url, **said, progress=not options.json)
+        result = run(where, **said, progress=not options.json)
     except LoadError as error:
         raise UsageError(str(error)) from error
     show(options, result.as_dict(), result.table)

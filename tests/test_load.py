@@ -188,7 +188,7 @@ def test_latency_counts_from_the_moment_a_message_was_due():
             await asyncio.sleep(0.01)
         speaking.cancel()
 
-    talk = LoadRun("", clients=1, every=0.001, seconds=0.01, deaf=False)
+    talk = LoadRun([""], clients=1, every=0.001, seconds=0.01, deaf=False)
     asyncio.run(speak())
     assert talk.latencies[-1] > 0.16  # seconds; due after 0.009, and nine waits came before it
 
@@ -304,7 +304,7 @@ def test_a_room_that_does_not_want_somebody_back_is_left_alone():
 
 
 def test_what_a_client_knows_of_a_history_ends_with_it():
-    talk = LoadRun("", clients=1, every=1, seconds=1, deaf=False)
+    talk = LoadRun([""], clients=1, every=1, seconds=1, deaf=False)
     talk.start = time.monotonic()
     assert talk.position(0) is None
     for epoch, seq in (("a", 7), ("b", 2)):

@@ -27,12 +27,14 @@ class Backoff:
     second, in which no server is there again; and if it is turned away at the door, it waits as long as it is told
     there.
 
-    `first`: seconds that the first wait takes at most; `longest`: that any does. `chance` draws.
+    `first`: seconds that the first wait takes at most; `longest`: that any does. `chance` draws. `elsewhere`: it goes
+    to another server, and may be there at once.
     (M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015.)
     """
 
-    def __init__(self, first: float, longest: float, chance: Chance = random):
+    def __init__(self, first: float, longest: float, chance: Chance = random, elsewhere: bool = False):
         self.first, self.longest, self.chance = first, longest, chance
+        self.soonest = 0.0 if elsewhere else SOONEST  # seconds
         self.failed = 0  # attempts since the last connection
         self.told: float | None = None  # seconds within which all come back, if the room is lost
         self.spread: float | None = None  # the same, if that is why we come back
@@ -62,7 +64,7 @@ class Backoff:
         if self.turned_away is not None:
             return self.turned_away + self.chance.uniform(0, self.first)
         if self.spread and not self.failed:
-            return self.chance.uniform(min(SOONEST, self.spread / 2), self.spread)
+            return self.chance.uniform(min(self.soonest, self.spread / 2), self.spread)
         return self.chance.uniform(0, min(self.longest, self.first * 2**self.failed))
 
 

@@ -7,7 +7,7 @@ A room that stalls does not slow the schedule down, and latency counts from the 
 Otherwise messages that a stalled client sends late would count as fast ("coordinated omission").
 
 If a connection ends, its client is gone; but if the room can tell what one has missed (`?since=EPOCH:SEQ`), it comes
-back, says again what it has not heard itself, and hears the rest.
+back, says again what it has not heard itself, and hears the rest. If there are several servers, it goes to the next.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import math
 import secrets
 import socket
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from time import monotonic as clock
@@ -131,14 +131,15 @@ class Numbers:
 class LoadRun:
     """One load test; see `run_load` for the arguments."""
 
-    def __init__(self, url: str, clients: int, every: float, seconds: float, deaf: bool):
-        self.url, self.clients, self.every, self.seconds, self.deaf = url, clients, every, seconds, deaf
+    def __init__(self, urls: Sequence[str], clients: int, every: float, seconds: float, deaf: bool):
+        self.urls, self.clients, self.every, self.seconds, self.deaf = urls, clients, every, seconds, deaf
+        self.places = [client % len(urls) for client in range(clients)]  # at which of these each one is
         self.run_id = secrets.token_hex(4)  # distinguishes our messages from all others
         self.due = max(1, math.ceil(seconds / every - 1e-6))  # messages in all
         self.queues = [asyncio.Queue(QUEUE_SIZE) for _ in range(clients)]  # the numbers of messages that are due
         self.connections: list[ClientConnection] = []
         self.positions: list[Position | None] = [None] * clients  # what a room has told each; None: nothing
-        self.backoffs = [Backoff(FIRST_WAIT, LONGEST_WAIT) for _ in range(clients)]
+        self.backoffs = [Backoff(FIRST_WAIT, LONGEST_WAIT, elsewhere=len(urls) > 1) for _ in range(clients)]
         self.unheard: list[dict[str, str]] = [{} for _ in range(clients)]  # id -> frame, to be said again after a loss
         self.away = self.returns = 0  # clients that are coming back, and how often any has
         self.listening = 0  # clients that are connected and reading, or coming back
@@ -186,9 +187,10 @@ class LoadRun:
         await asyncio.sleep(SETTLE)
 
     async def dial(self, client: int) -> ClientConnection:
+        url = self.urls[self.places[client]]
         connection = await connect(
-            asking_for_the_rest(self.url, self.position(client), last=0),
-            host=urlsplit(self.url).hostname,  # a fixed host, so that no redirect leads to another machine
+            asking_for_the_rest(url, self.position(client), last=0),
+            host=urlsplit(url).hostname,  # a fixed host, so that no redirect leads to another machine
             open_timeout=TIME_TO_JOIN,
             max_queue=1 if self.deaf else 16,
             write_limit=SEND_BUFFER,
@@ -203,15 +205,16 @@ class LoadRun:
         return told and replace(told, seq=max(told.seq, self.numbers[client].last or 0))
 
     def explain(self, error: Exception) -> str:
-        joined = f"{len(self.connections)} of {self.clients} clients joined {self.url}"
+        url = self.urls[self.places[min(len(self.connections), self.clients - 1)]]
+        joined = f"{len(self.connections)} of {self.clients} clients joined {url}"
         if isinstance(error, TimeoutError):
             return f"only {joined} within {TIME_TO_JOIN:g} s: use fewer clients, or check whether the room stalls"
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             return f"only {joined}, then this process had too many open files: use fewer clients"
         if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
-            return f"nobody listens at {self.url}: start a room with `chatroom serve v1`"
+            return f"nobody listens at {url}: start a room with `chatroom serve v1`"
         reason = " ".join(str(error).split()) or type(error).__name__
-        return f"cannot join {self.url}: {reason}; use the address that `chatroom serve` prints, like {EXAMPLE}"
+        return f"cannot join {url}: {reason}; use the address that `chatroom serve` prints, like {EXAMPLE}"
 
     # ------------------------------------------------------------ talking
 
@@ -298,6 +301,7 @@ class LoadRun:
         backoff = self.backoffs[client]
         backoff.note_loss(self.connections[client])
         while True:
+            self.places[client] = (self.places[client] + 1) % len(self.urls)
             await asyncio.sleep(backoff.next_wait())
             try:
                 return await self.dial(client)
@@ -364,7 +368,7 @@ class LoadRun:
         ordered = sorted(self.latencies)
         p50_ms, p99_ms = (round(1000 * percentile(ordered, p), 3) if ordered else None for p in (50, 99))
         return Result(
-            url=self.url,
+            url=" ".join(self.urls),
             clients=self.clients,
             seconds=self.seconds,
             deaf=self.deaf,
@@ -385,17 +389,26 @@ class LoadRun:
 
 
 def run_load(
-    url: str, clients: int = 10, every: float = 0.001, seconds: float = 5.0, deaf: bool = False, progress: bool = True
+    url: str | Sequence[str],
+    clients: int = 10,
+    every: float = 0.001,
+    seconds: float = 5.0,
+    deaf: bool = False,
+    progress: bool = True,
 ) -> Result:
     """Let `clients` talk in the room at `url` for `seconds`, with one message every `every` seconds from all of them
-    together. `deaf`: they never read. `progress`: show a bar.
+    together. Several addresses: of servers with one history, to which they come in turn. `deaf`: they never read.
+    `progress`: show a bar.
 
     Blocks until it is over: at most 5 s for joining, `seconds`, and at most 3 s for what is still in flight. In a cell
     the clients run on the background thread, beside the servers there: latencies are longer than from another process.
     Raises LoadError if the numbers or the URL are impossible, or if not all clients can join.
     """
     require_numbers(clients, every, seconds)
-    load = LoadRun(room_url(url), clients, every, seconds, deaf)
+    urls = [room_url(each) for each in ([url] if isinstance(url, str) else url)]
+    if not urls:
+        raise LoadError(f"there is no address: use one like {EXAMPLE}")
+    load = LoadRun(urls, clients, every, seconds, deaf)
     with progress_bar(f"{clients} clients talk" if progress else None, seconds, "s") as show:
         return (run if running_loop() else asyncio.run)(load.run(show))
 

@@ -31,7 +31,7 @@ class Session:
         self.server = server  # the number of the one that it connects to next
         self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
         self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
-        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self.chance)
+        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self.chance, elsewhere=trace.servers > 1)
         self.unheard: dict[str, Message] = {}  # id -> a message that it has not heard itself
         self.said: set[str] = set()  # the ids
         self.due: deque[Message] = deque()  # to be said on this connection

@@ -19,7 +19,7 @@ import ipywidgets
 from ipywidgets import Layout
 
 from chatroom_lib.notebook.chat_log import Line, shortened, with_gaps
-from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_url
+from chatroom_lib.notebook.chat_session import ChatSession, NotJoined, checked_name, checked_urls
 from chatroom_lib.runtime.background import background_loop, submit
 from chatroom_lib.runtime.console import describe, printable
 from chatroom_lib.server.server import Server
@@ -98,17 +98,19 @@ _panels: list["ChatPanel"] = []  # not yet replaced by a newer one; changed only
 
 
 class ChatPanel(ipywidgets.VBox):
-    """A panel to chat from as `name`, in the room of a `Server` or at a `ws://` address. It joins by itself.
+    """A panel to chat from as `name`, in the room of a `Server` or at a `ws://` address. It joins by itself. Of several
+    servers with one history, a list, it goes on at the next one if it loses one.
 
     A new panel for the same room and name replaces this one, so a cell can be run again. (`replaces`: names of
     other panels that must leave first, too.)
     Raises ValueError if the address or the name is invalid.
     """
 
-    def __init__(self, url: "str | Server", name: str, *, replaces: Iterable[str] = ()):
-        self.url, self.first_name = checked_url(url), checked_name(name)
+    def __init__(self, url: "str | Server | list[str | Server]", name: str, *, replaces: Iterable[str] = ()):
+        self.urls, self.first_name = checked_urls(url), checked_name(name)
+        self.url = self.urls[0]
         self.replaces = {self.first_name, *replaces}
-        self.session = ChatSession(self.url, self.first_name, self.changed)
+        self.session = ChatSession(self.urls, self.first_name, self.changed)
         self.started = asyncio.Event()  # set once its first join has succeeded or failed
         self.replaced = False
         self.sending = set()  # texts from the field that are being handed to the connection
@@ -344,11 +346,11 @@ class ChatPanel(ipywidgets.VBox):
 
     def __str__(self):
         return "\n".join(
-            [f"{self.name} at {self.url}: {self.state}", *(indented(line.plain) for line in self.shown_lines())]
+            [f"{self.name} at {self.session.url}: {self.state}", *(indented(line.plain) for line in self.shown_lines())]
         )
 
     def __repr__(self):
-        return f"<ChatPanel {self.name} at {self.url}: {self.state}, {len(self.lines)} lines>"
+        return f"<ChatPanel {self.name} at {self.session.url}: {self.state}, {len(self.lines)} lines>"
 
 
 def indented(line: str) -> str:
@@ -400,13 +402,14 @@ class ChatPanels(ipywidgets.HBox):
         return "\n".join(map(repr, self))
 
 
-def chat(target: "str | Server", *names: str) -> ChatPanels:
-    """A panel for each of `names` in one room: a `Server`'s, or one at a `ws://` address. They join in order.
+def chat(target: "str | Server | list[str | Server]", *names: str) -> ChatPanels:
+    """A panel for each of `names` in one room: a `Server`'s, or one at a `ws://` address; or a list of such, of servers
+    with one history. They join in order.
 
     Raises ValueError if a name comes twice, or if there is none.
     """
-    url, names = checked_url(target), [checked_name(name) for name in names]
+    urls, names = checked_urls(target), [checked_name(name) for name in names]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"give one name or more, each once, as in chat(server, 'Alice', 'Bob'), not {names}")
-    first = ChatPanel(url, names[0], replaces=names)
-    return ChatPanels([first, *(ChatPanel(url, name) for name in names[1:])])
+    first = ChatPanel(urls, names[0], replaces=names)
+    return ChatPanels([first, *(ChatPanel(urls, name) for name in names[1:])])

@@ -5,6 +5,7 @@ There are no widgets here; `chat_panel.py` shows a session in a notebook.
 
 import asyncio
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -79,8 +80,9 @@ class ChatSession:
     `lines` and `unheard` are replaced, never changed, so that another thread always reads a consistent one.
     """
 
-    def __init__(self, url: str, name: str, changed, connect_timeout: float = CONNECT_TIMEOUT):
-        self.url, self.name, self.connect_timeout = url, name, connect_timeout
+    def __init__(self, urls: list[str], name: str, changed, connect_timeout: float = CONNECT_TIMEOUT):
+        self.urls, self.name, self.connect_timeout = urls, name, connect_timeout
+        self.place = 0  # at which of these we are, or try next
         self.changed = changed  # called after every visible change
         self.state = "joining"  # "joined", "left", "lost"
         self.status = f"Joining as {name} …"
@@ -96,7 +98,7 @@ class ChatSession:
         self.posting: set[asyncio.Task] = set()
         self.people: int | None = None  # in the room; None: unknown
         self.visit: asyncio.Task | None = None  # from joining to leaving
-        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT)
+        self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, elsewhere=len(urls) > 1)
         self.returning: asyncio.Task | None = None  # comes back by itself, because the room has told when
         self.join_finished = asyncio.Event()  # set once joining has succeeded or failed
         self.connection = None
@@ -105,6 +107,10 @@ class ChatSession:
         self.members_broken = False  # the log has said that the room's members() is wrong
         self.leave_reason = ""  # what the log says if we leave by ourselves
         self.listeners: list[tuple[str, asyncio.Future]] = []  # what hear() waits for
+
+    @property
+    def url(self) -> str:
+        return self.urls[self.place]
 
     def set_state(self, state: str, status: str) -> None:
         self.state, self.status = state, status
@@ -182,11 +188,14 @@ class ChatSession:
             self.set_state("left", self.leave_reason)
         self.join_finished.set()
         self.changed()
-        if self.state == "lost" and self.backoff.spread and not (self.returning and not self.returning.done()):
+        if self.state == "lost":
+            self.place = (self.place + 1) % len(self.urls)
+        returns = self.backoff.spread or (len(self.urls) > 1 and self.position)
+        if self.state == "lost" and returns and not (self.returning and not self.returning.done()):
             self.returning = asyncio.create_task(self.come_back())
 
     async def come_back(self) -> None:
-        """Join again by ourselves: the room has told how long all take to come back."""
+        """Join again by ourselves: the room has told how long all take to come back, or there are other servers."""
         while self.state == "lost" and self.backoff.failed < TRIES:
             await asyncio.sleep(self.backoff.next_wait())
             if self.state == "lost":
@@ -481,6 +490,14 @@ def member_name(member) -> str:
 def server_here(url: str) -> Server | None:
     """The server of this process that serves `url`."""
     return next((server for server in servers if server.running and server.url == url), None)
+
+
+def checked_urls(target: "str | Server | Iterable[str | Server]") -> list[str]:
+    """The addresses of one or several servers with one history."""
+    several = isinstance(target, (list, tuple))
+    if several and not target:
+        raise ValueError("give the address of a room, or several of servers with one history, not an empty list")
+    return [checked_url(each) for each in (target if several else [target])]
 
 
 def checked_url(target: "str | Server") -> str:

@@ -5,8 +5,10 @@ the two headers that a page cannot forge decide: Host, what the browser has aske
 """
 
 import re
+from html import escape
 from http import HTTPStatus
 from importlib.resources import files
+from urllib.parse import urlsplit
 
 from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
@@ -15,6 +17,7 @@ from websockets.http11 import Request, Response
 from chatroom_lib.runtime.addresses import is_loopback
 
 PAGE = files("chatroom_lib.server").joinpath("chat.html").read_bytes()
+NO_OTHERS = b'<meta name="other-servers" content="">'
 PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,7 +40,7 @@ def answer(server, connection: ServerConnection, request: Request) -> Response |
     if path == "/chatroom":
         return ask_room(server, connection, request)
     if request.method in PAGE_METHODS:
-        return page()
+        return page(server.others)
     response = connection.respond(HTTPStatus.METHOD_NOT_ALLOWED, "The page can be read, and nothing else: use GET.\n")
     response.headers["Allow"] = ", ".join(PAGE_METHODS)
     return response
@@ -85,18 +88,22 @@ def join_refusal(server, headers: Headers) -> tuple[HTTPStatus, str] | None:
         return HTTPStatus.FORBIDDEN, f"Pages opened as files may not join this room. To let them in: {ALLOW_NULL}.\n"
     if origin is None or origin in NO_ORIGIN or origin_allowed(origin, headers["Host"]):
         return None
+    if origin.partition("://")[2] in [urlsplit(url).netloc for url in server.others]:
+        return None  # a page of one of those goes on here
     return HTTPStatus.FORBIDDEN, "Pages of other sites may not join this room.\n"
 
 
-def page() -> Response:
+def page(others: list[str]) -> Response:
+    """The chat page, with the addresses of other servers where it may go on."""
+    content = PAGE.replace(NO_OTHERS, NO_OTHERS.replace(b'""', f'"{escape(" ".join(others))}"'.encode()))
     headers = {
         "Content-Type": "text/html; charset=utf-8",
-        "Content-Length": str(len(PAGE)),
+        "Content-Length": str(len(content)),
         "Content-Security-Policy": PAGE_POLICY,
         "Cache-Control": "no-store",
         "Connection": "close",
     }
-    return Response(HTTPStatus.OK, "OK", Headers(headers), PAGE)
+    return Response(HTTPStatus.OK, "OK", Headers(headers), content)
 
 
 def names_this_server(server, authority: str) -> bool:
