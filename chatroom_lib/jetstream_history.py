@@ -44,6 +44,7 @@ class JetStreamHistory(SharedLog):
         self.url, self.stream, self.max_age = url, stream, max_age
         self.live = deque(maxlen=MOST_UNREAD)  # what was republished and is not yet followed
         self.in_doubt: set[asyncio.Task] = set()  # publish what may be in the stream, and may not
+        self.attempts: set[asyncio.Task] = set()  # to publish something, that wait for an answer
         self.asked: dict[str, Answer] = {}  # our requests for messages
         self.reconnected = False
         self.last_error: Exception | None = None
@@ -167,15 +168,20 @@ class JetStreamHistory(SharedLog):
     async def publish(self, message: Message) -> Message:
         key = json.dumps([message.token, message.id]) if message.id is not None else uuid4().hex
         headers = {"Nats-Msg-Id": hashlib.sha256(key.encode()).hexdigest()}
+        data = encode(message).encode()
         while True:
+            attempt = asyncio.create_task(self.jetstream.publish(self.stream, data, timeout=PATIENCE, headers=headers))
+            self.attempts.add(attempt)
             try:
-                data = encode(message).encode()
-                answer = await self.jetstream.publish(self.stream, data, timeout=PATIENCE, headers=headers)
+                answer = await attempt
                 break
-            except (*self.errors, asyncio.CancelledError):  # nats-py cancels what waits when its connection is lost
+            except (*self.errors, asyncio.CancelledError):
                 if asyncio.current_task().cancelling():
+                    attempt.cancel()
                     raise
                 await asyncio.sleep(AGAIN)
+            finally:
+                self.attempts.discard(attempt)
         if answer.duplicate:
             with contextlib.suppress(HistoryError):
                 for first in await self.after(answer.seq - 1, answer.seq, 1):
@@ -288,6 +294,8 @@ class JetStreamHistory(SharedLog):
     async def note_reconnection(self) -> None:
         self.reconnected = True
         self.rung.set()
+        for attempt in self.attempts:
+            attempt.cancel()  # its answer is lost: it is made again
 
     async def note_error(self, error: Exception) -> None:
         """It tries again by itself."""
