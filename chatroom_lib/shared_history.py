@@ -53,7 +53,10 @@ class SharedLog(Log):
 
 
 class SharedHistory(SharedLog, History):
-    """A History whose file other servers may write to. An id that one of them has written is known to all."""
+    """A History whose file other servers may write to. An id that one of them has written is known to all.
+
+    `keep` should be more than they write in a second, or they forget what some have not read yet.
+    """
 
     async def __aenter__(self) -> "SharedHistory":
         await super().__aenter__()
@@ -65,10 +68,12 @@ class SharedHistory(SharedLog, History):
         return self
 
     async def __aexit__(self, *exc) -> None:
-        with contextlib.suppress(HistoryError):
-            await self.on(self.writing, self.take_bells_down, [self.bell.port])
         self.bell.transport.close()
-        await super().__aexit__(*exc)
+        try:
+            with contextlib.suppress(HistoryError):
+                await self.on(self.writing, self.take_own_bell_down)
+        finally:
+            await super().__aexit__(*exc)
 
     async def after(self, seq: int, until: int, limit: int) -> list[Message]:
         return await History.after(self, seq, until, limit)
@@ -80,14 +85,13 @@ class SharedHistory(SharedLog, History):
 
     async def learn(self) -> None:
         """From now on `knows` tells also of what other servers have written until now."""
-        await self.on(self.writing, self.meet_others)
+        await self.on(self.writing, self.take_in)
 
     # ------------------------------------------------------------ on the thread that writes
 
     def hang_bell(self) -> list[int]:
         """The ports of the other bells."""
         self.writer.execute(BELLS)
-        self.writer.execute("INSERT OR IGNORE INTO bell VALUES (?)", [self.bell.port])
         self.meet_others()
         return self.ports
 
@@ -95,11 +99,26 @@ class SharedHistory(SharedLog, History):
         self.writer.executemany("DELETE FROM bell WHERE port = ?", [[port] for port in ports])
         self.ports = [port for port in self.ports if port not in ports]
 
+    def take_own_bell_down(self) -> None:
+        self.writer.execute("PRAGMA busy_timeout = 100")  # ms: whoever stops does not wait long
+        self.take_bells_down([self.bell.port])
+
     def meet_others(self) -> None:
-        """Take in which messages there are now, and whose bells."""
-        new = "SELECT token, id, seq FROM message WHERE seq > ? ORDER BY seq"
-        for token, id, seq in self.writer.execute(new, [self.last]):
+        """In the transaction in which it writes. Another container, which cannot hear our bell, may have taken it
+        down."""
+        self.writer.execute("INSERT OR IGNORE INTO bell VALUES (?)", [self.bell.port])
+        self.take_in()
+
+    def first_to_keep(self, last: int) -> int:
+        """What is just being written nobody has read yet."""
+        return min(super().first_to_keep(last), self.last + 1)
+
+    def take_in(self) -> None:
+        """Which messages there are now, and whose bells."""
+        new = "SELECT token, id, seq, time FROM message WHERE seq > ? ORDER BY seq"
+        for token, id, seq, time in self.writer.execute(new, [self.last]):
             self.last = seq
+            self.now = max(self.now, time)  # so that it grows with the numbers, whoever writes
             if id is not None:
                 self.numbers.setdefault((token, id), seq)
         (oldest,) = self.writer.execute("SELECT coalesce(min(seq), 1) FROM message").fetchone()

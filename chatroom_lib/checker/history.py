@@ -270,7 +270,7 @@ def gaps(trace: Trace, people: Iterable[Client]) -> Iterator[str]:
     for client in people:
         walk = steps(trace, client.name)
         if any(step.before for step in walk):
-            yield first_gap(walk, client.name) or told_wrongly(trace, client.name)
+            yield first_gap(walk, client.name) or told_wrongly(trace, client.name) or begun_anew(trace, client.name)
 
 
 def first_gap(walk: list[Step], name: str) -> str:
@@ -291,6 +291,18 @@ def first_gap(walk: list[Step], name: str) -> str:
                 soon = heard_later(walk[number:]).union(*(step.gap for step in walk[number + 1 : number + 2]))
                 if wrong := missing_to(name, [seq for seq in missing if seq not in soon], event):
                     return wrong
+    return ""
+
+
+def begun_anew(trace: Trace, name: str) -> str:
+    """That `name` was told of another history, though no server has begun one: it would have been started again."""
+    starts = [event.time for event in trace.of("killed", "started")]
+    told = trace.of("welcomed", who=name)
+    for before, event in zip(told, told[1:]):
+        if event.message != before.message and not any(time <= event.time for time in starts):
+            return (
+                f"{name} was told at {event.time:.3f} s that this is another history, and no server was started again"
+            )
     return ""
 
 

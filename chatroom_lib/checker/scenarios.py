@@ -4,9 +4,9 @@ Which client joins first, which leaves when and how, all that is drawn from the 
 that a room with a rate limit lets them speak; minutes of virtual time cost nothing. Nothing here goes beyond what can
 happen to a room on a real network: no scenario adds a wait of its own inside the room or the library.
 
-The last twelve are for rooms that keep a history: `check` tries them with those that take a `path`, or `nats`. The last
-three of these are for several servers that share it, rooms that say `many_servers = True`; and "cut off" is for those
-that take `nats`, since nothing comes between a server and a file.
+The last thirteen are for rooms that keep a history: `check` tries them with those that take a `path`, or `nats`. The
+last four of these are for several servers that share it, rooms that say `many_servers = True`; and "cut off" is for
+those that take `nats`, since nothing comes between a server and a file.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from chatroom_lib.clients.scenario import (  # fmt: skip
     Client,
     Cut,
     Kill,
+    Pause,
     Scenario,
     commuter,
     flooder,
@@ -283,6 +284,24 @@ def one_of_three(rng: Random) -> Scenario:
     numbers = rng.sample(range(3), 2)
     kills = [replace(kill, server=number) for kill, number in zip(scenario.kills, numbers)]
     return replace(scenario, servers=3, kills=kills)
+
+
+@for_several_servers
+def one_stands_still(rng: Random) -> Scenario:
+    """One of three servers stands still for some seconds while people talk at the others, and some of them come to it
+    meanwhile. The room keeps 12 messages: more are said."""
+    rounds, still, seconds = 14, rng.randrange(3), rng.uniform(4, 6)
+    at = moment(rng.randint(3, 5)) + rng.uniform(*STRIKE)
+    names = [*("Ann", "Bob", "Cy", "Di", "Eve", "Flo"), *(f"P{number}" for number in range(6))]
+    people = []
+    for number, name in enumerate(names):
+        comes = name.startswith("P") and (number + 1) % 3 == still  # to the next server, which is that one
+        leaves = at + rng.uniform(0.6, 1.6) if comes else at - 2
+        away = [(leaves, leaves + rng.uniform(0.1, 0.8))] if name.startswith("P") else ()
+        says = 0 if away or number % 3 == still else rounds
+        people.append(together(name, says, rng, resumes=True, away=away))
+    pause = Pause(at, seconds, still)
+    return Scenario(people, duration=moment(rounds) + 12, servers=3, pauses=[pause], keep=12)
 
 
 @for_a_log

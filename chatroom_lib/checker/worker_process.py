@@ -46,6 +46,7 @@ from chatroom_lib.trace.plain import to_plain
 PATIENCE = 3  # intervals without progress after which the run, or the import, is interrupted
 CUT_SHORT = "cut short"
 BLOCKING = "no-head-of-line-blocking"
+NO_THREADS = "can't start new thread"
 MAX_IGNORED = 1  # how often a room may swallow BlocksTheEventLoop before its process is killed
 OUT_OF_REACH = 200  # the lowest descriptor for our pipes: a room that meddles with descriptors tries low ones
 
@@ -220,7 +221,7 @@ class Trials:
         """Raises Problem if a guarantee of somebody's own cannot judge it: that is no fault of the room either."""
         if trace.ending == CUT_SHORT:
             return not_judged("so much happens in the run that it was cut short: it takes too much real time")
-        out_of_memory = any(isinstance(error, MemoryError) for error in trace.errors)
+        out_of_memory = any(isinstance(error, MemoryError) or NO_THREADS in str(error) for error in trace.errors)
         endless = trace.ending in ("livelocked", "blocks the event loop")
         failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
         verdicts = {}

@@ -208,6 +208,19 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Pause:
+    """A server stands still, as a process does that gets a SIGSTOP, or whose machine has other things to do."""
+
+    at: float  # seconds from the start of the run
+    seconds: float
+    server: int = 0  # which one, counted from 0
+
+    def __post_init__(self):
+        if not (0 <= self.at < NEVER and 0 < self.seconds < NEVER):
+            raise ValueError(f"a server stands still at one time for some seconds: not {self!r}")
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Which clients meet, for how long, and what happens to the server. Both for `simulate(room, scenario, seed)` and
     `live(room, scenario)`."""
@@ -219,14 +232,16 @@ class Scenario:
     handshake: float = 0.0  # seconds that each handshake keeps the room's processor busy; simulated runs only
     servers: int = 1  # rooms beside each other, with one log; people come to them in turn, and return to the next one
     cuts: Sequence[Cut] = ()  # of these servers from the NATS server; kept as a tuple
+    pauses: Sequence[Pause] = ()  # of these servers; kept as a tuple
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
         object.__setattr__(self, "kills", tuple(self.kills))
         object.__setattr__(self, "cuts", tuple(self.cuts))
+        object.__setattr__(self, "pauses", tuple(self.pauses))
         if not (isinstance(self.servers, int) and 1 <= self.servers <= MOST_SERVERS):
             raise ValueError(f"a scenario has 1 to {MOST_SERVERS} servers, not {self.servers!r}")
-        for number in dict.fromkeys(each.server for each in (*self.kills, *self.cuts)):
+        for number in dict.fromkeys(each.server for each in (*self.kills, *self.cuts, *self.pauses)):
             if number not in (*range(self.servers), LOG):
                 raise ValueError(f"there is no server {number!r}: they are counted from 0")
             moments = [moment for kill in self.kills_of(number) for moment in (kill.at, kill.at + kill.back_after)]

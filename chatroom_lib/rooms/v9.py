@@ -28,7 +28,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from chatroom_lib.frames import PING, frame_key, frames
-from chatroom_lib.history import KEEP, HistoryError
+from chatroom_lib.history import KEEP, LARGEST, HistoryError
 from chatroom_lib.message import (
     MAX_SIZE,
     Gap,
@@ -267,7 +267,7 @@ class Room:
     async def catch_up_with(self, heard: Position):
         """Somebody who comes from another server may have heard more than we have sent by now."""
         ahead = heard.epoch == self.history.epoch
-        while ahead and heard.seq > self.last and await self.history.after(self.last, heard.seq, 1):
+        while ahead and heard.seq > self.last and await self.history.after(self.last, LARGEST, 1):
             await asyncio.sleep(WAITING)
 
     async def tell(self, reader: Reader, position: Position):

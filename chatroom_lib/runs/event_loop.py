@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import ctypes
+import errno
 import itertools
 import random
 import sys
@@ -76,6 +77,7 @@ class SimulationLoop(SteppedLoop):
         self.lines: dict[Tasks, Link] = {}  # what these travel on, of each server
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
+        self.calling_for: tuple = None, None  # whose call a thread makes now, and of which executor
         self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
         self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
@@ -230,20 +232,17 @@ class SimulationLoop(SteppedLoop):
 
     # ------------------------------------------------------------ the network, as websockets asks for it
 
-    async def kill(self, tasks: Tasks, address: tuple[str, int]) -> None:
-        """Kill the process of a server at this address: from now on nothing of it runs, not even a `finally`."""
+    async def kill(self, tasks: Tasks) -> None:
+        """Kill the process of a server: from now on nothing of it runs, not even a `finally`."""
         processor = self.processors[tasks]
         while self.now < processor.busy_until:  # the step that it is in ends
             await asyncio.sleep(processor.busy_until - self.now)
         tasks.killed = True
         self.forget(is_of_the_killed)
         del self.processors[tasks]
-        if address in self.listening:
-            self.listening[address].die()
-        for transport in [each for each in self.dialled if is_of_the_killed(each.context)]:
-            transport.die()
-        for endpoint in [each for each in self.datagrams.values() if is_of_the_killed(each.context)]:
-            endpoint.abort()
+        for mine in (*self.listening.values(), *self.dialled, *self.datagrams.values()):
+            if is_of_the_killed(mine.context):
+                mine.die()
 
     def connect_by(self, link: Link, tasks: Tasks) -> None:
         """What a server sends to others, and hears from them, travels on this from now on."""
@@ -253,14 +252,16 @@ class SimulationLoop(SteppedLoop):
                 transport.link = transport.peer.link = link
 
     async def create_server(self, protocol_factory, host, port, **_):
+        if (host, port) in self.listening:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
         self.listening[host, port] = Listener(self, protocol_factory, (host, port))
         return self.listening[host, port]
 
-    async def create_datagram_endpoint(self, protocol_factory, local_addr, **_):
+    async def create_datagram_endpoint(self, protocol_factory, local_addr=("127.0.0.1", 0), **_):
         host, port = local_addr
         address = host, port or 40000 + next(self.serials)
         if address in self.datagrams:
-            raise OSError(98, "Address already in use")
+            raise OSError(errno.EADDRINUSE, "Address already in use")
         protocol = protocol_factory()
         self.datagrams[address] = Datagrams(self, protocol, address)
         protocol.connection_made(self.datagrams[address])

@@ -88,7 +88,9 @@ class Call:
 
     def take_effect(self) -> None:
         if self.begun and not self.is_of_the_killed:
+            self.loop.calling_for = self.process, self.executor
             self.result = self.loop.threads.make_call(self.executor, self.function)
+            self.loop.calling_for = None, None
 
     def answer(self) -> None:
         if not self.result or self.answered.cancelled() or self.is_of_the_killed:

@@ -38,7 +38,7 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     if scenario.handshake:
         raise ValueError("live() cannot make handshakes take longer: try simulate()")
     with measured_window(), RoomFiles() as files:
-        if scenario.kills or scenario.servers > 1 or shares_nats(room):
+        if scenario.kills or scenario.pauses or scenario.servers > 1 or shares_nats(room):
             from chatroom_lib.runs.live_processes import ProcessesRun  # which needs this module
 
             return await submit(ProcessesRun(room, scenario, keepalive, files).play())

@@ -6,12 +6,13 @@ import base64
 import contextlib
 import json
 import shutil
+import signal
 import sys
 from dataclasses import replace
 
 from chatroom_lib.clients.line import Line
 from chatroom_lib.clients.player import play
-from chatroom_lib.clients.scenario import NEVER, Kill, Scenario, listener
+from chatroom_lib.clients.scenario import NEVER, Kill, Pause, Scenario, listener
 from chatroom_lib.rooms import RoomSpec, create, display_name
 from chatroom_lib.rooms.packing import packed
 from chatroom_lib.runs.harness import note_cut, require_new_rooms, shares_nats
@@ -164,6 +165,7 @@ class ProcessesRun:
                 tasks.append(asyncio.create_task(self.kill_and_start_again(number)))
             tasks.append(asyncio.create_task(self.kill_log()))
             tasks += [asyncio.create_task(note_cut(self.trace, cut)) for cut in self.scenario.cuts]
+            tasks += [asyncio.create_task(self.stand_still(pause)) for pause in self.scenario.pauses]
             await self.time_is_up()
             return await self.finish(tasks)
         finally:
@@ -187,6 +189,14 @@ class ProcessesRun:
 
     def time_of_run(self) -> float:
         return self.trace.clock() if self.trace.clock else 0.0
+
+    async def stand_still(self, pause: Pause) -> None:
+        await asyncio.sleep(pause.at - self.trace.clock())
+        process = self.servers[pause.server].process
+        for number, seconds in (signal.SIGSTOP, pause.seconds), (signal.SIGCONT, 0):
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+            await asyncio.sleep(seconds)
 
     async def kill_log(self) -> None:
         for kill in self.scenario.kills_of(LOG):

@@ -92,6 +92,10 @@ class Datagrams(asyncio.DatagramTransport):
     def abort(self):
         self.close()
 
+    def die(self):
+        """The process is killed: its protocol hears nothing of it."""
+        self.loop.datagrams.pop(self.address, None)
+
 
 class Transport(asyncio.Transport):
     """One end of a TCP connection: a write buffer here, and a window of bytes that may be in flight to the peer.

@@ -5,6 +5,9 @@ as they are: what was not written, or not committed, is not in there. When the p
 medium is gone too: from plain files what was written after the last `os.fsync`, and from an SQLite database what its
 documentation allows for its `PRAGMA synchronous` (https://www.sqlite.org/pragma.html#pragma_synchronous). With FULL
 that is nothing, with NORMAL and a write-ahead log all that the log has, and with OFF everything.
+
+If others share the files with the killed, they stay where they are, and the system closes the databases that it had
+open: a transaction that it has not committed is undone.
 """
 
 import contextlib
@@ -14,9 +17,12 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from chatroom_lib.clients.scenario import Kill
+from chatroom_lib.instrumentation.tasks import Tasks, watcher
+from chatroom_lib.runs.virtual_time import here
 
 IN_MEMORY = "/dev/shm"  # where Linux has files that take no time
 SYNCHRONOUS = re.compile(r"\bpragma\s+(?:\w+\.)?synchronous\s*[=(]\s*'?(\w+)", re.IGNORECASE)
@@ -34,6 +40,7 @@ class RoomFiles:
         self.folder.mkdir()
         self.path = str(self.folder / "chat.db")
         self.deaths = 0
+        self.opened: list[tuple] = []  # (process, executor on whose thread, database)
         self.levels: dict[str, str] = {}  # database -> its level of `synchronous`
         self.synced: dict[tuple[int, int], int] = {}  # (device, inode) of a file -> bytes that are on the medium
 
@@ -41,6 +48,7 @@ class RoomFiles:
         return self
 
     def __exit__(self, *exc) -> None:
+        self.opened.clear()
         self.all.cleanup()
 
     # ------------------------------------------------------------ what is replaced in a simulated run
@@ -56,7 +64,20 @@ class RoomFiles:
 
         if name.startswith(str(self.folder)):
             connection.set_trace_callback(note)
+            if loop := here():
+                process, executor = loop.calling_for
+                self.opened.append((process or watcher.get(), executor, connection))
         return connection
+
+    def close_those_of(self, process: Tasks) -> None:
+        """What the system does with the databases of a process that was killed."""
+        for executor, connection in [(each[1], each[2]) for each in self.opened if each[0] is process]:
+            with contextlib.suppress(sqlite3.Error):
+                if executor:  # a connection may be of use on its own thread only
+                    ThreadPoolExecutor.submit(executor, connection.close).exception(timeout=1)
+                else:
+                    connection.close()
+        self.opened = [each for each in self.opened if each[0] is not process]
 
     def fsync(self, real: Callable, file) -> None:
         """What `os.fsync` does there."""

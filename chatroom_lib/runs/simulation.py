@@ -34,7 +34,7 @@ from concurrent.futures import Future, wait
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
-from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Scenario, make_scenario
+from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Pause, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import as_if_running
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
 from chatroom_lib.instrumentation.pool import listed
@@ -147,9 +147,9 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     cut_off(loop, run)
     killed = [number for number in range(scenario.servers) if scenario.kills_of(number)]
     killing = [loop.create_task(kill_and_start_again(loop, run, number, nats)) for number in killed]
-    killing += [
-        loop.create_task(work) for work in (kill_log(run, nats), *(note_cut(trace, cut) for cut in scenario.cuts))
-    ]
+    killing.append(loop.create_task(kill_log(run, nats)))
+    killing += [loop.create_task(note_cut(trace, cut)) for cut in scenario.cuts]
+    killing += [loop.create_task(stand_still(loop, run, pause)) for pause in scenario.pauses]
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: note_block(run, seconds, place)
     loop.after_jump = collect_at_intervals(loop)
@@ -186,6 +186,12 @@ def cut_off(loop: SimulationLoop, run: Run) -> None:
         loop.connect_by(Link(0.0, start + cut.since, start + cut.until), run.servers[cut.server].tasks)
 
 
+async def stand_still(loop: SimulationLoop, run: Run, pause: Pause) -> None:
+    await asyncio.sleep(pause.at - run.trace.clock())
+    processor = loop.processors[run.servers[pause.server].tasks]
+    processor.busy_until = max(loop.now, processor.busy_until) + pause.seconds
+
+
 async def kill_log(run: Run, nats: Nats) -> None:
     for kill in run.scenario.kills_of(LOG):
         await asyncio.sleep(kill.at - run.trace.clock())
@@ -205,9 +211,11 @@ async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int, nats
         if kill.politely:
             run.note_kill(kill)
             await server.shut_down()
-        await loop.kill(server.tasks, (server.host, server.port))
+        await loop.kill(server.tasks)
         if len(run.servers) == 1:
             loop.files.survive(kill)
+        else:
+            loop.files.close_those_of(server.tasks)
         if machine := kill.power or kill.disk:
             nats.kill(kill.disk)
         if not kill.politely:

@@ -457,13 +457,23 @@ class Trace:
         server killed, is not counted.
         """
         said, missed = self.of("said"), {}
-        due = [(place, said[place].time) for place in self.due()]
+        due = [(place, self.said_at(place)) for place in self.due()]
         for who, spans in self.reach(on_the_way).items():
             heard = {place for _, place in self.about("heard", who)}
             theirs = (place for place, time in due if any(since < time < until for since, until in spans))
             if spans:
                 missed[who] = [said[place].message for place in theirs if place not in heard]
         return missed
+
+    def said_at(self, place: int) -> float:
+        """When the message was said that somebody heard: of what is said again, the last time before anybody heard it,
+        since what was said before may have been lost on the way."""
+        first = self.of("said")[place]
+        again = [event.time for event, which in self.about("said again", first.who) if which == place]
+        if not again:
+            return first.time
+        heard = [event.time for name in self.names for event, which in self.about("heard", name) if which == place]
+        return max([first.time, *(time for time in again if time <= min(heard, default=math.inf))])
 
     def reach(self, on_the_way: float = 0.0) -> dict[str, list[tuple[float, float]]]:
         """Client -> from when until when messages should reach it, a pair for each of its visits: for ever, if the room
