@@ -38,7 +38,7 @@ class JetStreamHistory(SharedLog):
     """
 
     def __init__(
-        self, url: str = URL, stream: str = "chatroom", keep: int = KEEP, max_age: float | None = None, recent: int = 0
+        self, url: str = URL, keep: int = KEEP, max_age: float | None = None, recent: int = 0, stream: str = "chatroom"
     ):
         super().__init__(keep, recent if max_age is None else 0)
         self.url, self.stream, self.max_age = url, stream, max_age

@@ -20,6 +20,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import live, rooms, run, simulate
+from chatroom_lib.checker.scenarios import SCENARIOS, needs_many_servers, needs_path
 from chatroom_lib.clients.player import reset
 from chatroom_lib.history import History
 from chatroom_lib.message import Message
@@ -30,6 +31,14 @@ from chatroom_lib.runs.live_processes import ProcessesRun
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
 STORM = "storm of 200"  # the scenario that takes a second; test_presence.py is about it
+
+
+def for_one_server(*but: str) -> list[str]:
+    """The scenarios for rooms with a history of their own, without those named."""
+    here = [name for name, each in SCENARIOS.items() if needs_path(each) and not needs_many_servers(each)]
+    return [name for name in here if name not in but]
+
+
 AT_MOST = 20 * TIMEOUT_FACTOR  # seconds after which a test gives up; nothing here takes nearly as long
 A_STOP = 6 * TIMEOUT_FACTOR  # seconds: three times what it may take on a quiet machine; websockets alone would take 10
 WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}
@@ -38,8 +47,9 @@ PROMPT = {  # without the delay or the limit that would make a test wait
     "v2-rw": partial(v2_rw.Room, delay=0),
     **{name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes(room, "limit")},
 }
+ON_THEIR_OWN = [name for name, room in rooms.VERSIONS.items() if not takes(room, "nats")]  # others: test_nats.py
 every_version = pytest.mark.parametrize(
-    "room", [pytest.param(PROMPT.get(name, name), id=name) for name in rooms.VERSIONS]
+    "room", [pytest.param(PROMPT.get(name, name), id=name) for name in ON_THEIR_OWN]
 )
 
 

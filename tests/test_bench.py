@@ -540,9 +540,9 @@ def test_the_command_measures_quickly_and_prints_one_json_document(monkeypatch, 
 
 
 def test_a_room_that_does_not_exist_is_one_line_and_exit_code_2():
-    answer = command("v9")
+    answer = command("v99")
     assert answer.returncode == 2 and answer.stdout == ""
-    assert answer.stderr.startswith("chatroom: no room 'v9'") and answer.stderr.count("\n") == 1
+    assert answer.stderr.startswith("chatroom: no room 'v99'") and answer.stderr.count("\n") == 1
 
 
 def test_there_is_a_target_for_each_room_that_the_chapters_are_about():

@@ -393,7 +393,7 @@ async def test_leaving_while_joining_ends_it():
 async def test_a_server_that_does_not_answer_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"ws://127.0.0.1:{silent.getsockname()[1]}/"
-        alice = ChatSession(url, "Alice", changed=lambda: None, connect_timeout=0.1)
+        alice = ChatSession([url], "Alice", changed=lambda: None, connect_timeout=0.1)
         assert not await submit(alice.join("Alice"))
         assert "no answer from 127.0.0.1" in alice.status and alice.state == "lost"
 
@@ -428,7 +428,7 @@ async def test_whoever_joins_again_in_the_moment_of_a_failure_is_told_how_that_e
         return await session.join("Ann")
 
     server = await Server("v1").start()
-    session = ChatSession(server.url.replace("chatroom", "chat"), "Ann", changed)
+    session = ChatSession([server.url.replace("chatroom", "chat")], "Ann", changed)
     again = asyncio.create_task(join_again())
     try:
         await session.join("Ann")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from chatroom_lib import Kill, Scenario, check, commuter, compare, frozen, listener, simulate, talker
 from chatroom_lib.checker.guarantees import GROUPS, GUARANTEES, NO_PATH, judge
-from chatroom_lib.checker.scenarios import SCENARIOS, needs_path
+from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.checker.scorecard import Grid, GuaranteeError, Score
 from chatroom_lib.frames import frames
 from chatroom_lib.history import History
@@ -18,12 +18,12 @@ from chatroom_lib.message import encode
 from chatroom_lib.reference_rooms import AckAtOnce, CommitBehind, SyncNormal
 from chatroom_lib.reference_rooms.history_room import HistoryRoom
 from chatroom_lib.rooms import v5, v6
-from tests.helpers import STORM
+from tests.helpers import STORM, for_one_server
 from tests.test_guarantees import trace_of
 
 OF_A_HISTORY = [name for name, group in GROUPS.items() if group == "history"]
 THE_FOUR = ["kept", "one-history", "said-once", "answered"]
-FOR_HISTORIES = {name: scenario for name, scenario in SCENARIOS.items() if needs_path(scenario) and name != STORM}
+FOR_HISTORIES = {name: SCENARIOS[name] for name in for_one_server(STORM)}
 TO_RESUME = "slow reader and kill"  # a slow reader who cannot resume loses what was on the way when the server died
 
 # ---------------------------------------------------------------- a good room, and the same room spoilt
@@ -247,7 +247,7 @@ def test_only_a_power_cut_tells_that_a_commit_does_not_wait_for_the_medium():
 def test_what_the_three_share_keeps_everything():
     card = check(HistoryRoom, 2, progress=False)
     assert [*card.broken] == ["delivery", "return"] and card.scores["delivery"].scenario == TO_RESUME
-    assert card.untested == ["no-gap", "in-order", "catch-up", "noticed", "no-false-alarm"]
+    assert card.untested == ["no-gap", "in-order", "catch-up", "isolation", "noticed", "no-false-alarm"]
 
 
 # ---------------------------------------------------------------- where they are tried

@@ -7,17 +7,17 @@ import pytest
 
 from chatroom_lib import Scenario, check, commuter, listener, simulate, talker
 from chatroom_lib.checker.guarantees import NO_POSITIONS, judge
-from chatroom_lib.checker.scenarios import SCENARIOS, needs_path
+from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.history import History
 from chatroom_lib.message import Gap, Position, encode_position, since_wanted
 from chatroom_lib.reference_rooms import CatchUpToAll, JoinThenReplay, ReplayThenJoin
 from chatroom_lib.reference_rooms.resuming_room import ResumingRoom
 from chatroom_lib.rooms import v7
-from tests.helpers import STORM
+from tests.helpers import STORM, for_one_server
 from tests.test_guarantees import trace_of
 
 THE_THREE = ["no-gap", "in-order", "catch-up"]
-FOR_HISTORIES = [name for name, scenario in SCENARIOS.items() if needs_path(scenario) and name != STORM]
+FOR_HISTORIES = for_one_server(STORM)
 SEEDS = range(3)
 
 
@@ -248,6 +248,9 @@ def welcomed(at: float, epoch: str, seq: int, gap: str | None = None, name: str 
     return [(at, "welcomed", name, epoch, seq), *told]
 
 
+RESTART = (2, "killed", "room"), (2.5, "started", "room")
+
+
 def returns(at: float, name: str = "Bob") -> list[tuple]:
     return [(at - 1, "lost", name), (at, "joined", name), (at, "entered", name)]
 
@@ -264,7 +267,9 @@ def returns(at: float, name: str = "Bob") -> list[tuple]:
         ([*welcomed(1, "a", 3), *hears("Bob", 4), *returns(3), *welcomed(3, "a", 6, "5 to 5")], False),
         ([*welcomed(1, "a", 3), *hears("Bob", 4), *returns(3), *welcomed(3, "a", 6, "6 to 6")], False),
         ([*welcomed(1, "a", 3), *hears("Bob", 4), *returns(3), *welcomed(3, "b", 0)], False),
-        ([*welcomed(1, "a", 3), *hears("Bob", 4), *returns(3), *welcomed(3, "b", 0, "to 0")], True),
+        ([*welcomed(1, "a", 3), *hears("Bob", 4), *RESTART, *returns(3), *welcomed(3, "b", 0, "to 0")], True),
+        # without a restart no history begins
+        ([*welcomed(1, "a", 3), *hears("Bob", 4), *returns(3), *welcomed(3, "b", 0, "to 0")], False),
         ([*welcomed(1, "a", 3), *hears("Bob", 4), *welcomed(2, "a", 6, "5 to 6"), *hears("Bob", 7, at=2)], True),
         ([*welcomed(1, "a", 3), *hears("Bob", 4), *welcomed(2, "a", 6, "5 to 6"), *hears("Bob", 6, at=2)], False),
     ],

@@ -21,6 +21,7 @@ from chatroom_lib import (
 )  # fmt: skip
 from chatroom_lib.rooms import v2, v2_rw, v3, v3_1, v3_2
 from chatroom_lib.rooms.requirements import takes
+from tests.helpers import every_version
 
 NO_LIMIT = {name: partial(room, limit=None) for name, room in rooms.VERSIONS.items() if takes(room, "limit")}
 EVERY_VERSION = [pytest.param(NO_LIMIT.get(name, name), id=name) for name in rooms.VERSIONS]
@@ -40,7 +41,7 @@ def test_everyone_hears_everything_once_and_in_each_speakers_order(room, seed):
         for speaker in ("Ann", "Bob"):
             assert [m for m in heard if m.startswith(speaker)] == [f"{speaker} {n}" for n in range(1, 6)]
     assert trace.errors == [] and not trace.stuck
-    assert trace.ending == "quiescent" or trace.room == "v8"  # a room that pings is never at rest
+    assert trace.ending == "quiescent" or trace.room in ("v8", "v9", "v9.1")  # a room that pings is never at rest
 
 
 @pytest.mark.parametrize("room", EVERY_VERSION)
@@ -59,7 +60,7 @@ def test_whoever_leaves_leaves_the_others_alone(room):
     assert trace.errors == []
 
 
-@pytest.mark.parametrize("room", EVERY_VERSION)
+@every_version
 def test_a_room_that_has_been_left_has_no_task_any_more(room):
     async def visit():
         async with rooms.create(room) as entered:

@@ -82,7 +82,7 @@ class ChatSession:
 
     def __init__(self, urls: list[str], name: str, changed, connect_timeout: float = CONNECT_TIMEOUT):
         self.urls, self.name, self.connect_timeout = urls, name, connect_timeout
-        self.place = 0  # at which of these we are, or try next
+        self.which = 0  # at which of these we are, or try next
         self.changed = changed  # called after every visible change
         self.state = "joining"  # "joined", "left", "lost"
         self.status = f"Joining as {name} …"
@@ -110,7 +110,7 @@ class ChatSession:
 
     @property
     def url(self) -> str:
-        return self.urls[self.place]
+        return self.urls[self.which]
 
     def set_state(self, state: str, status: str) -> None:
         self.state, self.status = state, status
@@ -189,7 +189,7 @@ class ChatSession:
         self.join_finished.set()
         self.changed()
         if self.state == "lost":
-            self.place = (self.place + 1) % len(self.urls)
+            self.which = (self.which + 1) % len(self.urls)
         returns = self.backoff.spread or (len(self.urls) > 1 and self.position)
         if self.state == "lost" and returns and not (self.returning and not self.returning.done()):
             self.returning = asyncio.create_task(self.come_back())

@@ -22,6 +22,8 @@ COLOURS = {
     "v6": "#B39B00",
     "v7": "#D05CC0",
     "v8": "#F07070",
+    "v9": "#7DAF00",
+    "v9.1": "#36454F",
 }
 SERVERS = {  # of other projects; those that are not here are MUTED
     "uWebSockets": "#00868B",

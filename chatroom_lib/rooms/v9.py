@@ -100,7 +100,6 @@ class Room:
         self.next_turn = 0.0  # the loop time at which the next one may come who is refused at the door
         self.incoming = asyncio.Queue(MAX_WAITING)  # (who has said it, message): not yet written down
         self.unwritten = set()  # (token, id) of each of these, and of those that are being written
-        self.in_doubt = set()  # (token, id) of what may be in the history, and may not
         self.readers = {}  # connection -> Reader, in the order of joining
         self.last = 0  # the number of the last message that was sent to those who are live
         self.usual = 1  # messages that the last batch had
@@ -292,7 +291,6 @@ class Room:
     async def follow(self):
         """Send what any of the servers has written."""
         async for messages in self.history.follow(self.last):
-            self.in_doubt.difference_update((message.token, message.id) for message in messages)
             self.broadcast(messages)
 
     def broadcast(self, messages: list[Message]):
@@ -345,7 +343,7 @@ class Room:
 
     async def knows(self, message: Message) -> bool:
         """Does any of the servers have it?"""
-        if message.id is None or (message.token, message.id) in self.unwritten | self.in_doubt:
+        if message.id is None or (message.token, message.id) in self.unwritten:
             return message.id is not None
         if not self.history.knows(message):
             with suppress(HistoryError):
@@ -376,11 +374,10 @@ class Room:
                     logger.error("%s; what people say is refused", error)
                 failing = True
                 for connection, message in batch:
-                    if not self.history.knows(message) and (message.token, message.id) not in self.in_doubt:
+                    if not self.history.knows(message):
                         self.reply(connection, self.refusal(message, "The room cannot write it down."))
             else:
                 failing = False
-                self.in_doubt.update((said.token, said.id) for (_, said), message in zip(batch, kept) if not message)
                 self.acknowledge_again(batch, kept, level)
             self.unwritten.difference_update((message.token, message.id) for _, message in batch)
 
@@ -401,11 +398,11 @@ class Room:
         self.usual = len(batch)
         return batch
 
-    def acknowledge_again(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message | None], level: int):
+    def acknowledge_again(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message], level: int):
         """Whoever says again what they have been sent already hears it once more. What is new, numbers above `level`,
         they are sent by `follow`."""
         for (connection, _), message in zip(batch, kept):
-            if message and (reader := self.readers.get(connection)):
+            if reader := self.readers.get(connection):
                 if message.seq <= min(level, reader.position if reader.behind.is_set() else level):
                     self.reply(connection, message)
 

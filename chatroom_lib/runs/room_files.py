@@ -56,11 +56,11 @@ class RoomFiles:
     def connect(self, real: Callable, database, *arguments, **options) -> sqlite3.Connection:
         """What `sqlite3.connect` does there."""
         connection = real(database, *arguments, **options)
-        name = os.path.abspath(os.fspath(database))
+        name, levels = os.path.abspath(os.fspath(database)), self.levels
 
         def note(statement: str) -> None:
             if level := SYNCHRONOUS.search(statement):
-                self.levels[name] = LEVELS.get(level[1], level[1].upper())
+                levels[name] = LEVELS.get(level[1], level[1].upper())
 
         if name.startswith(str(self.folder)):
             connection.set_trace_callback(note)
@@ -72,7 +72,7 @@ class RoomFiles:
     def close_those_of(self, process: Tasks) -> None:
         """What the system does with the databases of a process that was killed."""
         for executor, connection in [(each[1], each[2]) for each in self.opened if each[0] is process]:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, RuntimeError):  # it may have closed all that itself
                 if executor:  # a connection may be of use on its own thread only
                     ThreadPoolExecutor.submit(executor, connection.close).exception(timeout=1)
                 else:

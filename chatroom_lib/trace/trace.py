@@ -466,14 +466,12 @@ class Trace:
         return missed
 
     def said_at(self, place: int) -> float:
-        """When the message was said that somebody heard: of what is said again, the last time before anybody heard it,
-        since what was said before may have been lost on the way."""
+        """When the message was said, or of what is said again, said so that it was written to the room's history: what
+        was said before was lost on the way."""
         first = self.of("said")[place]
         again = [event.time for event, which in self.about("said again", first.who) if which == place]
-        if not again:
-            return first.time
-        heard = [event.time for name in self.names for event, which in self.about("heard", name) if which == place]
-        return max([first.time, *(time for time in again if time <= min(heard, default=math.inf))])
+        written = [event.time for event, which in self.about("written", first.who) if which == place] if again else []
+        return max([first.time, *(time for time in again if written and time <= min(written))])
 
     def reach(self, on_the_way: float = 0.0) -> dict[str, list[tuple[float, float]]]:
         """Client -> from when until when messages should reach it, a pair for each of its visits: for ever, if the room
