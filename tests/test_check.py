@@ -93,7 +93,7 @@ OBVIOUS = "AckAtOnce", "CommitBehind", "SyncNormal", "LocalFirst"
 UNTESTED = {
     "FastAPIManager": {"recovery"},  # when somebody dies, nobody else is left
     **{name: {"no-gap", "in-order", "catch-up"} for name in (*("v5", "v6"), *OBVIOUS)},
-    "RelayCore": {"kept", "one-history", "said-once", "no-gap", "in-order", "catch-up", "no-false-alarm"},
+    "RelayCore": {"kept", "one-history", "said-once", "no-gap", "in-order", "catch-up"},
 }
 
 
