@@ -233,6 +233,7 @@ class Scenario:
     servers: int = 1  # rooms beside each other, with one log; people come to them in turn, and return to the next one
     cuts: Sequence[Cut] = ()  # of these servers from the NATS server; kept as a tuple
     pauses: Sequence[Pause] = ()  # of these servers; kept as a tuple
+    sync_interval: float = 0.0  # seconds from one write of the NATS server to its disk to the next; 0: always at once
 
     def __post_init__(self):
         object.__setattr__(self, "clients", tuple(self.clients))
@@ -249,7 +250,9 @@ class Scenario:
                 raise ValueError(f"a server can be killed only while it runs: not {list(self.kills)!r}")
         if len({cut.server for cut in self.cuts}) < len(self.cuts):
             raise ValueError("a server can be cut off once")
-        if self.servers > 1 and any(kill.power or kill.disk for kill in self.kills):
+        if not 0 <= self.sync_interval < NEVER:
+            raise ValueError(f"from one write to the disk to the next it is 0 s or more, not {self.sync_interval!r}")
+        if self.servers > 1 and any(kill.power or kill.disk for kill in self.kills if kill.server != LOG):
             raise ValueError("several servers share one disk: one alone cannot lose it, nor its power")
         names = [client.name for client in self.clients]
         if len(set(names)) < len(names):

@@ -8,6 +8,7 @@ from chatroom_lib.plots.bench import breakdown, ratios, scaling, waiting
 from chatroom_lib.plots.dashboard import dashboard_figure
 from chatroom_lib.plots.latency import latency
 from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
+from chatroom_lib.plots.orders import orders
 from chatroom_lib.plots.resume import resume
 from chatroom_lib.plots.storm import storm
 from chatroom_lib.plots.style import (
@@ -43,6 +44,7 @@ __all__ = [
     "keep_apart",
     "latency",
     "lock",
+    "orders",
     "pale",
     "passed",
     "pool",

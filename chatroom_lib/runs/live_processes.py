@@ -129,7 +129,8 @@ class ProcessesRun:
         if any(kill.power for kill in scenario.kills):
             raise ValueError("live() cannot cut the power: try simulate()")
         require_new_rooms(room, scenario)
-        self.nats = NatsServer(files.path + "-nats") if shares_nats(room) else None
+        sync = f"{scenario.sync_interval}s" if scenario.sync_interval else "always"
+        self.nats = NatsServer(files.path + "-nats", sync=sync) if shares_nats(room) else None
         address = self.nats and self.nats.url
         create(
             room, path=files.path, keep=scenario.keep, nats=address

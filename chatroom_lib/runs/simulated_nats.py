@@ -5,8 +5,9 @@ recognised by their `Nats-Msg-Id`, republished once they are kept, and read by t
 server it handles each client for itself: what one client publishes reaches everybody in that order, but what two
 publish at the same time may reach one subscriber in this order, and another in the other. A stream has one order.
 
-What a killed server has acknowledged is there when it is started again, as with `sync_interval: always`; what it had
-received, and not yet written, is lost. tests/test_nats.py asks both the same questions.
+What a killed server has acknowledged is there when it is started again; what it had received, and not yet kept, is
+lost. When the power is cut, that is so with `sync_interval: always` only: else what it has kept since it wrote to the
+disk last is lost, too. tests/test_nats.py asks both the same questions.
 """
 
 import asyncio
@@ -29,20 +30,23 @@ class Nats:
 
     def __init__(self, loop):
         self.loop = loop
+        self.sync_interval = 0.0  # seconds from one write to the disk to the next; 0: always at once
         self.streams: dict[str, Stream] = {}
         self.clients: list[Client] = []
 
     def start(self) -> None:
         self.listener = self.loop.listening[ADDRESS] = Listener(self.loop, lambda: Client(self), ADDRESS)
 
-    def kill(self, disk: bool = False) -> None:
-        """`disk`: its streams are lost, too."""
+    def kill(self, power: bool = False, disk: bool = False) -> None:
+        """`power`: what is not on the medium is lost, too; `disk`: its streams are."""
         self.listener.die()
         for client in self.clients:
             client.alive = False
         self.clients = []
         for stream in self.streams.values():
             stream.coming.clear()
+            if power and self.sync_interval:
+                stream.lose_unwritten()
         if disk:
             self.streams.clear()
 
@@ -122,6 +126,13 @@ class Stream:
     def acknowledge(self, reply: str, **fields) -> None:
         if reply:
             self.nats.route(None, reply, json.dumps({"stream": self.config["name"], **fields}).encode())
+
+    def lose_unwritten(self) -> None:
+        interval = self.nats.sync_interval
+        written = time.time() - self.loop.now % interval  # when it was written last
+        self.kept = {seq: each for seq, each in self.kept.items() if each[0] <= written}
+        self.ids = {id: each for id, each in self.ids.items() if each[1] <= written}
+        self.last = max(self.kept, default=0)
 
     def trim(self) -> None:
         most, oldest = self.config.get("max_msgs", -1), time.time() - (self.config.get("max_age") or 1e30) / 1e9

@@ -139,6 +139,7 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     trace.schedule = loop.schedule
     loop.report = lambda context: report(context, run)
     loop.handshake = scenario.handshake
+    nats.sync_interval = scenario.sync_interval
     nats.start()
     for server in run.servers:
         start(loop, server, scenario.duration)
@@ -195,7 +196,7 @@ async def stand_still(loop: SimulationLoop, run: Run, pause: Pause) -> None:
 async def kill_log(run: Run, nats: Nats) -> None:
     for kill in run.scenario.kills_of(LOG):
         await asyncio.sleep(kill.at - run.trace.clock())
-        nats.kill(kill.disk)
+        nats.kill(kill.power, kill.disk)
         run.trace.record("killed", LOG, DISK_LOST if kill.disk else "")
         if kill.back_after == NEVER:
             return
@@ -217,7 +218,7 @@ async def kill_and_start_again(loop: SimulationLoop, run: Run, number: int, nats
         else:
             loop.files.close_those_of(server.tasks)
         if machine := kill.power or kill.disk:
-            nats.kill(kill.disk)
+            nats.kill(kill.power, kill.disk)
         if not kill.politely:
             run.note_kill(kill)
         if kill.back_after == NEVER:
