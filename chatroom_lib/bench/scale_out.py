@@ -2,8 +2,9 @@
 
     scale_out("v9.1", servers=3).cpu_us     # microseconds for each message that is said, at each server
 
-The servers are those of `chatroom serve` and `chatroom cluster`, in processes of their own; the clients are bare sockets
-in this one, which send at a fixed rate and read without looking. All must have got as many bytes, but for some pings.
+The servers are those of `chatroom serve` and `chatroom cluster`, in processes of their own. The clients are bare
+sockets in this one, which send at a fixed rate and read without looking. All must have got as many bytes, but for some
+pings.
 """
 
 import json

@@ -1,5 +1,7 @@
 """In what order people have heard the same messages."""
 
+from itertools import combinations
+
 from matplotlib.axes import Axes
 
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, readable_on_white
@@ -39,17 +41,16 @@ def common_orders(trace: Trace, names: tuple[str, ...], first: int) -> list[list
     orders = trace.first_hearings()
     missing = [name for name in names if not orders.get(name)]
     if len(names) < 2 or missing:
-        raise ValueError(
-            f"orders() compares two people or more who heard something; {', '.join(missing) or names} did not"
-        )
+        who = f"not {', '.join(missing)}" if missing else "two or more"
+        raise ValueError(f"orders() compares people who have heard something: {who}")
     common = set.intersection(*(set(orders[name]) for name in names))
-    shown = {message for message in [each for each in orders[names[0]] if each in common][:first]}
+    shown = set([message for message in orders[names[0]] if message in common][:first])
     return [[message for message in orders[name] if message in shown] for name in names]
 
 
 def crossings(ends: list[int]) -> list[tuple[int, int]]:
-    """Neighbours in one row that are the other way round in the next, by their places in the first."""
-    return [(place, place + 1) for place, (one, other) in enumerate(zip(ends, ends[1:])) if one > other]
+    """Two in one row that are the other way round in the next, by their places in the first."""
+    return [(one, other) for one, other in combinations(range(len(ends)), 2) if ends[one] > ends[other]]
 
 
 def label_of(trace: Trace, name: str) -> str:
