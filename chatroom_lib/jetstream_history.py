@@ -7,7 +7,9 @@ get*, one request and many answers, which needs nats-server 2.11 or newer. (nats
 but after a restart of nats-server it may stand still: nats.py#510.)
 
 nats-server writes to its disk every two minutes, unless its configuration says `jetstream { sync_interval: always }`.
-So without that an acknowledged message can be lost when the power goes, though not when the process is killed.
+So without that an acknowledged message can be lost when the power goes, though not when the process is killed. Then the
+stream has fewer messages than a server has heard of it, and will give their numbers again. A server that sees this says
+so in the stream itself (`set_back` in its metadata counts how often), and from then on it is another history to all.
 """
 
 import asyncio
@@ -87,8 +89,7 @@ class JetStreamHistory(SharedLog):
         self.inbox = self.connection.new_inbox()
         await self.connection.subscribe(f"{self.inbox}.*", cb=self.take_answer)
         await self.connection.subscribe(self.republished, cb=self.take_live)
-        state = await self.open_stream()
-        self.first, self.last = max(1, state.first_seq), state.last_seq
+        await self.open_stream()
 
     async def __aexit__(self, *exc) -> None:
         for task in self.in_doubt:
@@ -99,8 +100,8 @@ class JetStreamHistory(SharedLog):
     def republished(self) -> str:
         return f"{self.stream}.kept"
 
-    async def open_stream(self):
-        """Make the stream, unless there is one, and let it be as we want it. Returns its state."""
+    async def open_stream(self) -> None:
+        """Make the stream, unless there is one, and let it be as we want it."""
         from nats.js.api import RePublish, StorageType, StreamConfig
         from nats.js.errors import NotFoundError
 
@@ -120,9 +121,15 @@ class JetStreamHistory(SharedLog):
             except NotFoundError:
                 info = await self.jetstream.add_stream(wanted)
             else:
+                wanted.metadata = dict(info.config.metadata or {})
+                if epoch_of(info) == self.epoch and info.state.last_seq < self.last:
+                    wanted.metadata["set_back"] = str(set_back(info) + 1)
                 info = await self.jetstream.update_stream(wanted)
-        self.epoch = hashlib.sha256(info.created.isoformat().encode()).hexdigest()[:16]
-        return info.state
+        if epoch_of(info) != self.epoch:
+            self.epoch = epoch_of(info)
+            self.first, self.last = max(1, info.state.first_seq), info.state.last_seq
+            for known in (self.numbers, self.recent, self.live):
+                known.clear()
 
     @contextlib.contextmanager
     def problems(self):
@@ -227,7 +234,7 @@ class JetStreamHistory(SharedLog):
         self.rung.set()
 
     async def follow(self, seq: int) -> AsyncIterator[list[Message]]:
-        """As SharedLog's; but it ends if the stream is lost, and another one has begun."""
+        """As SharedLog's; but it ends if the stream is lost, or a part of it, and another history has begun."""
         ask = True
         while True:
             self.rung.clear()
@@ -257,21 +264,14 @@ class JetStreamHistory(SharedLog):
         return some
 
     async def is_another(self) -> bool:
-        """Is it another stream since we were connected again?"""
+        """Is it another stream since we were connected again, or one that has lost its newest messages?"""
         before = self.epoch
         try:
-            state = await self.open_stream()
+            await self.open_stream()
         except HistoryError:
             self.reconnected = True  # ask once more
             await asyncio.sleep(AGAIN)
-            return False
-        if self.epoch == before:
-            return False
-        self.first, self.last = max(1, state.first_seq), 0
-        self.numbers.clear()
-        self.recent.clear()
-        self.live.clear()
-        return True
+        return self.epoch != before
 
     def note(self, messages: list[Message]) -> None:
         for message in messages:
@@ -308,6 +308,16 @@ class Answer:
     def __init__(self):
         self.messages: list[Message] = []
         self.complete = asyncio.Event()
+
+
+def epoch_of(info) -> str:
+    """What the history is called in this stream."""
+    return hashlib.sha256(f"{info.created.isoformat()} {set_back(info)}".encode()).hexdigest()[:16]
+
+
+def set_back(info) -> int:
+    """How often the stream has lost its newest messages, as far as somebody has noticed."""
+    return int((info.config.metadata or {}).get("set_back", 0))
 
 
 def as_message(part) -> Message:

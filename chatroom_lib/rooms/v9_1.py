@@ -295,7 +295,7 @@ class Room:
             async for messages in self.history.follow(self.last):
                 self.in_doubt.difference_update((message.token, message.id) for message in messages)
                 self.broadcast(messages)
-            self.last = self.history.first - 1  # the stream is lost, and another one has begun
+            self.last = self.history.last  # of another history: the stream was lost, or a part of it
             for connection in self.readers:
                 connection.transport.abort()  # whoever comes back is told
 

@@ -20,7 +20,7 @@ from chatroom_lib.runs.network import Listener
 
 ADDRESS = "127.0.0.1", 4222
 KEEPING = (0.0003, 0.003)  # seconds until a message is on the disk
-FAN_OUT = 0.0001  # seconds, at most, until what is published is on its way to one subscriber
+FAN_OUT = 0.001  # seconds, at most, until what is published is on its way to one subscriber
 API = "$JS.API."
 NOT_FOUND = {"code": 404, "err_code": 10059, "description": "stream not found"}
 
