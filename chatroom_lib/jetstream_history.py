@@ -289,7 +289,8 @@ class JetStreamHistory(SharedLog):
             seq = some[-1].seq
 
     async def note_disconnection(self) -> None:
-        self.silent_since = asyncio.get_running_loop().time()
+        if not self.in_doubt:  # else it has been silent for longer
+            self.silent_since = asyncio.get_running_loop().time()
 
     async def note_reconnection(self) -> None:
         self.reconnected = True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib.bench.profiler import profile as profile
     from chatroom_lib.bench.report import Failure as Failure, Report as Report
     from chatroom_lib.bench.restart import Storm as Storm, storm as storm
-    from chatroom_lib.bench.scale_out import ScaleOut as ScaleOut, scale_out as scale_out
+    from chatroom_lib.bench.several_servers import ScaleOut as ScaleOut, scale_out as scale_out
     from chatroom_lib.bench.suite import bench as bench
     from chatroom_lib.bench.targets import BASELINE as BASELINE, TARGETS as TARGETS
 
@@ -40,7 +40,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "profiler": ("profile",),
         "report": ("Failure", "Report"),
         "restart": ("Storm", "storm"),
-        "scale_out": ("ScaleOut", "scale_out"),
+        "several_servers": ("ScaleOut", "scale_out"),
         "suite": ("bench",),
         "targets": ("BASELINE", "TARGETS"),
     },

@@ -8,6 +8,7 @@ import pickle
 import resource
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -35,7 +36,7 @@ from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms import Room
 from chatroom_lib.rooms.loader import as_room
-from chatroom_lib.rooms.requirements import require_makeable, takes
+from chatroom_lib.rooms.requirements import ASKED_FOR, require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks
 from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.runtime.own_time import own_time
@@ -161,8 +162,9 @@ class Trials:
         """The room that it makes. Raises RoomError if that is none. None: it fails; so it will do in each run, and is
         judged there."""
         try:
-            with self.watch.over_run():
-                made = function()
+            with tempfile.TemporaryDirectory(prefix="chatroom-") as folder, self.watch.over_run():
+                given = {"path": f"{folder}/chat.db", "keep": 100, "nats": "nats://127.0.0.1:4222"}
+                made = function(**{each: given[each] for each in ASKED_FOR if takes(function, each)})
         except BaseException:
             return None
         return as_room(made, name)
