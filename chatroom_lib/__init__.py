@@ -6,7 +6,7 @@
     check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
 run a room    simulate, live; serve, stop_all, Server, ServerError; run (a coroutine, in the background)
-clients       Client, Scenario, Kill; talker, listener, late_joiner, leaving, vanishing, commuter, unplugged,
+clients       Client, Scenario, Kill, Cut, Pause; talker, listener, late_joiner, leaving, vanishing, commuter, unplugged,
               slow_reader, frozen, flooder, typist
 results       Trace; Event and Use, of which it is made
 check         check, Scorecard, compare; guarantees and scenarios (modules)
@@ -31,7 +31,9 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib.checker.scorecard import Scorecard as Scorecard, compare as compare
     from chatroom_lib.clients.scenario import (
         Client as Client,
+        Cut as Cut,
         Kill as Kill,
+        Pause as Pause,
         Scenario as Scenario,
         commuter as commuter,
         flooder as flooder,
@@ -80,7 +82,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "checker.check": ("check",),
         "checker.scorecard": ("Scorecard", "compare"),
         "clients.scenario": (
-            *("Client", "Scenario", "Kill", "talker", "listener", "late_joiner", "slow_reader"),
+            *("Client", "Scenario", "Kill", "Cut", "Pause", "talker", "listener", "late_joiner", "slow_reader"),
             *("commuter", "frozen", "unplugged", "vanishing", "leaving", "flooder", "typist"),
         ),
         "history": ("History", "HistoryError"),

@@ -57,9 +57,9 @@ def test_it_has_the_title_and_the_question_of_each_chapter(path):
 def test_it_counts_what_a_check_consists_of(text):
     names = (
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen twenty twenty-one twenty-two twenty-three"
+        " seventeen eighteen nineteen twenty twenty-one twenty-two twenty-three twenty-four"
     ).split()
-    counted = re.search(r"in (\w+) scenarios with .*?which of ([\w-]+)\s\[?guarantees", text, flags=re.DOTALL)
+    counted = re.search(r"in ([\w-]+) scenarios with .*?which of ([\w-]+)\s\[?guarantees", text, flags=re.DOTALL)
     assert [names.index(word) for word in counted.groups()] == [len(scenarios.SCENARIOS), len(guarantees.GUARANTEES)]
 
 
@@ -83,7 +83,7 @@ def test_contributors_are_told_where_every_package_is():
 
 
 def test_it_is_short():
-    assert len(README.splitlines()) < 115
+    assert len(README.splitlines()) < 120
 
 
 def test_help_of_the_package_is_one_screen_and_names_everything_in_it():
