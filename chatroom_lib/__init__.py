@@ -6,8 +6,8 @@
     check("v1.1")                                     # every guarantee, in every scenario, with many seeds
 
 run a room    simulate, live; serve, stop_all, Server, ServerError; run (a coroutine, in the background)
-clients       Client, Scenario, Kill, Cut, Pause; talker, listener, late_joiner, leaving, vanishing, commuter, unplugged,
-              slow_reader, frozen, flooder, typist
+clients       Client, Scenario, Kill, Cut, Pause; talker, listener, late_joiner, leaving, vanishing, commuter,
+              unplugged, slow_reader, frozen, flooder, typist
 results       Trace; Event and Use, of which it is made
 check         check, Scorecard, compare; guarantees and scenarios (modules)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)

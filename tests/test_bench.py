@@ -555,3 +555,20 @@ def test_a_room_that_keeps_a_file_leaves_none_behind(monkeypatch, tmp_path):
     with running_server("v5", core=-1):
         assert list(tmp_path.rglob("chat.db"))
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- several servers
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_the_cpu_time_of_each_of_several_servers_is_measured():
+    found = bench.scale_out("v9", servers=2, clients=6, rate=100, seconds=0.5)
+    assert found.messages == 50 and len(found.cpu_us) == 2 and min(found.cpu_us) > 0 and found.nats_share == 0
+    assert min(found.cpu_us) <= found.mean_us <= max(found.cpu_us)
+
+
+@pytest.mark.real
+def test_a_room_for_one_server_is_not_measured_with_two():
+    with pytest.raises(bench.BenchError, match="v8 is made for one; several servers are for a room that says"):
+        bench.scale_out("v8", servers=2, clients=2, seconds=0.1)

@@ -1,7 +1,9 @@
 """Figures: colours can be told apart and read, labels do not overlap, and drawing loads no server."""
 
+import re
 import subprocess
 import sys
+from functools import partial
 from itertools import pairwise
 
 import matplotlib.pyplot as plt
@@ -13,6 +15,8 @@ from matplotlib.colors import to_rgb
 from chatroom_lib import Scenario, frozen, listener, plots, simulate, slow_reader, talker
 from chatroom_lib.clients.scenario import Client
 from chatroom_lib.plots.style import luminance
+from chatroom_lib.reference_rooms import LocalFirst
+from chatroom_lib.rooms import v9
 from chatroom_lib.trace import Event, Trace
 
 COLOURS = {**plots.COLOURS, "a room of one's own": plots.OTHER, "muted": plots.MUTED, "alarm": plots.ALARM}
@@ -111,3 +115,31 @@ def test_what_was_never_heard_is_a_ring_what_comes_again_a_dot_and_what_is_gone_
     assert [line.get_ydata().tolist() for line in ax.lines if line.get_linestyle() == "--"] == [[5, 10**15]]
     assert [text.get_text() for text in ax.texts] == [f"5 to {10**15} are gone"]
     plt.close(ax.figure)
+
+
+# ---------------------------------------------------------------- orders
+
+
+def talk_at_three_servers(room):
+    talk = [talker(name, at=[1 + number / 5 for number in range(4)], size=20) for name in ("Ann", "Bob", "Cy")]
+    people = [*talk, *map(listener, ("Di", "Eve", "Flo"))]
+    return simulate(partial(room, limit=None), Scenario(people, duration=4, servers=3), seed=1)
+
+
+def test_lines_cross_where_two_people_heard_two_messages_the_other_way_round():
+    ax = plots.orders(talk_at_three_servers(LocalFirst), "Di", "Eve", "Flo")
+    crossing = [line for line in ax.lines if line.get_color() == plots.ALARM]
+    assert crossing and re.fullmatch(r"LocalFirst: \d+ crossings", ax.get_title(loc="left"))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["Di, room 1", "Eve, room 2", "Flo, room 3"]
+
+
+def test_where_all_hear_one_order_no_line_crosses():
+    ax = plots.orders(talk_at_three_servers(v9.Room), "Di", "Eve", "Flo", first=5)
+    assert ax.get_title(loc="left") == "v9: 0 crossings" and not [c for c in ax.lines if c.get_color() == plots.ALARM]
+    assert len(ax.lines) == 2 * 5 + 3  # a line for each message to the next row, and the dots of each row
+
+
+@pytest.mark.parametrize("names", [("Di",), ("Di", "Nobody")])
+def test_an_order_needs_two_people_who_have_heard_something(names):
+    with pytest.raises(ValueError, match="people who have heard something: (two or more|not Nobody)"):
+        plots.orders(talk_at_three_servers(v9.Room), *names)
