@@ -1,14 +1,17 @@
 """What is left of a room's files when its process is killed, and when the power is cut."""
 
+import asyncio
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from chatroom_lib import Kill, Scenario, check, commuter, listener, live, run, serve, simulate, talker
+from chatroom_lib import Kill, Message, Scenario, check, commuter, encode, listener, live, run, serve, simulate, talker
+from chatroom_lib.reference_rooms import BoundedBroadcast
 from chatroom_lib.rooms import RoomError, v1, v6
 from tests.helpers import ends_when, in_both_worlds
 
@@ -190,3 +193,55 @@ def test_a_killed_room_leaves_no_open_file():
     for seed in range(5):
         simulate("v7", scenario, seed)
     assert psutil.Process().num_fds() <= before + 2
+
+
+class Statements(BoundedBroadcast):
+    """Each statement is a call of its own, so its transactions stay open over several, as with aiosqlite."""
+
+    many_servers = True
+
+    def __init__(self, path=None):
+        super().__init__()
+        self.path, self.thread, self.lock = path, ThreadPoolExecutor(1), asyncio.Lock()
+
+    async def __aenter__(self):
+        self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        await self.sql("CREATE TABLE IF NOT EXISTS said (message TEXT)")
+        return self
+
+    async def sql(self, *statement):
+        run = asyncio.get_running_loop().run_in_executor
+        return await run(self.thread, lambda: self.db.execute(*statement).fetchall())
+
+    async def handle(self, connection):
+        async for frame in connection:
+            async with self.lock:
+                await self.sql("BEGIN IMMEDIATE")
+                await self.sql("INSERT INTO said VALUES (?)", [frame])
+                await self.sql("COMMIT")
+            (count,) = (await self.sql("SELECT count(*) FROM said"))[0]
+            await connection.send(encode(Message("chatroom", f"{count}")))
+
+
+def test_servers_wait_for_a_transaction_of_several_calls_in_virtual_time():
+    talk = [talker(name, says=4, every=1) for name in ("Ann", "Bob", "Cy")]
+    trace = simulate(Statements, Scenario(talk, duration=10, servers=3), seed=1)
+    assert trace.errors == [] and len(trace.of("accepted")) == 12
+
+
+def test_a_killed_server_leaves_no_transaction_open():
+    class Stuck(Statements):
+        async def handle(self, connection):
+            await self.sql("BEGIN IMMEDIATE")
+            await self.sql("INSERT INTO said VALUES ('?')")
+            async for _ in connection:  # and no COMMIT
+                pass
+
+    class First(Statements):
+        async def handle(self, connection):
+            kind = Stuck if connection.name == "Bob" else Statements
+            await kind.handle(self, connection)
+
+    people = [listener("Ann"), listener("Bob"), talker("Cy", says=3, starts=2, every=1)]
+    trace = simulate(First, Scenario(people, duration=6, servers=3, kills=[Kill(1, server=1)]), seed=1)
+    assert trace.errors == [] and len(trace.of("accepted")) == 3

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from chatroom_lib.clients.scenario import Kill
 from chatroom_lib.instrumentation.tasks import Tasks, watcher
+from chatroom_lib.runs.patient_sqlite import PatientConnection
 from chatroom_lib.runs.virtual_time import here
 
 IN_MEMORY = "/dev/shm"  # where Linux has files that take no time
@@ -55,6 +56,8 @@ class RoomFiles:
 
     def connect(self, real: Callable, database, *arguments, **options) -> sqlite3.Connection:
         """What `sqlite3.connect` does there."""
+        if len(arguments) < 5:  # or one of these is a factory of the room's own
+            options.setdefault("factory", PatientConnection)
         connection = real(database, *arguments, **options)
         name, levels = os.path.abspath(os.fspath(database)), self.levels
 

@@ -33,6 +33,7 @@ class RoomThreads:
     def __init__(self, loop: "SimulationLoop"):
         self.loop = loop
         self.waited_for: list[threading.Thread] = []
+        self.returned: set[threading.Thread] = set()  # those of an executor, whose call is over
         self.started = 0
         self.asleep: dict[int, threading.Event] = {}  # ident -> what ends its virtual sleep
         self.last_seen: dict[int, tuple] = {}  # ident -> its place and processor time, and since when they are so
@@ -72,13 +73,17 @@ class RoomThreads:
         while not done.wait(LOOK):
             stands = thread and (thread[0].ident in self.asleep or not self.is_moving(thread[0]))
             if stands or self.have_called.is_set() or real_clock() > patience:
+                if not set(thread) <= set(self.waited_for):  # only until that call has returned
+                    result.add_done_callback(lambda _: self.returned.update(thread))
                 self.wait_for(thread)
                 break
         return result
 
     def answer(self) -> bool:
         """Wait until each thread has done what it was asked for. True if one has called the loop meanwhile."""
-        self.waited_for = [thread for thread in self.waited_for if thread.is_alive()]
+        returned = set(self.returned)
+        self.returned -= returned
+        self.waited_for = [each for each in self.waited_for if each.is_alive() and each not in returned]
         if self.waited_for:
             self.have_called.clear()
             real_sleep(GRACE)  # whoever was woken begins to move
