@@ -18,6 +18,7 @@ import hashlib
 import json
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from uuid import uuid4
 
 from chatroom_lib.history import KEEP, LARGEST, HistoryError
@@ -28,6 +29,7 @@ URL = "nats://127.0.0.1:4222"
 PATIENCE = 2.0  # seconds that an answer may take
 AGAIN = 0.05  # seconds from one attempt to the next
 RECOGNISED = 3600.0  # seconds in which a message that is published again is recognised
+SET_BACK = "set_back"  # in the metadata of a stream
 MOST_UNREAD = 10_000  # messages that are republished to us, until we ask for what we miss
 WHAT_TO_DO = "start nats-server there, or let `chatroom cluster` start one"
 
@@ -105,10 +107,7 @@ class JetStreamHistory(SharedLog):
         from nats.js.api import RePublish, StorageType, StreamConfig
         from nats.js.errors import NotFoundError
 
-        wanted = StreamConfig(
-            name=self.stream,
-            subjects=[self.stream],
-            storage=StorageType.FILE,
+        ours = dict(
             max_msgs=self.keep,
             max_age=self.max_age or 0,
             duplicate_window=min(RECOGNISED, self.max_age or RECOGNISED),
@@ -119,12 +118,12 @@ class JetStreamHistory(SharedLog):
             try:
                 info = await self.jetstream.stream_info(self.stream)
             except NotFoundError:
-                info = await self.jetstream.add_stream(wanted)
-            else:
-                wanted.metadata = dict(info.config.metadata or {})
+                named = dict(name=self.stream, subjects=[self.stream], storage=StorageType.FILE)
+                info = await self.jetstream.add_stream(StreamConfig(**named, **ours))
+            else:  # the rest, such as the number of its copies, is left to whoever runs the NATS server
                 if epoch_of(info) == self.epoch and info.state.last_seq < self.last:
-                    wanted.metadata["set_back"] = str(set_back(info) + 1)
-                info = await self.jetstream.update_stream(wanted)
+                    ours["metadata"] = {**(info.config.metadata or {}), SET_BACK: str(set_back(info) + 1)}
+                info = await self.jetstream.update_stream(replace(info.config, **ours))
         if epoch_of(info) != self.epoch:
             self.epoch = epoch_of(info)
             self.first, self.last = max(1, info.state.first_seq), info.state.last_seq
@@ -318,7 +317,7 @@ def epoch_of(info) -> str:
 
 def set_back(info) -> int:
     """How often the stream has lost its newest messages, as far as somebody has noticed."""
-    return int((info.config.metadata or {}).get("set_back", 0))
+    return int((info.config.metadata or {}).get(SET_BACK, 0))
 
 
 def as_message(part) -> Message:

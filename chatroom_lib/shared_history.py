@@ -3,7 +3,7 @@
 
 SQLite gives the order: one of them writes at a time, and numbers what it writes inside its transaction. Whoever has
 written rings the others, so that nobody has to look all the time: a datagram of one byte, which says no more than
-"look". Their ports are in the file, too. Where none arrives, as between two containers, it is looked every half second.
+"look". Their ports are in the file, too. Where none arrives, as between two containers, each looks every half second.
 """
 
 import asyncio

@@ -136,7 +136,7 @@ def test_lines_cross_where_two_people_heard_two_messages_the_other_way_round():
 def test_where_all_hear_one_order_no_line_crosses():
     ax = plots.orders(talk_at_three_servers(v9.Room), "Di", "Eve", "Flo", first=5)
     assert ax.get_title(loc="left") == "v9: 0 crossings" and not [c for c in ax.lines if c.get_color() == plots.ALARM]
-    assert len(ax.lines) == 2 * 5 + 3  # a line for each message to the next row, and the dots of each row
+    assert len(ax.lines) == 2 * 5 + 3 * 3  # of each message to the next row; in each row the markers of each speaker
 
 
 @pytest.mark.parametrize("names", [("Di",), ("Di", "Nobody")])

@@ -1,17 +1,19 @@
 """In what order people have heard the same messages."""
 
-from itertools import combinations
+from itertools import combinations, cycle
 
 from matplotlib.axes import Axes
 
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, readable_on_white
 from chatroom_lib.trace import Trace
 
+MARKERS = "os^Dv"
+
 
 def orders(trace: Trace, *names: str, first: int = 40, ax: Axes | None = None) -> Axes:
     """A row for each of `names`: the first messages that all of them heard, from left to right in the order in which
-    this one heard them. A line leads from each message to its place in the next row. In the alarm colour: lines that
-    cross, since these two heard two messages the other way round.
+    this one heard them, with a marker for each speaker. A line leads from each message to its place in the next row. In
+    the alarm colour: lines that cross, since these two heard two messages the other way round.
     """
     ax = axes(ax, height=0.7 + 0.55 * len(names))
     rows = common_orders(trace, names, first)
@@ -24,8 +26,11 @@ def orders(trace: Trace, *names: str, first: int = 40, ax: Axes | None = None) -
         for place, end in enumerate(ends):
             colour, width = (ALARM, 1.2) if place in crossing else (MUTED, 0.7)
             ax.plot([place, end], [-row, -row - 1], color=colour, linewidth=width, zorder=2 + (place in crossing))
+    speakers = [event.who for event in trace.of("said")]
     for row, order in enumerate(rows):
-        ax.plot(range(len(order)), [-row] * len(order), "o", color=colour_of(trace.room), markersize=3, zorder=4)
+        for who, marker in zip(sorted(set(speakers)), cycle(MARKERS)):
+            places = [place for place, message in enumerate(order) if speakers[message] == who]
+            ax.plot(places, [-row] * len(places), marker, color=colour_of(trace.room), markersize=4, zorder=4)
     ax.set_yticks([-row for row in range(len(names))], labels=[label_of(trace, name) for name in names])
     ax.set(xlim=(-0.7, max(1, len(rows[0])) - 0.3), ylim=(0.4 - len(names), 0.6), xticks=[])
     ax.tick_params(left=False)

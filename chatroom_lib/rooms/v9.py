@@ -8,7 +8,8 @@ What changed since v8
 
 How it fails
 - All its servers are on one machine, beside the file. If that is gone, so is everything.
-- Each server sends everything to all its own people: more servers carry more people, but not more messages.
+- Each server hears every message, and sends it to its own people: more servers carry more people, and each message
+  costs each of them something.
 - Anybody can say anything in anybody's name. What else the article leaves for later is missing here, too.
 """
 

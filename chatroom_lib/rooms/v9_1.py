@@ -3,12 +3,13 @@
 What changed since v9
 - The history is a stream of NATS JetStream, which servers on other machines reach, too. It is the same room: it writes
   down what is said, and sends on what it hears of the history.
-- A server that the stream does not answer refuses what is said, and goes on serving what it has. What it has published
-  without an answer, it publishes again under the same id, until it has one.
+- A server that the stream does not answer refuses what is said, and goes on serving what it has. What was published
+  and never answered may or may not be in the stream: it is published again under the same id, until there is an answer.
 
 How it fails
-- The NATS server is one, too. (A cluster of three keeps a stream in three places; nothing changes here.)
-- Each server sends everything to all its own people: more servers carry more people, but not more messages.
+- The NATS server is one, too. (Three of them can keep three copies of the stream; nothing changes here.)
+- Each server hears every message, and sends it to its own people: more servers carry more people, and each message
+  costs each of them something.
 - Anybody can say anything in anybody's name. What else the article leaves for later is missing here, too.
 """
 
