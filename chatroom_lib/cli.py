@@ -22,6 +22,7 @@ from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.console import complain, one_line
 
 TIME_TO_STOP = 1.8  # seconds
+TIME_TO_END = 2.4  # seconds in which several servers end
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
 TALK, STORM = ("every", "deaf"), ("wait", "patience")  # options of `load`: without --storm, and with it
@@ -232,6 +233,8 @@ def run_several(room, options, number: int, how: str) -> None:
         why = "several servers are for a room that says `many_servers = True`, such as v9"
         raise UsageError(f"{options.room} is made for one; {why}")
     shares_nats = takes(resolve(options.room), "nats")
+    if options.nats and options.data:
+        raise UsageError("--data is for a NATS server of our own: leave it out, or --nats")
     command = partial(command_of_one, options)
     plan = cluster.Plan(
         options.room,
@@ -258,7 +261,13 @@ async def until_signalled(serve, plan) -> None:
     for number in ENDING_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(number, told.set)
-    await serve(plan, told)
+    serving, waiting = asyncio.create_task(serve(plan, told)), asyncio.create_task(told.wait())
+    await asyncio.wait([serving, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    await asyncio.wait([serving], timeout=None if not told.is_set() else TIME_TO_END)
+    serving.cancel()  # it may still be starting something
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
 
 
 def command_of_one(options, *more: str) -> list[str]:

@@ -16,13 +16,14 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
 from chatroom_lib.history import KEEP, LARGEST, HistoryError
-from chatroom_lib.message import Message, encode
+from chatroom_lib.message import Message, decode_request, encode
 from chatroom_lib.shared_history import CHUNK, LONGEST_SILENCE, SharedLog
 
 URL = "nats://127.0.0.1:4222"
@@ -50,7 +51,8 @@ class JetStreamHistory(SharedLog):
         self.in_doubt: set[asyncio.Task] = set()  # publish what may be in the stream, and may not
         self.attempts: set[asyncio.Task] = set()  # to publish something, that wait for an answer
         self.asked: dict[str, Answer] = {}  # our requests for messages
-        self.reconnected = False
+        self.suspect = False  # is it to be asked whether it is still the same stream?
+        self.answered_at = 0.0  # the loop time at which something was acknowledged last
         self.last_error: Exception | None = None
         self.silent_since = 0.0  # the loop time
 
@@ -60,6 +62,7 @@ class JetStreamHistory(SharedLog):
         except ImportError:
             raise HistoryError("a room on NATS needs the package nats-py: pip install nats-py") from None
         self.errors = (nats.errors.Error, OSError, asyncio.TimeoutError)
+        self.refusals = (nats.errors.MaxPayloadError, nats.js.errors.APIError)
         try:
             async with asyncio.timeout(PATIENCE):
                 self.connection = await nats.connect(
@@ -73,20 +76,23 @@ class JetStreamHistory(SharedLog):
                     reconnected_cb=self.note_reconnection,
                     error_cb=self.note_error,
                 )
-        except self.errors as error:
+        except (*self.errors, ValueError) as error:
             why = getattr(self.last_error, "strerror", None) or self.last_error or error or "no answer"
-            raise HistoryError(f"no NATS server answers at {self.url} ({why}); {WHAT_TO_DO}") from None
+            raise HistoryError(f"no NATS server answers at {self.shown} ({why}); {WHAT_TO_DO}") from None
         try:
-            await self.begin()
-        except BaseException:
+            async with asyncio.timeout(PATIENCE):
+                await self.begin()
+        except BaseException as error:
             await self.connection.close()
+            if isinstance(error, TimeoutError):
+                raise HistoryError(f"{self.shown}: no answer") from None
             raise
         return self
 
     async def begin(self) -> None:
         version = self.connection.connected_server_version
         if (version.major, version.minor) < (2, 11):
-            raise HistoryError(f"the NATS server at {self.url} is of version {version}; 2.11 or newer is needed")
+            raise HistoryError(f"the NATS server at {self.shown} is of version {version}; 2.11 or newer is needed")
         self.jetstream = self.connection.jetstream(timeout=PATIENCE)
         self.inbox = self.connection.new_inbox()
         await self.connection.subscribe(f"{self.inbox}.*", cb=self.take_answer)
@@ -97,6 +103,11 @@ class JetStreamHistory(SharedLog):
         for task in self.in_doubt:
             task.cancel()
         await self.connection.close()
+
+    @property
+    def shown(self) -> str:
+        """The address without a password."""
+        return re.sub(r"//[^/]*@", "//", self.url)
 
     @property
     def republished(self) -> str:
@@ -117,6 +128,8 @@ class JetStreamHistory(SharedLog):
         with self.problems():
             try:
                 info = await self.jetstream.stream_info(self.stream)
+                if self.stream not in (info.config.subjects or []):
+                    raise HistoryError(f"{self.shown}: there is another stream {self.stream!r}, of something else")
             except NotFoundError:
                 named = dict(name=self.stream, subjects=[self.stream], storage=StorageType.FILE)
                 info = await self.jetstream.add_stream(StreamConfig(**named, **ours))
@@ -135,7 +148,7 @@ class JetStreamHistory(SharedLog):
         try:
             yield
         except self.errors as error:
-            raise HistoryError(f"{self.url}: {error or 'no answer'}") from error
+            raise HistoryError(f"{self.shown}: {error or 'no answer'}") from error
 
     # ------------------------------------------------------------ writing
 
@@ -144,26 +157,33 @@ class JetStreamHistory(SharedLog):
         comes back as it was kept first.
 
         None: it may be in the stream, and may not, since the stream does not answer. It is published again until it
-        does. Until then nothing can be appended: HistoryError.
+        does. Until then nothing can be appended: HistoryError. One that the stream does not take, since it is full or
+        the message too large, comes back as `refused`.
         """
         await self.answers()
-        clock = asyncio.get_running_loop().time
-        start = clock()
+        start = self.answered_at = asyncio.get_running_loop().time()
         speakers = dict.fromkeys(message.token for message in messages)
         theirs = [[message for message in messages if message.token == token] for token in speakers]
         kept: dict[int, Message] = {}
         tasks = [asyncio.create_task(self.publish_in_turn(each, kept)) for each in theirs]
-        _, self.in_doubt = await asyncio.wait(tasks, timeout=PATIENCE)
+        self.in_doubt = await self.unanswered(tasks)
         for task in list(self.in_doubt):
             task.add_done_callback(self.in_doubt.discard)
             self.silent_since = start
         return [kept.get(id(message)) for message in messages]
 
+    async def unanswered(self, tasks: list[asyncio.Task]) -> set[asyncio.Task]:
+        """Those of which none has been answered for too long."""
+        left = set(tasks)
+        while left and (seconds := self.answered_at + PATIENCE - asyncio.get_running_loop().time()) > 0:
+            _, left = await asyncio.wait(left, timeout=seconds)
+        return left
+
     async def answers(self) -> None:
         """Wait for it if it has been silent for a moment only. Raises HistoryError if that is longer."""
         while self.in_doubt or not self.connection.is_connected:
             if asyncio.get_running_loop().time() > self.silent_since + PATIENCE:
-                raise HistoryError(f"{self.url}: cut off from it")
+                raise HistoryError(f"{self.shown}: cut off from it")
             await asyncio.sleep(AGAIN)
 
     async def publish_in_turn(self, messages: list[Message], kept: dict[int, Message]) -> None:
@@ -181,13 +201,21 @@ class JetStreamHistory(SharedLog):
             try:
                 answer = await attempt
                 break
+            except self.refusals as error:
+                if getattr(error, "code", 400) != 503:  # 503: it is not there yet
+                    return replace(message, refused=message.content)
+                await asyncio.sleep(AGAIN)
             except (*self.errors, asyncio.CancelledError):
                 if asyncio.current_task().cancelling():
                     attempt.cancel()
                     raise
+                self.look_at_stream()  # it may be lost
                 await asyncio.sleep(AGAIN)
             finally:
                 self.attempts.discard(attempt)
+        self.answered_at = asyncio.get_running_loop().time()
+        if not answer.duplicate and answer.seq <= self.last:
+            self.look_at_stream()  # it gives numbers again
         if answer.duplicate:
             with contextlib.suppress(HistoryError):
                 for first in await self.after(answer.seq - 1, answer.seq, 1):
@@ -214,6 +242,9 @@ class JetStreamHistory(SharedLog):
                     await answer.complete.wait()
         finally:
             del self.asked[token]
+        known_to_be_there = answer.status == "404" and seq < min(until, self.last)
+        if answer.status not in ("204", "404") or known_to_be_there:
+            raise HistoryError(f"{self.shown}: it cannot be read now (status {answer.status})")
         return [message for message in answer.messages if message.seq <= until]
 
     async def before(self, seq: int, limit: int) -> list[Message]:
@@ -225,7 +256,8 @@ class JetStreamHistory(SharedLog):
         if answer := self.asked.get(part.subject.rpartition(".")[2]):
             if part.headers and "Nats-Sequence" in part.headers:
                 answer.messages.append(as_message(part))
-            else:  # 204: that was all; 404: there is none
+            else:
+                answer.status = (part.headers or {}).get("Status", "")
                 answer.complete.set()
 
     async def take_live(self, part) -> None:
@@ -237,8 +269,8 @@ class JetStreamHistory(SharedLog):
         ask = True
         while True:
             self.rung.clear()
-            if self.reconnected:
-                ask, self.reconnected = True, False
+            if self.suspect:
+                ask, self.suspect = True, False
                 if await self.is_another():
                     return
             some = self.next_live(seq)
@@ -246,12 +278,14 @@ class JetStreamHistory(SharedLog):
                 with contextlib.suppress(HistoryError):
                     some = await self.after(seq, LARGEST, CHUNK)
                 ask = len(some) == CHUNK
+                if not some:
+                    self.live.clear()  # numbers that the stream does not have
             if some:
                 seq = some[-1].seq
                 self.note(some)
                 self.remember(some)
                 yield some
-            elif not self.live:
+            else:
                 ask = not await self.rings_within(LONGEST_SILENCE) or ask
 
     def next_live(self, seq: int) -> list[Message]:
@@ -263,12 +297,12 @@ class JetStreamHistory(SharedLog):
         return some
 
     async def is_another(self) -> bool:
-        """Is it another stream since we were connected again, or one that has lost its newest messages?"""
+        """Is it another stream now, or one that has lost its newest messages?"""
         before = self.epoch
         try:
             await self.open_stream()
         except HistoryError:
-            self.reconnected = True  # ask once more
+            self.suspect = True  # ask once more
             await asyncio.sleep(AGAIN)
         return self.epoch != before
 
@@ -281,7 +315,9 @@ class JetStreamHistory(SharedLog):
         self.forget_ids(self.first)
 
     async def learn(self) -> None:
-        """From now on `knows` tells also of what other servers have written until now."""
+        """From now on `knows` tells also of what other servers have written until now, unless we are cut off."""
+        if self.in_doubt or not self.connection.is_connected:
+            return
         seq = self.last
         while some := await self.after(seq, LARGEST, CHUNK):
             self.note(some)
@@ -291,9 +327,13 @@ class JetStreamHistory(SharedLog):
         if not self.in_doubt:  # else it has been silent for longer
             self.silent_since = asyncio.get_running_loop().time()
 
-    async def note_reconnection(self) -> None:
-        self.reconnected = True
+    def look_at_stream(self) -> None:
+        """Let `follow` look whether it is still the same."""
+        self.suspect = True
         self.rung.set()
+
+    async def note_reconnection(self) -> None:
+        self.look_at_stream()
         for attempt in self.attempts:
             attempt.cancel()  # its answer is lost: it is made again
 
@@ -307,6 +347,7 @@ class Answer:
 
     def __init__(self):
         self.messages: list[Message] = []
+        self.status = ""  # 204: that was all; 404: there is none; 503: nobody is there to answer
         self.complete = asyncio.Event()
 
 
@@ -325,7 +366,9 @@ def as_message(part) -> Message:
     but has a number, too."""
     seq = int(part.headers["Nats-Sequence"])
     try:
-        fields = json.loads(part.data)
-        return Message(str(fields["token"]), str(fields["content"]), id=fields.get("id"), seq=seq)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return Message("chatroom", "(something that is no message)", seq=seq)
+        message = decode_request(part.data.decode())
+        if isinstance(message, Message):
+            return replace(message, seq=seq)
+    except (ValueError, RecursionError):  # MessageError included
+        pass
+    return Message("chatroom", "(something that is no message)", seq=seq)

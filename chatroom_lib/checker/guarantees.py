@@ -486,7 +486,7 @@ def return_(trace: Trace) -> Verdict:
 def isolation_(trace: Trace) -> Verdict:
     """While a server is cut off from the log that it shares with others, nobody hears what is said there: it is not
     written down. Whoever says something is told within 3 s that it is refused (in the first 3 s, nobody can know yet
-    whether it was written), and nobody is disconnected."""
+    whether it was written); what is refused nobody hears, later either; and nobody is disconnected."""
     return first_wrong(isolation.cut_off(trace, filter(is_healthy, trace.clients)), NO_CUT)
 
 

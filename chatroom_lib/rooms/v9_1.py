@@ -138,7 +138,7 @@ class Room:
             await connection.close(1007, str(errors.exceptions[0]))
         except* HistoryError as errors:
             logger.error("%s", errors.exceptions[0])
-            await connection.close(1011, "the history cannot be read")
+            await connection.close(1013, "the history cannot be read here")
         except* ConnectionClosed:
             pass
         finally:
@@ -381,13 +381,22 @@ class Room:
                     logger.error("%s; what people say is refused", error)
                 failing = True
                 for connection, message in batch:
-                    if not self.history.knows(message) and (message.token, message.id) not in self.in_doubt:
-                        self.reply(connection, self.refusal(message, "The room cannot write it down."))
+                    in_doubt = (message.token, message.id) in self.in_doubt
+                    if not (in_doubt or self.history.knows(message)):
+                        self.reply(connection, self.refusal(message, "This server cannot write it down."))
+                    await asyncio.sleep(0)  # so that it goes out
             else:
                 failing = False
-                self.in_doubt.update((said.token, said.id) for (_, said), message in zip(batch, kept) if not message)
-                self.acknowledge_again(batch, kept, level)
+                self.answer_all(batch, kept, level)
             self.unwritten.difference_update((message.token, message.id) for _, message in batch)
+
+    def answer_all(self, batch: list[tuple[ServerConnection, Message]], kept: list[Message | None], level: int):
+        for (connection, said), message in zip(batch, kept):
+            if message is None and said.id is not None and not self.history.knows(said):
+                self.in_doubt.add((said.token, said.id))
+            elif message and message.refused is not None:
+                self.reply(connection, self.refusal(said, "The log does not take it."))
+        self.acknowledge_again(batch, kept, level)
 
     async def next_batch(self) -> list[tuple[ServerConnection, Message]]:
         """What was said while the last batch was written down and sent. If that is less than last time, wait for more,
@@ -410,7 +419,7 @@ class Room:
         """Whoever says again what they have been sent already hears it once more. What is new, numbers above `level`,
         they are sent by `follow`."""
         for (connection, _), message in zip(batch, kept):
-            if message and (reader := self.readers.get(connection)):
+            if message and message.seq and (reader := self.readers.get(connection)):
                 if message.seq <= min(level, reader.position if reader.behind.is_set() else level):
                     self.reply(connection, message)
 

@@ -22,6 +22,7 @@ ADDRESS = "127.0.0.1", 4222
 KEEPING = (0.0003, 0.003)  # seconds until a message is on the disk
 FAN_OUT = 0.001  # seconds, at most, until what is published is on its way to one subscriber
 API = "$JS.API."
+NOT_SIMULATED = {"code": 501, "err_code": 10000, "description": "chatroom_lib does not simulate this"}
 NOT_FOUND = {"code": 404, "err_code": 10059, "description": "stream not found"}
 
 
@@ -64,7 +65,7 @@ class Nats:
         heard = self.route(client, subject, data, reply, head)
         if subject.startswith(API):
             self.ask(subject.removeprefix(API), data, reply)
-        elif streams := [stream for stream in self.streams.values() if subject in stream.config["subjects"]]:
+        elif streams := [stream for stream in self.streams.values() if stream.is_of(subject)]:
             streams[0].take(subject, data, reply, head)
         elif reply and not heard:
             self.route(None, reply, b"", head=b"NATS/1.0 503\r\n\r\n")
@@ -80,7 +81,9 @@ class Nats:
         elif verb == "DIRECT.GET":
             for head, content in stream.direct_get(json.loads(data)):
                 self.route(None, reply, content, head=head)
-        elif verb.startswith("STREAM."):
+        elif verb not in ("STREAM.INFO", "STREAM.UPDATE"):
+            self.answer(reply, error=NOT_SIMULATED)
+        else:
             if verb == "STREAM.UPDATE":
                 stream.config |= json.loads(data)
                 stream.trim()
@@ -91,7 +94,7 @@ class Stream:
     def __init__(self, nats: Nats, config: dict):
         self.nats, self.loop, self.config = nats, nats.loop, config
         self.created = now()
-        self.kept: dict[int, tuple[float, str, bytes]] = {}  # number -> when it was kept, subject, data
+        self.kept: dict[int, tuple[float, bytes, bytes]] = {}  # number -> when it was kept, its head and data
         self.last = 0
         self.ids: dict[bytes, tuple[int, float]] = {}  # id -> number, and when it was kept
         self.coming: list[tuple] = []  # received, and not yet kept
@@ -102,26 +105,31 @@ class Stream:
         state |= {"first_seq": min(self.kept, default=self.last + (self.last > 0)), "last_seq": self.last}
         return {"config": self.config, "state": state, "created": self.created}
 
+    def is_of(self, subject: str) -> bool:
+        return any(matches(pattern.split("."), subject.split(".")) for pattern in self.config["subjects"])
+
     def take(self, subject: str, data: bytes, reply: str, head: bytes) -> None:
         self.free_at = max(self.free_at, self.loop.now) + self.loop.random.uniform(*KEEPING)
-        self.coming.append((subject, data, reply, id_in(head)))
+        self.coming.append((subject, data, reply, head))
         self.loop.call_at(self.free_at, self.keep_next)
 
     def keep_next(self) -> None:
         if not self.coming:
             return  # the server has been killed meanwhile
-        subject, data, reply, id = self.coming.pop(0)
+        subject, data, reply, head = self.coming.pop(0)
+        id = id_in(head)
         known, when = self.ids.get(id, (None, 0.0))
         if id and known and time.time() - when < self.config["duplicate_window"] / 1e9:
             return self.acknowledge(reply, seq=known, duplicate=True)
         self.last += 1
-        self.kept[self.last] = time.time(), subject, data
+        head = self.head(self.last, subject, head)
+        self.kept[self.last] = time.time(), head, data
         if id:
             self.ids[id] = self.last, time.time()
         self.trim()
         self.acknowledge(reply, seq=self.last)
         if republish := self.config.get("republish"):
-            self.nats.route(None, republish["dest"], data, head=self.head(self.last, subject))
+            self.nats.route(None, republish["dest"], data, head=head)
 
     def acknowledge(self, reply: str, **fields) -> None:
         if reply:
@@ -145,15 +153,17 @@ class Stream:
         self.trim()
         found = [seq for seq in self.kept if seq >= wanted["seq"]][: wanted.get("batch", 1)]
         for seq in found:
-            _, subject, data = self.kept[seq]
-            yield self.head(seq, subject), data
+            _, head, data = self.kept[seq]
+            yield head, data
         if not found:
             yield b"NATS/1.0 404 Message Not Found\r\n\r\n", b""
         elif "batch" in wanted:
             yield b"NATS/1.0 204 EOB\r\n\r\n", b""
 
-    def head(self, seq: int, subject: str) -> bytes:
-        lines = f"Nats-Stream: {self.config['name']}", f"Nats-Subject: {subject}", f"Nats-Sequence: {seq}"
+    def head(self, seq: int, subject: str, own: bytes) -> bytes:
+        """With what the publisher has said there."""
+        own_lines = own.decode().split("\r\n")[1:-2]
+        lines = *own_lines, f"Nats-Stream: {self.config['name']}", f"Nats-Subject: {subject}", f"Nats-Sequence: {seq}"
         return "\r\n".join(["NATS/1.0", *lines, "", ""]).encode()
 
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from chatroom_lib.runtime.console import one_line
 from chatroom_lib.server.nats_server import NatsServer
-from chatroom_lib.server.processes import Processes, free_addresses, one_address
-from chatroom_lib.server.server import url_of
+from chatroom_lib.server.processes import PAUSE, Processes, free_addresses, one_address
+from chatroom_lib.server.server import ServerError, url_of
 
 TEMPORARY = ", a temporary {}: --data {} keeps it"
 
@@ -84,5 +84,8 @@ async def keep_running(nats: NatsServer, complain: Callable[[str], None]) -> Non
     while True:
         await nats.process.wait()
         complain("nats-server has ended; it is started again")
-        await asyncio.sleep(0.2)  # it may end as soon as it starts
-        await nats.start()
+        try:
+            await nats.start()
+        except ServerError as error:
+            complain(f"{error}; it is tried again")
+            await asyncio.sleep(PAUSE)

@@ -14,6 +14,12 @@ import shutil
 import socket
 import sysconfig
 from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from chatroom_lib.runtime.parent import ending_with_us
 from chatroom_lib.server.server import ServerError
@@ -43,6 +49,7 @@ class NatsServer:
     def __init__(self, folder: str, port: int = 0, sync: str = "always"):
         self.folder, self.port, self.sync = Path(folder), port, sync
         self.process: asyncio.subprocess.Process | None = None
+        self.lock: IO | None = None  # of the folder, while we use it
 
     @property
     def url(self) -> str:
@@ -61,10 +68,14 @@ class NatsServer:
         if not program:
             raise ServerError(f"there is no nats-server here: {INSTALL}")
         self.port = self.port or free_port()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file, log = self.folder / "nats.conf", self.folder / "nats.log"
-        address, folder = json.dumps(f"{HOST}:{self.port}"), json.dumps(str(self.folder.absolute()))
-        file.write_text(CONFIGURATION.format(address=address, folder=folder, sync=self.sync))
+        file, log = self.folder / "chatroom-nats.conf", self.folder / "chatroom-nats.log"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.lock_folder()
+            address, folder = quoted(f"{HOST}:{self.port}"), quoted(str(self.folder.absolute()))
+            file.write_text(CONFIGURATION.format(address=address, folder=folder, sync=self.sync), encoding="utf-8")
+        except OSError as error:
+            raise ServerError(f"cannot keep the streams in {self.folder}: {error.strerror or error}") from None
         self.process = await asyncio.create_subprocess_exec(
             *ending_with_us(program, "-c", str(file), "-l", str(log)),
             stdin=asyncio.subprocess.DEVNULL,
@@ -78,9 +89,23 @@ class NatsServer:
                     if self.process.returncode is not None:
                         raise ServerError(f"nats-server ends as soon as it starts: {last_line(log)}")
                     await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
+                if self.process.returncode is not None:  # it was somebody else who listened
+                    raise ServerError(f"nats-server ends as soon as it starts: {last_line(log)}")
         except TimeoutError:
             await self.kill()
             raise ServerError(f"nats-server does not start: {last_line(log)}") from None
+
+    def lock_folder(self) -> None:
+        """Two servers would spoil each other's streams. The system lets go of the lock when this process ends."""
+        if fcntl and not self.lock:
+            self.lock = (self.folder / "chatroom-nats.lock").open("w")
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self.lock.close()
+                self.lock = None
+                raise ServerError(f"another NATS server keeps its streams in {self.folder}") from None
 
     async def listens(self) -> bool:
         with contextlib.suppress(OSError):
@@ -97,13 +122,20 @@ class NatsServer:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_END):
                     await self.process.wait()
-            await self.kill()
+        await self.kill()
+        if self.lock:
+            self.lock.close()
+            self.lock = None
 
     async def kill(self) -> None:
         if self.process:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
+
+
+def quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def free_port() -> int:

@@ -16,8 +16,10 @@ from chatroom_lib.server.server import ServerError
 
 LONGEST_START = 30.0  # seconds until a process must say that it serves
 LONGEST_END = 2.0  # seconds until one that is told to stop is killed
+PAUSE = 1.0  # seconds until one that does not start is tried again
 SHORT_LIFE = 5.0  # seconds
 MOST_SHORT_LIVES = 3  # of processes that end by themselves, in a row; then it is of no use to start another one
+LARGEST_PORT = 65535
 SERVES = b"serving"  # how the line begins that a process writes when it serves
 
 
@@ -56,7 +58,14 @@ class Processes:
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
-            process = await self.start(number)
+            try:
+                process = await self.start(number)
+            except ServerError as error:
+                if not ready.is_set():
+                    raise
+                self.complain(f"{error}; it is tried again")
+                await asyncio.sleep(PAUSE)
+                continue
             ready.set()
             await process.wait()
             del self.running[number]
@@ -80,6 +89,8 @@ class Processes:
             async with asyncio.timeout(LONGEST_START):
                 line = await process.stdout.readline()
         if not line.startswith(SERVES):
+            del self.running[number]
+            await stop(process)
             raise ServerError("a process of the room's does not start")
         return process
 
@@ -123,6 +134,8 @@ def free_addresses(host: str, port: int, number: int) -> list[int]:
         ports = []
         for each in [port + offset if port else 0 for offset in range(number)]:
             try:
+                if each > LARGEST_PORT:
+                    raise OverflowError(f"ports end with {LARGEST_PORT}")
                 family, *_, address = resolved(host, each)
                 sock = kept.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
