@@ -14,7 +14,7 @@ from chatroom_lib.message import Message, decode_position
 from chatroom_lib.rooms import v9
 from chatroom_lib.server.server import Server
 from chatroom_lib.shared_history import HERE, SharedHistory, is_free
-from tests.helpers import heard, hears_nothing, in_a_loop, joining, said, until
+from tests.helpers import A_MOMENT, heard, hears_nothing, in_a_loop, joining, said, until
 
 NEVER = 1e6  # seconds
 
@@ -161,16 +161,33 @@ async def test_it_begins_after_the_number_asked_for(path):
 
 @in_a_loop
 async def test_after_a_hole_it_goes_on_and_what_is_in_memory_has_none(path):
-    async with SharedHistory(path, keep=3, recent=9) as one, SharedHistory(path, keep=3) as other:
+    async with SharedHistory(path, recent=9) as one, SharedHistory(path, keep=3) as other:
         await one.append(say("a", "b"))
         async with listening_to(one) as found:
             await until(lambda: numbers(all_of(found)) == [1, 2])
         await other.append(say(*"cdef"))
-        await other.append(say(*"ghij"))  # one has read neither, and 3 of these are left, beside what is just written
+        await other.append(say(*"ghij"))  # one has read neither, and what is just written is left
         async with listening_to(one, 2) as found:
             await until(lambda: found and all_of(found)[-1].seq == 10)
-        assert numbers(all_of(found)) == [7, 8, 9, 10]
-        assert numbers(one.recent) == [8, 9, 10] and one.first <= 7
+        assert numbers(all_of(found)) == numbers(one.recent) == [7, 8, 9, 10]
+        assert numbers(await one.after(0, 10, 9)) == [7, 8, 9, 10]
+
+
+@in_a_loop
+async def test_while_nothing_is_new_it_does_not_look(path, only_bells, monkeypatch):
+    async with SharedHistory(path) as kept:
+        looks, after = [], kept.after
+
+        async def look(*arguments):
+            looks.append(arguments)
+            return await after(*arguments)
+
+        monkeypatch.setattr(kept, "after", look)
+        async with listening_to(kept) as found:
+            await kept.append(say("a"))
+            await until(lambda: found)
+            await asyncio.sleep(A_MOMENT)
+        assert len(looks) <= 4
 
 
 @in_a_loop
@@ -471,17 +488,16 @@ async def test_what_is_said_again_at_another_server_is_acknowledged_there_to_who
 @in_a_loop
 async def test_what_another_server_knows_is_not_refused_for_coming_too_soon(path):
     async with two_servers(path, limit=0.001, burst=1) as (one, other):
-        async with joining(one.url) as ann:
-            await ann.send(said("hi", id="1"))
-            assert (await heard(ann))["seq"] == 1
-        await until(lambda: other.room.last == 1)
-        async with joining(other.url) as ann:
-            await ann.send(said("first", id="2"))
-            assert (await heard(ann))["seq"] == 2
-            await ann.send(said("hi", id="1"))
-            assert (await heard(ann))["seq"] == 1
-            await ann.send(said("more", id="3"))
-            assert (await heard(ann))["refused"] == "more"
+        async with joining(one.url) as ann, joining(other.url) as again:
+            await until(lambda: one.room.members() and other.room.members())
+            await again.send(said("first", id="1"))
+            assert (await heard(again))["seq"] == (await heard(ann))["seq"] == 1
+            await ann.send(said("hi", id="2"))
+            assert (await heard(again))["seq"] == (await heard(ann))["seq"] == 2
+            await again.send(said("hi", id="2"))
+            assert (await heard(again))["seq"] == 2
+            await again.send(said("more", id="3"))
+            assert (await heard(again))["refused"] == "more"
 
 
 @in_a_loop
