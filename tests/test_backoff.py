@@ -105,3 +105,18 @@ def test_a_position_with_it_comes_back_as_it_was():
 @pytest.mark.parametrize("reason", ["", "come back", "come back within s", "come back within -1 s", "back within 4 s"])
 def test_other_reasons_tell_nothing(reason):
     assert told_to_come_back(reason) is None
+
+
+def test_who_goes_elsewhere_may_be_there_at_once():
+    client = Backoff(0.5, 4, Random(1), elsewhere=True)
+    client.note_loss(lost(come_back_within(20)))
+    shortest, most = waits(client)
+    assert shortest < 0.3 and most == about(20)
+    client.note_position(Position("e", 3, return_within=2))
+    client.note_loss(lost())
+    shortest, most = waits(client)
+    assert shortest < 0.1 and most == about(2)
+    client.note_failure(refused("7"))  # that server, or the next one: it has told us so
+    assert waits(client)[0] >= 7
+    client.note_failure(OSError())
+    assert waits(client)[1] == about(2)

@@ -22,7 +22,7 @@ from chatroom_lib.notebook import chat_session
 from chatroom_lib.notebook.chat_log import LINE_LENGTH, NAME_LENGTH, Line, gone_for_good
 from chatroom_lib.notebook.chat_panel import _panels
 from chatroom_lib.notebook.chat_session import MAX_LINES, ChatSession, NotJoined
-from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7, v8
+from chatroom_lib.rooms import v1, v3, v3_2, v4, v6, v7, v8, v9
 from chatroom_lib.runtime.background import background_loop, submit
 from tests.helpers import (
     A_MOMENT,
@@ -1188,3 +1188,53 @@ async def test_a_panel_that_comes_back_by_itself_gives_up_in_the_end(monkeypatch
     await until(lambda: alice.session.returning and alice.session.returning.done())
     assert alice.state == "lost" and alice.session.backoff.failed == 2
     await until(lambda: not alice.join_button.disabled)
+
+
+# ---------------------------------------------------------------- several servers
+
+
+@in_a_loop
+async def test_a_panel_goes_on_at_the_next_server_when_it_loses_its_own(tmp_path):
+    path = str(tmp_path / "chat.db")
+    one = await serve(lambda: v9.Room(path, limit=None))
+    other = await Server(lambda: v9.Room(path, limit=None)).start()
+    alice, bob = ChatPanel([one, other], "Alice"), ChatPanel(other, "Bob")
+    for panel in (alice, bob):
+        assert await panel.join()
+    await alice.say("one")
+    await bob.heard("one")
+    list(one.room.readers)[0].transport.abort()  # without a word
+    await until(lambda: alice.state == "lost")
+    await bob.say("meanwhile")
+    await until(lambda: alice.state == "joined")  # nobody has pressed a button
+    assert len(other.room.members()) == 2 and not one.room.members()
+    assert f"Alice at {other.url}: joined" in str(alice) and other.url in repr(alice)
+    await alice.say("two")
+    await bob.say("three")
+    for panel in (alice, bob):
+        await panel.heard("three")
+        said_in_all = [line for line in panel.lines if line.startswith(("Alice:", "Bob:"))]
+        assert said_in_all == ["Alice: one", "Bob: meanwhile", "Alice: two", "Bob: three"]
+    await bob.leave()
+    await other.stop()
+    await until(lambda: alice.state == "joined" and one.room.members())  # and back again
+    await alice.leave()
+    await one.stop()
+
+
+@in_a_loop
+async def test_a_panel_that_never_was_in_does_not_try_other_servers_by_itself():
+    other = await serve(lambda: v9.Room(limit=None))
+    alice = ChatPanel(["ws://127.0.0.1:1/chatroom", other.url], "Alice")
+    await until(lambda: alice.state == "lost")
+    await asyncio.sleep(A_MOMENT)
+    assert alice.state == "lost" and alice.session.returning is None
+    assert await alice.join()  # at the next one
+    assert len(other.room.members()) == 1
+
+
+def test_no_address_at_all_is_named():
+    with pytest.raises(ValueError, match="give the address of a room, or several of servers with one history"):
+        ChatPanel([], "Ann")
+    with pytest.raises(ValueError, match="is not the address of a room"):
+        chat(["ws://127.0.0.1:1/chatroom", "http://x/"], "Ann")

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from chatroom_lib.clients import load
 from chatroom_lib.clients.load import LoadError, LoadRun, Result
 from chatroom_lib.message import Gap, Message, Position, decode, encode, encode_position
-from chatroom_lib.rooms import v1, v3_1, v3_2, v6, v7
+from chatroom_lib.rooms import v1, v3_1, v3_2, v6, v7, v9
 from chatroom_lib.runtime.background import background_loop, run
 from chatroom_lib.server.serving import serve, stop_all
 from tests.helpers import AT_MOST, process, wait_until
@@ -276,6 +276,52 @@ def test_after_a_kill_all_come_back_and_hear_what_they_have_missed(version, pati
     assert (result.sent, result.unsent, result.acknowledged) == (100, 0, 100)
     assert (result.expected, result.heard, result.losses) == (400, 400, 0)
     assert (result.lost_connections, result.returns) == (4, 4)
+
+
+class Counts(v9.Room):
+    """How many are there when something is said."""
+
+    def __init__(self, path):
+        super().__init__(path, limit=None)
+        self.most = 0
+
+    def broadcast(self, messages):
+        super().broadcast(messages)
+        self.most = max(self.most, len(self.readers))
+
+
+def test_the_clients_come_to_several_servers_in_turn_and_each_hears_everything(patient, tmp_path):
+    path = str(tmp_path / "chat.db")
+    servers = [served(Counts(path), name=f"server {number}") for number in range(3)]
+    urls = [server.url for server in servers]
+    result = load.run_load(urls, clients=5, every=0.01, seconds=0.3, progress=False)
+    assert [server.room.most for server in servers] == [2, 2, 1]
+    assert (result.sent, result.acknowledged, result.heard, result.losses) == (30, 30, 150, 0)
+    assert (result.lost_connections, result.returns, result.heard_twice) == (0, 0, 0)
+    assert result.url == " ".join(urls)
+
+
+def test_those_whose_server_is_gone_go_on_at_the_next_one_and_nothing_is_lost(patient, tmp_path):
+    path = str(tmp_path / "chat.db")
+    one, other = [served(v9.Room(path, limit=None), name=f"server {number}") for number in range(2)]
+
+    def stop_one():
+        wait_until(lambda: one.room.last >= 10)
+        run(one.stop(), timeout=AT_MOST)
+
+    thread = threading.Thread(target=stop_one)
+    thread.start()
+    result = load.run_load([one.url, other.url], clients=4, every=0.01, seconds=0.6, progress=False)
+    thread.join()
+    assert (result.sent, result.acknowledged, result.heard, result.losses) == (60, 60, 240, 0)
+    assert (result.lost_connections, result.returns) == (2, 2)
+
+
+def test_one_of_several_addresses_that_is_wrong_is_named():
+    with pytest.raises(LoadError, match="there is no address: use one like ws://"):
+        load.run_load([])
+    with pytest.raises(LoadError, match="'http://127.0.0.1/' is not the URL of a room"):
+        load.run_load(["ws://127.0.0.1:1/chatroom", "http://127.0.0.1/"])
 
 
 def test_who_is_let_go_now_and_then_comes_back_and_hears_everything(patient):

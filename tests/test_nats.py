@@ -437,6 +437,36 @@ async def test_a_moment_of_silence_is_waited_for(folder):
 
 
 @in_a_loop
+async def test_what_was_published_to_a_server_that_was_killed_is_published_again_as_soon_as_it_is_back(
+    folder, monkeypatch
+):
+    monkeypatch.setattr("chatroom_lib.jetstream_history.PATIENCE", 1000)  # seconds; nobody waits for an answer so long
+    async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
+        stop(nats)
+        writing = asyncio.create_task(kept.append(named("1", "2")))
+        await until(lambda: kept.attempts)
+        await nats.kill()
+        await nats.start()
+        assert numbers(await writing) == [1, 2]
+
+
+@in_a_loop
+async def test_what_somebody_says_next_is_not_published_before_what_they_have_said_first(folder):
+    async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
+        publish, failures = kept.jetstream.publish, []
+
+        async def fail_at_first(subject, data, **options):
+            if b"first" in data and len(failures) < 2:
+                failures.append(data)
+                raise TimeoutError
+            return await publish(subject, data, **options)
+
+        kept.jetstream.publish = fail_at_first
+        messages = [*say("first", "second"), *say("of another one", token="Bob")]
+        assert numbers(await kept.append(messages)) == [2, 3, 1]
+
+
+@in_a_loop
 async def test_a_lost_stream_is_another_history(folder):
     async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept, follower(kept) as found:
         await kept.append(named("1", "2"))
@@ -485,13 +515,25 @@ async def answering(*lines: bytes):
         yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
+async def what_it_says_of_version(version: str) -> str:
+    info = {"server_id": "x", "version": version, "headers": True, "max_payload": 1 << 20, "proto": 1}
+    async with answering(f"INFO {json.dumps(info)}\r\n".encode()) as url:
+        with pytest.raises(HistoryError, match=f"the NATS server at {url} is of version") as error:
+            await JetStreamHistory(url).__aenter__()
+        return str(error.value)
+
+
+@in_a_loop
+async def test_a_server_that_is_too_old_is_told_so():
+    for version in ("2.10.29", "1.99.0"):
+        text = await what_it_says_of_version(version)
+        assert version in text and text.endswith("; 2.11 or newer is needed") and "\n" not in text
+
+
 @pytest.mark.xfail(strict=True, reason="it says: of version <nats server v2.10.29>")
 @in_a_loop
-async def test_a_server_that_is_too_old_is_named_with_its_version():
-    info = {"server_id": "x", "version": "2.10.29", "headers": True, "max_payload": 1 << 20, "proto": 1}
-    async with answering(f"INFO {json.dumps(info)}\r\n".encode()) as url:
-        with pytest.raises(HistoryError, match=f"the NATS server at {url} is of version 2.10.29; 2.11 or newer is"):
-            await JetStreamHistory(url).__aenter__()
+async def test_the_version_of_a_server_that_is_too_old_is_a_number():
+    assert "of version 2.10.29;" in await what_it_says_of_version("2.10.29")
 
 
 @in_a_loop
