@@ -114,7 +114,7 @@ class Asker:
         for subject in ("a", "a.b", "a.b.c", "a.b.c.d", "b.b", "ab"):
             await self.one.publish(subject, subject.encode())
         await self.one.publish("a.b", b"more", reply="x.y", headers={"Name": "value: ü"})
-        await self.hears_what_follows(found)
+        await self.all_has_arrived()
         for pattern in patterns:
             self.note([entry for entry in found if entry[0] == pattern])
         found.clear()
@@ -122,23 +122,15 @@ class Asker:
         await self.other.flush()
         for number in range(50):
             await self.one.publish("a.b", f"{number}".encode())
-        await self.hears_what_follows(found)
+        await self.all_has_arrived()
         self.note([data for pattern, _, data, *_ in found if pattern == patterns[0]])
         self.note([pattern for pattern, *_ in found if pattern == patterns[-1] != patterns[0]])
 
-    async def hears_what_follows(self, found: list) -> None:
-        """Until it has heard what was published last."""
-        last = []
-
-        async def hear(part):
-            last.append(part)
-
-        subscription = await self.other.subscribe("the.last", cb=hear)
-        await self.other.flush()
-        await self.one.publish("the.last", b"")
-        await until(lambda: last)
-        await subscription.unsubscribe()
-        await self.other.flush()
+    async def all_has_arrived(self) -> None:
+        """What the one has published by now, at the other."""
+        await self.one.flush()  # the server has it,
+        await self.other.flush()  # and has sent it on
+        await asyncio.sleep(0.05)
 
     async def subjects(self) -> None:
         await self.hears("a.b", "b.*", "a.*", "a.*.c", "*.b.*", "*")
@@ -426,6 +418,25 @@ async def test_while_the_server_is_down_all_is_refused_and_when_it_is_back_nothi
         assert not here.task.done() or here.task.cancelled()
 
 
+@pytest.mark.xfail(strict=True, reason="it is refused: when that was is noted a moment later")
+@in_a_loop
+async def test_what_is_said_in_the_moment_of_a_disconnection_is_not_refused(folder):
+    async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
+
+        async def write_at_once():
+            while kept.connection.is_connected:
+                await asyncio.sleep(0)
+            return await kept.append(named("1"))
+
+        writing = asyncio.create_task(write_at_once())
+        try:
+            await nats.kill()
+            await nats.start()
+            assert numbers(await writing) == [1]
+        finally:
+            writing.cancel()
+
+
 @in_a_loop
 async def test_a_moment_of_silence_is_waited_for(folder):
     async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
@@ -657,12 +668,18 @@ def test_live_a_room_and_the_log_are_killed_and_nothing_is_lost_or_heard_twice(m
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     people = [commuter(name, says=30, every=0.1, size=20, resumes=True) for name in names]
     everything = {f"{name} {number}" for name in names for number in range(1, 31)}
-    ends_when(monkeypatch, lambda run: all(everything <= {*run.trace.heard(name)} for name in names))
+
+    def kept_of(trace):
+        """What was not refused: while the log is down, its speaker is told so."""
+        return everything - {event.message for event in trace.of("refused")}
+
+    ends_when(monkeypatch, lambda run: all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in names))
     kills = [Kill(0.8, 0.1, server=1), Kill(1.5, 0.3, server=LOG)]
     trace = played_live(partial(v9_1.Room, limit=None), Scenario(people, duration=90, servers=3, kills=kills))
     assert [event.who for event in trace.of("killed")] == ["room 2", LOG] and trace.of("started", who=LOG)
     found = {event.seq: event.message for name in names for event in trace.of("heard", who=name)}
-    assert [*sorted(found)] == [*range(1, 91)] and {*found.values()} == everything
+    assert sorted(found) == [*range(1, len(found) + 1)] and {*found.values()} == kept_of(trace)
+    assert len(found) > 80
     assert not [name for name, verdict in judge(trace).items() if verdict.kept is False]
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
 
