@@ -19,6 +19,8 @@ from chatroom_lib.history import HistoryError
 from chatroom_lib.jetstream_history import JetStreamHistory
 from chatroom_lib.message import Message, decode_position
 from chatroom_lib.rooms import v9_1
+from chatroom_lib.runs.event_loop import SimulationLoop
+from chatroom_lib.runs.simulated_nats import Nats
 from chatroom_lib.server import nats_server
 from chatroom_lib.server.nats_server import NatsServer, find_nats_server, free_port
 from chatroom_lib.server.server import Server, ServerError
@@ -354,6 +356,19 @@ async def test_it_forgets_all_but_the_newest(folder):
         assert not kept.knows(*named("b")) and kept.knows(*named("c"))
         async with follower(kept) as late:
             await until(lambda: numbers(late) == [3, 4, 5])
+
+
+@in_a_loop
+async def test_much_that_was_missed_is_heard_at_once_and_then_what_is_new(folder, monkeypatch):
+    monkeypatch.setattr("chatroom_lib.jetstream_history.LONGEST_SILENCE", 1000)  # seconds; nobody looks by themselves
+    async with NatsServer(folder, sync="2m") as nats, JetStreamHistory(nats.url) as kept:
+        for _ in range(6):
+            await kept.append([Message(f"P{number}", "hi") for number in range(100)])
+        async with follower(kept) as found:
+            await until(lambda: len(found) == 600)
+            await kept.append(say("new"))
+            await until(lambda: len(found) == 601)
+        assert numbers(found) == [*range(1, 602)]
 
 
 @in_a_loop
@@ -706,7 +721,26 @@ def test_live_a_server_is_cut_off_and_refuses_what_is_said_there(monkeypatch):
 # ---------------------------------------------------------------- what the simulation's server does when it is killed
 
 
-def test_what_the_simulated_server_has_acknowledged_outlives_it_and_what_it_had_not_kept_does_not():
+def test_what_the_simulated_server_had_received_and_not_yet_kept_is_lost_when_it_is_killed():
+    loop = SimulationLoop(1)
+    try:
+        nats = Nats(loop)
+        nats.start()
+        nats.ask("STREAM.CREATE.said", json.dumps({"name": "said", "subjects": ["said"]}).encode(), "")
+        stream = nats.streams["said"]
+        for killed, last in ((False, 1), (True, 1), (False, 2)):
+            stream.take("said", b"hello", "", b"")
+            if killed:
+                nats.kill()
+            loop.run_until_quiescent(1)
+            assert stream.last == len(stream.kept) == last
+            if killed:
+                nats.start()
+    finally:
+        loop.clean_up()
+
+
+def test_what_the_simulated_server_has_acknowledged_outlives_it_and_nobody_hears_it_twice():
     people = [commuter(name, says=30, every=0.1, size=20, resumes=True) for name in ("Ann", "Bob", "Cy")]
     for seed in range(3):
         scenario = Scenario(people, duration=30, servers=3, kills=[Kill(1.5, 0.3, server=LOG)])
