@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
 from html import unescape
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -65,8 +66,9 @@ def own_rooms(tmp_path):
 
 
 def needs_nats(room: str) -> str:
-    if room == "v9.1" and not find_nats_server():
-        without("nats-server", "make extras")
+    for what, is_there in ("nats-server", find_nats_server()), ("nats-py", find_spec("nats")):
+        if room == "v9.1" and not is_there:
+            without(what, "make extras")
     return room
 
 
@@ -348,6 +350,8 @@ def ports():
 def test_a_mistake_is_one_line_and_exit_code_2(mistake, ports, capfd, monkeypatch):
     monkeypatch.setattr("chatroom_lib.jetstream_history.PATIENCE", A_MOMENT)
     arguments, says = MISTAKES[mistake]
+    if mistake == "no NATS there":
+        needs_nats(arguments[1])
     with pytest.raises(SystemExit) as exit:
         cli.main([argument.format(**ports) for argument in arguments])
     result = exit.value.code, *capfd.readouterr()
