@@ -54,7 +54,7 @@ class JetStreamHistory(SharedLog):
         self.suspect = False  # is it to be asked whether it is still the same stream?
         self.answered_at = 0.0  # the loop time at which something was acknowledged last
         self.last_error: Exception | None = None
-        self.silent_since = 0.0  # the loop time
+        self.silent_since: float | None = None  # the loop time since which it has not answered
 
     async def __aenter__(self) -> "JetStreamHistory":
         try:
@@ -92,7 +92,8 @@ class JetStreamHistory(SharedLog):
     async def begin(self) -> None:
         version = self.connection.connected_server_version
         if (version.major, version.minor) < (2, 11):
-            raise HistoryError(f"the NATS server at {self.shown} is of version {version}; 2.11 or newer is needed")
+            number = f"{version.major}.{version.minor}.{version.patch}"
+            raise HistoryError(f"the NATS server at {self.shown} is of version {number}; 2.11 or newer is needed")
         self.jetstream = self.connection.jetstream(timeout=PATIENCE)
         self.inbox = self.connection.new_inbox()
         await self.connection.subscribe(f"{self.inbox}.*", cb=self.take_answer)
@@ -169,7 +170,7 @@ class JetStreamHistory(SharedLog):
         self.in_doubt = await self.unanswered(tasks)
         for task in list(self.in_doubt):
             task.add_done_callback(self.in_doubt.discard)
-            self.silent_since = start
+            self.fall_silent(start)
         return [kept.get(id(message)) for message in messages]
 
     async def unanswered(self, tasks: list[asyncio.Task]) -> set[asyncio.Task]:
@@ -182,9 +183,16 @@ class JetStreamHistory(SharedLog):
     async def answers(self) -> None:
         """Wait for it if it has been silent for a moment only. Raises HistoryError if that is longer."""
         while self.in_doubt or not self.connection.is_connected:
-            if asyncio.get_running_loop().time() > self.silent_since + PATIENCE:
+            self.fall_silent(now := asyncio.get_running_loop().time())
+            if now > self.silent_since + PATIENCE:
                 raise HistoryError(f"{self.shown}: cut off from it")
             await asyncio.sleep(AGAIN)
+        self.silent_since = None
+
+    def fall_silent(self, since: float) -> None:
+        """It has not answered since that loop time, at the latest."""
+        if self.silent_since is None:
+            self.silent_since = since
 
     async def publish_in_turn(self, messages: list[Message], kept: dict[int, Message]) -> None:
         """Those of one speaker: the second one, when the first one is kept."""
@@ -268,6 +276,8 @@ class JetStreamHistory(SharedLog):
         """As SharedLog's; but it ends if the stream is lost, or a part of it, and another history has begun."""
         ask = True
         while True:
+            if asyncio.current_task().cancelling():
+                raise asyncio.CancelledError  # nats-py, in asyncio.wait_for, may have swallowed it
             self.rung.clear()
             if self.suspect:
                 ask, self.suspect = True, False
@@ -324,8 +334,7 @@ class JetStreamHistory(SharedLog):
             seq = some[-1].seq
 
     async def note_disconnection(self) -> None:
-        if not self.in_doubt:  # else it has been silent for longer
-            self.silent_since = asyncio.get_running_loop().time()
+        self.fall_silent(asyncio.get_running_loop().time())
 
     def look_at_stream(self) -> None:
         """Let `follow` look whether it is still the same."""

@@ -361,7 +361,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(mistake, ports, capfd, monkeypatc
     assert is_a_mistake(*result, says.format(**ports)), result
 
 
-@pytest.mark.xfail(strict=True, reason="65536 is taken for 0, any free one, and 65537 for 1")
 def test_there_are_no_ports_above_65535():
     with pytest.raises(ServerError, match="cannot listen on 127.0.0.1 port 65536"):
         free_addresses("127.0.0.1", 65535, 2)

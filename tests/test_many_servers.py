@@ -424,7 +424,7 @@ def test_what_happens_to_a_server_that_is_not_there_is_an_error(what):
 
 
 def test_what_makes_no_sense_with_several_servers_is_an_error():
-    for kill in (Kill(1, power=True), Kill(1, disk=True), Kill(1, disk=True, server=LOG)):
+    for kill in (Kill(1, power=True), Kill(1, disk=True)):
         with pytest.raises(ValueError, match="several servers share one disk: one alone cannot lose it, nor its power"):
             three(listener("Ann"), kills=[kill])
     with pytest.raises(ValueError, match="a server can be cut off once"):
@@ -432,6 +432,7 @@ def test_what_makes_no_sense_with_several_servers_is_an_error():
     with pytest.raises(ValueError, match="a server can be killed only while it runs"):
         three(listener("Ann"), kills=[Kill(1, 2, server=1), Kill(2, 1, server=1)])
     three(listener("Ann"), kills=[Kill(1, 2, server=1), Kill(2, 1, server=2)], cuts=[Cut(1, 2, 0), Cut(1, 2, 1)])
+    three(listener("Ann"), kills=[Kill(1, power=True, disk=True, server=LOG)])  # that one has a machine of its own
 
 
 @pytest.mark.parametrize("times", [(-1, 1), (2, 2), (2, 1), (1, float("inf")), (float("nan"), 1)])
@@ -692,6 +693,27 @@ class RefusesNothing(v9_1.Room):
             super().reply(connection, message)
 
 
+class RefusesAndKeeps(v9_1.Room):
+    """What it refuses it writes down all the same, when it can again."""
+
+    def refusal(self, message, why):
+        self.again.append((None, message))
+        return super().refusal(message, why)
+
+    async def __aenter__(self):
+        self.again = []
+        await super().__aenter__()
+        self.tasks.append(asyncio.create_task(self.try_again()))
+        return self
+
+    async def try_again(self):
+        while True:
+            await asyncio.sleep(0.5)
+            if self.again and not self.history.in_doubt and self.history.connection.is_connected:
+                await self.history.append([message for _, message in self.again])
+                self.again.clear()
+
+
 class SaysItAllTheSame(v9_1.Room):
     """What cannot be written down, people at this server hear."""
 
@@ -762,6 +784,7 @@ WRONG = [
     (IsLate, "one stands still", "catch-up", "when others had heard up to number"),
     (RefusesNothing, "cut off", "isolation", "room .* was cut off .* was not told so within 3 s"),
     (SaysItAllTheSame, "cut off", "isolation", "room .* was cut off .* heard .* which was said there"),
+    (RefusesAndKeeps, "cut off", "isolation", "was told that .* is refused .* heard it"),
     (SendsPeopleAway, "cut off", "isolation", "room .* was cut off .* was disconnected"),
     (PublishesUnderNewIds, "three servers", "said-once", "said again at .* was number"),
     (PublishesOnce, "cut off", "answered", "was never told what became of it"),

@@ -260,13 +260,10 @@ QUESTIONS = (
     *("subjects", "everything", "everything_below", "missing", "streams", "direct_gets"),
     *("trimming", "large_ones"),
 )
-TOO_MUCH = pytest.mark.xfail(strict=True, reason="in the simulation `a.>` hears `a`, too")
 
 
 @pytest.mark.real
-@pytest.mark.parametrize(
-    "question", [pytest.param(name, marks=TOO_MUCH if name == "everything_below" else ()) for name in QUESTIONS]
-)
+@pytest.mark.parametrize("question", QUESTIONS)
 def test_the_simulated_server_gives_the_answers_of_the_real_one(question, both):
     real, simulated = [answers[question] for answers in both]
     assert simulated == real and len(real) > 2
@@ -433,7 +430,6 @@ async def test_while_the_server_is_down_all_is_refused_and_when_it_is_back_nothi
         assert not here.task.done() or here.task.cancelled()
 
 
-@pytest.mark.xfail(strict=True, reason="it is refused: when that was is noted a moment later")
 @in_a_loop
 async def test_what_is_said_in_the_moment_of_a_disconnection_is_not_refused(folder):
     async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
@@ -556,7 +552,6 @@ async def test_a_server_that_is_too_old_is_told_so():
         assert version in text and text.endswith("; 2.11 or newer is needed") and "\n" not in text
 
 
-@pytest.mark.xfail(strict=True, reason="it says: of version <nats server v2.10.29>")
 @in_a_loop
 async def test_the_version_of_a_server_that_is_too_old_is_a_number():
     assert "of version 2.10.29;" in await what_it_says_of_version("2.10.29")

@@ -1167,7 +1167,6 @@ def test_a_page_tries_its_servers_in_turn_and_comes_back_to_its_own(browser, tmp
         assert lines(ann) == ["Ann: one", "Ann: two"]
 
 
-@pytest.mark.xfail(strict=True, reason="it asks another server why it was not let in, which its own policy forbids")
 def test_a_page_that_tries_another_server_does_nothing_that_its_policy_forbids(browser, tmp_path):
     with in_turn(browser, str(tmp_path / "chat.db")) as ann:
         assert [complaint for complaint in ann.complaints if not complaint.startswith(FAILURES)] == []

@@ -27,13 +27,12 @@ def wrong_with(trace: Trace, name: str, visit: Visit, since: float, until: float
     for said, place in trace.about("said", name):
         if not since + ON_THE_WAY < said.time < min(until, visit.ended):
             continue
-        all_heard = heard_of(trace, place)
-        heard = [event for event in all_heard if event.time < until]
-        if place in refused and all_heard:
-            when = f"at {refused[place]:.3f} s, and {all_heard[0].who} heard it at {all_heard[0].time:.3f} s"
-            yield f"{where}; {name} was told that {said.message} is refused {when}"
-        elif heard:
+        heard = heard_of(trace, place)
+        if heard and heard[0].time < until:
             yield f"{where}, and {heard[0].who} heard {said.message}, which was said there, at {heard[0].time:.3f} s"
+        elif heard and place in refused:
+            when = f"at {refused[place]:.3f} s, and {heard[0].who} heard it at {heard[0].time:.3f} s"
+            yield f"{where}; {name} was told that {said.message} is refused {when}"
         elif since + TOLD < said.time < min(until, visit.ended) - TOLD:
             late = refused.get(place, trace.duration) > said.time + TOLD
             told = f"{name}, who said {said.message} at {said.time:.3f} s, was not told so within {TOLD:.0f} s"

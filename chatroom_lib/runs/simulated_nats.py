@@ -241,7 +241,7 @@ def message(subject: str, sid: str, data: bytes, reply: str, head: bytes) -> byt
 
 
 def matches(pattern: list[str], subject: list[str]) -> bool:
-    if pattern[-1] == ">":
+    if pattern[-1] == ">" and len(subject) >= len(pattern):
         pattern, subject = pattern[:-1], subject[: len(pattern) - 1]
     return len(pattern) == len(subject) and all(part in ("*", word) for part, word in zip(pattern, subject))
 
