@@ -208,11 +208,11 @@ class ProcessesRun:
             if kill.back_after == NEVER:
                 return
             await asyncio.sleep(kill.back_after)
+            self.trace.record("started", LOG)  # it may answer somebody before we know that it does
             if self.nats:
                 if kill.disk:
                     shutil.rmtree(self.nats.folder)
                 await self.nats.start()
-            self.trace.record("started", LOG)
 
     async def time_is_up(self) -> None:
         await asyncio.sleep(self.scenario.duration)
