@@ -13,7 +13,7 @@ from tests.helpers import TIMEOUT_FACTOR
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("[0-9A-Z]*_*.ipynb"))
-MEASURING = ("05", "06", "08", "99", "A")  # chapters that compare times of real servers
+MEASURING = ("05", "06", "08", "09", "99", "A")  # chapters that compare times of real servers
 STATEFUL = re.compile(r"\b(serve|chat|dashboard)\(|\bServer\(|^class ", re.MULTILINE)
 SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=1000": "seeds=20",
@@ -63,6 +63,14 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     '"inside", 3)': '"inside", 1.8)',
     "asyncio.timeout(3)": "asyncio.timeout(1.8)",
     "max(ratios) > 0.5": "max(ratios) > 0.1",  # beside other tests
+    "seeds=10, scenarios=mine)": "seeds=2, scenarios=mine)",
+    "seeds=10, scenarios=away)": "seeds=2, scenarios=away)",
+    "broken == 10)\n    claim(\"and whoever": "broken == 2)\n    claim(\"and whoever",
+    'card.scores["answered"].broken == 10)': 'card.scores["answered"].broken == 2)',
+    "rate=1000, seconds=4)": "rate=1000, seconds=1)",
+    "says=60, every=0.1, size=20, resumes=True)": "says=60, every=0.07, size=20, resumes=True)",
+    'late_joiner("Zoe", 9.5, path': 'late_joiner("Zoe", 7, path',
+    "duration=11, servers=3, kills=kills)": "duration=8, servers=3, kills=kills)",
 }
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 
