@@ -65,7 +65,7 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "max(ratios) > 0.5": "max(ratios) > 0.1",  # beside other tests
     "seeds=10, scenarios=mine)": "seeds=2, scenarios=mine)",
     "seeds=10, scenarios=away)": "seeds=2, scenarios=away)",
-    "broken == 10)\n    claim(\"and whoever": "broken == 2)\n    claim(\"and whoever",
+    'broken == 10)\n    claim("and whoever': 'broken == 2)\n    claim("and whoever',
     'card.scores["answered"].broken == 10)': 'card.scores["answered"].broken == 2)',
     "rate=1000, seconds=4)": "rate=1000, seconds=1)",
     "says=60, every=0.1, size=20, resumes=True)": "says=60, every=0.07, size=20, resumes=True)",
