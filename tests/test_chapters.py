@@ -67,7 +67,7 @@ SHORTER = {  # what a reader runs -> as much of it as proves the same here
     "seeds=10, scenarios=away)": "seeds=2, scenarios=away)",
     'broken == 10)\n    claim("and whoever': 'broken == 2)\n    claim("and whoever',
     'card.scores["answered"].broken == 10)': 'card.scores["answered"].broken == 2)',
-    "rate=1000, seconds=4)": "rate=1000, seconds=1)",
+    "rate=1000, seconds=4)": "rate=1000, seconds=0.5)",
     "says=60, every=0.1, size=20, resumes=True)": "says=60, every=0.07, size=20, resumes=True)",
     'late_joiner("Zoe", 9.5, path': 'late_joiner("Zoe", 7, path',
     "duration=11, servers=3, kills=kills)": "duration=8, servers=3, kills=kills)",
