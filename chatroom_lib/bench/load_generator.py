@@ -17,14 +17,12 @@ open load shows how long people wait, and only a closed one how much a server ca
 
 import gc
 import json
-import os
 import re
 import select
 import socket
 import sys
 import time
 from array import array
-from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -33,7 +31,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from chatroom_lib.bench.process import prepare
-from chatroom_lib.bench.websocket_frames import PONG, Messages, NotAFrame, frame, lengths
+from chatroom_lib.bench.websocket_frames import PONG, Messages, NotAFrame, frame, lengths, upgrade_request
 from chatroom_lib.trace import percentile
 
 clock = time.perf_counter
@@ -198,14 +196,8 @@ def dial(url: str, greet: Callable[[Connection], None], timeout: float) -> Conne
 
 
 def shake_hands(connection: Connection, url: str) -> None:
-    parts = urlsplit(url)
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    path = parts.path + (f"?{parts.query}" if parts.query else "")
-    key = b64encode(os.urandom(16)).decode()
-    connection.socket.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
-    )
+    connection.socket.sendall(upgrade_request(url))
     while b"\r\n\r\n" not in connection.unread and len(connection.unread) < LONGEST_HEAD:
         connection.read_more()
     answer, _, connection.unread = connection.unread.partition(b"\r\n\r\n")

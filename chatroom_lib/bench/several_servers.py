@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from chatroom_lib.bench.measurement import BenchError
-from chatroom_lib.bench.websocket_frames import frame
+from chatroom_lib.bench.websocket_frames import frame, upgrade_request
 from chatroom_lib.runtime.descriptors import allow_many_connections
 from chatroom_lib.runtime.measurement_lock import measured_window
 
@@ -29,10 +29,6 @@ LONGEST_START = 30.0  # seconds
 LONGEST_END = 5.0
 SETTLE = 1.0  # seconds in which what is on its way arrives
 PINGS = 64  # bytes, at most, by which clients may differ that heard the same
-HANDSHAKE = (
-    "GET /chatroom HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def addresses(process: subprocess.Popen, number: int) -> list[str]:
 def join(url: str) -> socket.socket:
     where = urlsplit(url)
     sock = socket.create_connection((where.hostname, where.port), LONGEST_START)
-    sock.sendall(HANDSHAKE.format(host=where.netloc).encode())
+    sock.sendall(upgrade_request(url))
     if b" 101 " not in sock.recv(4096):
         raise BenchError(f"{url} does not let everybody in")
     sock.setblocking(False)

@@ -1,13 +1,28 @@
-"""The part of the WebSocket protocol (RFC 6455) that the load generator needs, on bytes.
+"""The part of the WebSocket protocol (RFC 6455) that the load generators need, on bytes.
 
 Frames are counted by their headers, whatever their lengths. Most neighbours in a stream have the same header; such a
 run is counted at once: if every `size` bytes stands the header of a frame of `size` bytes, these are all frames.
 """
 
+import os
+from base64 import b64encode
+from urllib.parse import urlsplit
+
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 OPCODES = (TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG)
 NO_FRAME = "the server sent something that is not a WebSocket frame"
 WHOLE_TEXT = 0x81  # the first byte of a text message in one frame
+
+
+def upgrade_request(url: str) -> bytes:
+    """With which a client opens a connection (section 4.1)."""
+    parts = urlsplit(url)
+    path = parts.path + (f"?{parts.query}" if parts.query else "")
+    key = b64encode(os.urandom(16)).decode()
+    return (
+        f"GET {path} HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+    )
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:

@@ -43,13 +43,8 @@ NO_POSITIONS = "the room tells nobody where they are in its history"
 ONE_SERVER = "the room does not say that several servers may have one history"
 NO_NATS = "the room takes no `nats`, the address of a log that it shares with others"
 NO_CUT = "no server was cut off from a log that it shares with others"
-NOT_PROMISED = {
-    NO_PATH,
-    NO_PINGS,
-    ONE_SERVER,
-    NO_NATS,
-    NO_CUT,
-}  # whoever builds such a room has promised nothing of the kind
+# Whoever builds such a room has promised nothing of the kind.
+NOT_PROMISED = {NO_PATH, NO_PINGS, ONE_SERVER, NO_NATS, NO_CUT}
 
 
 class Verdict(NamedTuple):

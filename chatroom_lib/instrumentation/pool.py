@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.instrumentation.primitives import observe_all
-from chatroom_lib.trace import Trace, in_since
+from chatroom_lib.trace import Trace
 
 WANTED = "members() must list connections"
 
@@ -56,8 +56,7 @@ class Pool:
         self.ids = []
         if key in self.seen:
             _, name, since = self.seen.pop(key)
-            again = len(self.trace.of("entered", who=name)) > 1
-            what = in_since(since) if again else ""
+            what = self.trace.in_since(name, since)
             self.trace.record("removed", name, what, not_before=since)  # a simulated room's clock may be ahead
 
 

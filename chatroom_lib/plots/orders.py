@@ -21,8 +21,9 @@ def orders(trace: Trace, *names: str, first: int = 40, ax: Axes | None = None) -
     for row, (above, below) in enumerate(zip(rows, rows[1:])):
         places = {message: place for place, message in enumerate(below)}
         ends = [places[message] for message in above]
-        crossing = {place for pair in crossings(ends) for place in pair}
-        crossed += len(crossings(ends))
+        pairs = crossings(ends)
+        crossing = {place for pair in pairs for place in pair}
+        crossed += len(pairs)
         for place, end in enumerate(ends):
             colour, width = (ALARM, 1.2) if place in crossing else (MUTED, 0.7)
             ax.plot([place, end], [-row, -row - 1], color=colour, linewidth=width, zorder=2 + (place in crossing))

@@ -20,7 +20,7 @@ from chatroom_lib.runs.live import Dialling
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.server.nats_server import HOST, NatsServer
 from chatroom_lib.server.server import ServerError, cancel_after
-from chatroom_lib.trace import DISK_LOST, LOG, Event, Trace, Wait, entered_at, in_since
+from chatroom_lib.trace import DISK_LOST, LOG, Event, Trace, Wait, entered_at
 from chatroom_lib.trace.plain import from_plain
 
 START = (
@@ -248,8 +248,7 @@ class ProcessesRun:
     def note_kill(self, when: float, kill: Kill) -> None:
         for name, entered in self.servers[kill.server].pool.items():
             for time in entered:
-                again = len(self.trace.of("entered", who=name)) > 1
-                self.trace.events.append(Event(when, "removed", name, in_since(time) if again else ""))
+                self.trace.events.append(Event(when, "removed", name, self.trace.in_since(name, time)))
         name = self.trace.server_name(kill.server)
         self.trace.events.append(Event(when, "killed", name, DISK_LOST if kill.disk else ""))
 

@@ -14,7 +14,7 @@ from chatroom_lib.trace.records import (
     numbers_gone,
     speaker,
 )
-from chatroom_lib.trace.trace import Trace, Visit, entered_at, in_since, opened_for, percentile
+from chatroom_lib.trace.trace import Trace, Visit, entered_at, opened_for, percentile
 
 __all__ = [
     "DISK_LOST",
@@ -29,7 +29,6 @@ __all__ = [
     "Wait",
     "cycle",
     "entered_at",
-    "in_since",
     "label",
     "numbers_gone",
     "opened_for",

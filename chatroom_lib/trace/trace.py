@@ -42,11 +42,6 @@ class Visit(NamedTuple):
     server: str = ROOM  # what `Trace.server_name` calls it
 
 
-def in_since(entered: float) -> str:
-    """What is noted of a connection that is removed, to tell it from others of the same client."""
-    return f"in since {entered!r}"
-
-
 def entered_at(removed: Event) -> float | None:
     """When the connection had entered the pool that was removed; None if the client had no other."""
     return float(removed.message.rpartition(" ")[2]) if removed.message else None
@@ -172,6 +167,11 @@ class Trace:
         """The messages, by their places in `of("said")`, about which there are events of this kind."""
         people = dict.fromkeys(event.who for event in self.of(kind))
         return {place for who in people for _, place in self.about(kind, who) if place is not None}
+
+    def in_since(self, name: str, entered: float) -> str:
+        """What is noted of a client's connection that is removed, to tell it from others of the same client: when it
+        had entered the pool. "" if there was no other. `entered_at` reads it."""
+        return f"in since {entered!r}" if len(self.of("entered", who=name)) > 1 else ""
 
     def server_name(self, number: int) -> str:
         """What the Trace calls the server of that number, counted from 0: "room", or if there are several, "room 1"."""
