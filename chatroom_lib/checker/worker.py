@@ -14,7 +14,6 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -42,6 +41,7 @@ from chatroom_lib.rooms.packing import packed
 from chatroom_lib.runs.event_loop import Schedule
 from chatroom_lib.runs.simulation import require_fresh_globals
 from chatroom_lib.runtime.console import one_line
+from chatroom_lib.runtime.descendants import descendants, kill_all, marked
 from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
 
@@ -228,7 +228,7 @@ class Worker:
         with self.lock:
             process, self.process = self.process, None
             kill_group(process.pid)
-        kill_all(partial(marked, self.mark))
+        kill_all(partial(marked, WORKER, self.mark))
         code = process.wait()
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
@@ -236,34 +236,3 @@ class Worker:
 def kill_group(number: int) -> None:
     with contextlib.suppress(OSError):
         os.killpg(number, signal.SIGKILL)
-
-
-def descendants(number: int) -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return psutil.Process(number).children(recursive=True)
-    return []
-
-
-def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
-    """End all processes that `find` finds, until there are none: they may be starting others."""
-    for _ in range(5):
-        found = find()
-        if not found:
-            return
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(found, timeout=0.2)
-
-
-def marked(mark: str) -> list[psutil.Process]:
-    """The processes that a worker's room has started: also those that have left its session, or lost their parent. They
-    have its environment."""
-    return [process for process in psutil.process_iter() if is_marked(process, mark)]
-
-
-def is_marked(process: psutil.Process, mark: str) -> bool:
-    try:
-        return process.environ().get(WORKER) == mark and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, OSError):
-        return False  # it has ended, or is somebody else's

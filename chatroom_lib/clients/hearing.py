@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import CloseCode
 
 from chatroom_lib.clients.scenario import Client
-from chatroom_lib.message import Message, MessageError, Position, decode_position, decode_reply
+from chatroom_lib.message import Message, MessageError, Position, decode_position, decode_reply, encode
 from chatroom_lib.runtime.console import describe, excerpt, one_line
 from chatroom_lib.trace import Trace, label
 
@@ -29,7 +29,19 @@ class Understood(NamedTuple):
         return self.excerpt or label(self.message)
 
 
-Understand = Callable[[str | bytes], Understood]
+class Wire(Protocol):
+    """What the frames look like in which people speak, and are spoken to."""
+
+    def say(self, name: str, text: str) -> str:
+        """The frame with which a client of this name says that."""
+
+    def understand(self, frame: str | bytes) -> Iterable[Understood]:
+        """What a frame from the server is; several, if it passes on what several people said in one frame."""
+
+    def answer(self, frame: str | bytes) -> str | None:
+        """The frame with which a client must answer this one at once, if it must."""
+
+
 Note = Callable[[Understood], None]
 
 
@@ -37,26 +49,31 @@ def ignore(understood: Understood) -> None:
     """A client that remembers nothing."""
 
 
-async def read(
-    client: Client, connection: ClientConnection, trace: Trace, understand: Understand, note: Note = ignore
-) -> None:
-    """Read at the client's pace until the connection ends. `note` is told of each frame."""
+async def read(client: Client, connection: ClientConnection, trace: Trace, wire: Wire, note: Note = ignore) -> None:
+    """Read at the client's pace until the connection ends. `note` is told of all that comes."""
     try:
         async for frame in connection:
-            understood = understand(frame)
-            if understood.kind == "refused":
-                refused = understood.message
-                understood = Understood("refused", Message(client.name, refused.refused, id=refused.id))
-            if understood.position:
-                note_position(understood.position, client.name, trace)
-            else:
-                seq, id = (understood.message.seq, understood.message.id) if understood.message else (None, None)
-                trace.record(understood.kind, client.name, understood.label, seq, id)
-            note(understood)
-            if client.pause:
+            for understood in wire.understand(frame):
+                note(record(understood, client.name, trace))
+            if answer := wire.answer(frame):
+                await connection.send(answer)
+            if client.pause and (trace.now() or 0.0) < client.hurries:
                 await asyncio.sleep(client.pause)
     except ConnectionClosed:
         pass
+
+
+def record(understood: Understood, name: str, trace: Trace) -> Understood:
+    """Note in the Trace what `name` has heard, and return it: a refusal as one of its own words."""
+    if understood.kind == "refused":
+        refused = understood.message
+        understood = Understood("refused", Message(name, refused.refused, id=refused.id))
+    if understood.position:
+        note_position(understood.position, name, trace)
+    else:
+        seq, id = (understood.message.seq, understood.message.id) if understood.message else (None, None)
+        trace.record(understood.kind, name, understood.label, seq, id)
+    return understood
 
 
 def note_position(position: Position, name: str, trace: Trace) -> None:
@@ -66,23 +83,30 @@ def note_position(position: Position, name: str, trace: Trace) -> None:
         trace.record("told a gap", name, numbers, position.seq)
 
 
-def understanding(clients: Iterable[Client]) -> Understand:
-    """How clients understand a frame, once for all who hear the same."""
-    speakers = {client.name: client for client in clients}
+class RoomWire:
+    """That of this library's rooms (see message.py). `clients` are all who speak: what they said is known when heard,
+    once for all who hear the same frame."""
 
-    @lru_cache(maxsize=256)
-    def understand(frame):
+    def __init__(self, clients: Iterable[Client]):
+        self.speakers = {client.name: client for client in clients}
+        self.understand = lru_cache(maxsize=256)(lambda frame: (self.read(frame),))
+
+    def say(self, name: str, text: str) -> str:
+        return encode(Message(name, text))
+
+    def read(self, frame: str | bytes) -> Understood:
         try:
             if position := decode_position(frame):
                 return Understood("welcomed", position=position)
             message = decode_reply(frame)
         except MessageError:
             return Understood("garbled", excerpt=excerpt(frame))
-        if altered(message, speakers):
+        if altered(message, self.speakers):
             return Understood("altered", excerpt=excerpt(frame))
         return Understood("heard" if message.refused is None else "refused", message)
 
-    return understand
+    def answer(self, frame: str | bytes) -> None:
+        """Nothing needs one."""
 
 
 def altered(message: Message, speakers: dict[str, Client]) -> bool:

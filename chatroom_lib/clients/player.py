@@ -7,25 +7,25 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from chatroom_lib.clients.connect import reset
-from chatroom_lib.clients.hearing import Understand, read, understanding, why_closed, why_shut_out
+from chatroom_lib.clients.hearing import RoomWire, Wire, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client, Scenario
 from chatroom_lib.clients.session import Session
-from chatroom_lib.message import Message, encode
+from chatroom_lib.message import Message
 from chatroom_lib.trace import Trace, label
 
 Dial = Callable[[Client, int], Awaitable[ClientConnection]]  # opens a client's connection to the server of that number
 
 
-async def play(scenario: Scenario, dial: Dial, trace: Trace) -> None:
-    """Let all clients play their parts; ends when all have gone."""
-    understand = understanding(scenario.clients)
+async def play(scenario: Scenario, dial: Dial, trace: Trace, wire: Wire | None = None) -> None:
+    """Let all clients play their parts; ends when all have gone. `wire`: that of this library's rooms, unless given."""
+    wire = wire or RoomWire(scenario.clients)
     async with asyncio.TaskGroup() as visits:
         before = asyncio.Event()
         before.set()
         for number, client in enumerate(scenario.clients):
             done = asyncio.Event()
             server = number % scenario.servers
-            visits.create_task(visit(client, server, dial, trace, understand, before, done))
+            visits.create_task(visit(client, server, dial, trace, wire, before, done))
             if client.joins is None:
                 before = done
 
@@ -35,7 +35,7 @@ async def visit(
     server: int,
     dial: Dial,
     trace: Trace,
-    understand: Understand,
+    wire: Wire,
     before: asyncio.Event,
     done: asyncio.Event,
 ) -> None:
@@ -43,7 +43,7 @@ async def visit(
     of the one before it."""
     await (before.wait() if client.joins is None else asyncio.sleep(client.joins))
     if client.returns:
-        return await Session(client, server, dial, trace, understand).run(done)
+        return await Session(client, server, dial, trace, wire).run(done)
     try:
         async with asyncio.timeout(None if client.vanishes == NEVER else client.vanishes - trace.clock()) as life:
             connection = await dial(client, server)
@@ -58,9 +58,9 @@ async def visit(
     trace.record("joined", client.name, trace.which(server))
     try:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(speak(client, connection, trace))
+            tasks.create_task(speak(client, connection, trace, wire))
             if client.pause < NEVER:
-                tasks.create_task(read(client, connection, trace, understand))
+                tasks.create_task(read(client, connection, trace, wire))
             else:
                 connection.transport.pause_reading()  # nor does it answer a ping
             going = tasks.create_task(go(client, connection, trace))
@@ -72,7 +72,7 @@ async def visit(
         reset(connection)
 
 
-async def speak(client: Client, connection: ClientConnection, trace: Trace) -> None:
+async def speak(client: Client, connection: ClientConnection, trace: Trace, wire: Wire) -> None:
     clock = asyncio.get_running_loop().time
     joined = clock()
     try:
@@ -80,9 +80,9 @@ async def speak(client: Client, connection: ClientConnection, trace: Trace) -> N
             await connection.send(client.first)
         for number, moment in enumerate(client.send_times, 1):
             await asyncio.sleep(joined + moment - clock())
-            message = Message(client.name, client.text(number))
-            trace.record("said", client.name, label(message))
-            await connection.send(encode(message))
+            text = client.text(number)
+            trace.record("said", client.name, label(Message(client.name, text)))
+            await connection.send(wire.say(client.name, text))
     except ConnectionClosed:
         pass
 

@@ -35,6 +35,7 @@ class Client:
     size: int = 1000  # characters in a message
     texts: Sequence[str] = ()  # what it says, one after the other, instead of numbers; kept as a tuple
     pause: float = 0.0  # seconds between two messages read; NEVER: it does not read at all
+    hurries: float = NEVER  # when it begins to read at once what a slow reader has not read yet
     leaves: float = NEVER  # when it closes its connection politely
     vanishes: float = NEVER  # when it resets its connection, as a program that is killed may do
     latency: float = 0.0  # seconds that everything travels longer to it, and from it, than to others

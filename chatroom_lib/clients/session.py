@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from chatroom_lib.clients.backoff import Backoff
 from chatroom_lib.clients.connect import asking_for_the_rest, reset
-from chatroom_lib.clients.hearing import Understand, Understood, read, why_closed, why_shut_out
+from chatroom_lib.clients.hearing import Understood, Wire, read, why_closed, why_shut_out
 from chatroom_lib.clients.scenario import NEVER, Client
 from chatroom_lib.message import Message, Position, encode
 from chatroom_lib.trace import Trace, label
@@ -27,9 +27,9 @@ class Session:
     there are several servers, it tries the next one.
     """
 
-    def __init__(self, client: Client, server: int, dial, trace: Trace, understand: Understand):
+    def __init__(self, client: Client, server: int, dial, trace: Trace, wire: Wire):
         self.server = server  # the number of the one that it connects to next
-        self.client, self.dial, self.trace, self.understand = client, dial, trace, understand
+        self.client, self.dial, self.trace, self.wire = client, dial, trace, wire
         self.chance = Random(None if trace.seed is None else f"{trace.seed} {client.name}")
         self.backoff = Backoff(FIRST_WAIT, LONGEST_WAIT, self.chance, elsewhere=trace.servers > 1)
         self.unheard: dict[str, Message] = {}  # id -> a message that it has not heard itself
@@ -103,7 +103,7 @@ class Session:
         async with asyncio.TaskGroup() as tasks:
             talking = tasks.create_task(self.talk(connection))
             if self.client.pause < NEVER:
-                tasks.create_task(read(self.client, connection, self.trace, self.understand, self.settle))
+                tasks.create_task(read(self.client, connection, self.trace, self.wire, self.settle))
             else:
                 connection.transport.pause_reading()
             try:

@@ -115,6 +115,7 @@ class Trace:
             self.events.append(Event(max(self.clock(), not_before), kind, who, message, seq, id))
 
     def now(self) -> float | None:
+        """Seconds since the run began; None before and after."""
         return self.clock() if self.clock else None
 
     def ask(self, what: str, how: str, who: str | None, doing: str) -> Use:

@@ -1,0 +1,79 @@
+"""Where a server of somebody else's is, and what it wants of whoever comes."""
+
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from urllib.parse import quote, urlsplit
+
+from chatroom_lib.clients.scenario import Client
+from chatroom_lib.clients.wires import JsonWire, SocketIoWire, TextWire
+
+WIRES = ("json", "text", "socketio")
+PORTS = {"ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is, and how people speak to it. In `query`, `headers` and `hello`, `{name}` is who connects."""
+
+    url: str  # ws://127.0.0.1:8081/chatroom
+    wire: str = "json"  # one of WIRES
+    fields: Mapping[str, str] | None = None  # for JsonWire: {"name": "user", "text": "msg"}
+    event: str = "message"  # of Socket.IO
+    hello: str | None = None  # a frame that everybody sends first
+    query: str = ""  # user={name}
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self):
+        if self.wire not in WIRES:
+            raise ValueError(f"no wire {self.wire!r}: there are {', '.join(WIRES)}")
+        parts = urlsplit(self.url)
+        if parts.scheme not in PORTS or not parts.hostname:
+            raise ValueError(f"{self.url!r} is not the address of a WebSocket server, such as ws://127.0.0.1:8081/chat")
+        if self.fields is not None and self.wire == "text":
+            raise ValueError("fields are for a JSON object, and the wire is plain text")
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or PORTS[parts.scheme]
+
+    def url_for(self, name: str) -> str:
+        parts = urlsplit(self.url)
+        path, own = parts.path, self.query.replace("{name}", quote(name))
+        if self.wire == "socketio" and "EIO=" not in parts.query:
+            own = "&".join(filter(None, ["EIO=4&transport=websocket", own]))
+            path = path if path.strip("/") else "/socket.io/"
+        return parts._replace(path=path or "/", query="&".join(filter(None, [parts.query, own]))).geturl()
+
+    def person(self, client: Client) -> Client:
+        """With what this server wants of whoever comes."""
+        headers = tuple((name, value.replace("{name}", client.name)) for name, value in self.headers)
+        hello = None if self.hello is None else self.hello.replace("{name}", client.name)
+        return replace(client, headers=headers, first=hello)
+
+    def wire_for(self, clients: Iterable[Client]) -> TextWire:
+        names, tag = [client.name for client in clients], "k" + secrets.token_hex(3)
+        if self.wire == "text":
+            return TextWire(names, tag)
+        if self.wire == "json":
+            return JsonWire(names, tag, **(self.fields or {}))
+        return SocketIoWire(names, tag, self.event, self.fields)
+
+    def look_up(self) -> str:
+        """The IP address of the host. Raises ValueError if it has none."""
+        try:
+            return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0][4][0]
+        except OSError as error:
+            raise ValueError(f"there is no host {self.host!r}: {error.strerror or error}") from None
+
+
+def is_private(address: str) -> bool:
+    """Is it an IP address of this machine, or of a private network?"""
+    return ip_address(address.partition("%")[0]).is_private
