@@ -26,6 +26,11 @@ TIME_TO_END = 2.4  # seconds in which several servers end
 SIGHUP = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal
 ENDING_SIGNALS = [number for number in (signal.SIGINT, signal.SIGTERM, SIGHUP) if number]
 TALK, STORM = ("every", "deaf"), ("wait", "patience")  # options of `load`: without --storm, and with it
+OF_A_SERVER = {  # options of `check`: by their names in Python
+    **{name: name for name in ("rounds", "wire", "fields", "event", "hello", "query", "pid", "people", "anywhere")},
+    "server_command": "command",
+    "headers": "header",
+}
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 
 
@@ -110,10 +115,27 @@ def make_parser() -> Parser:
     command.add_argument("--patience", type=float, metavar="SECONDS",
                          help="with --storm, when a client gives an attempt up (default: 1.5)")  # fmt: skip
 
-    command = commands.add_parser("check", help="try a room in every scenario, and judge what it guarantees",
+    command = commands.add_parser("check", help="try a room, or any server, in every scenario, and judge it",
                                   parents=[one_room, as_json])  # fmt: skip
     command.set_defaults(run=run_check)
-    command.add_argument("--seeds", type=count_of("seeds"), default=200, metavar="N", help="default: %(default)s")
+    command.add_argument("--seeds", type=count_of("seeds"), metavar="N", help="of a room: how many (default: 200)")
+    server = command.add_argument_group("a server", "instead of a ROOM, the address of any server: ws://HOST:PORT/PATH")
+    server.add_argument("--rounds", type=count_of("rounds"), metavar="N", help="a minute each (default: 1)")
+    server.add_argument("--wire", choices=("json", "text", "socketio"),
+                        help="what its frames are (default: json, with the fields token and content)")  # fmt: skip
+    server.add_argument("--fields", type=json_fields, metavar="NAME,TEXT",
+                        help="other names of the two; more with a fixed text: user,msg,type=chat")  # fmt: skip
+    server.add_argument("--event", metavar="NAME", help="of Socket.IO (default: message)")
+    server.add_argument("--hello", metavar="TEXT", help="a frame that everybody sends first; {name} is who it is")
+    server.add_argument("--query", metavar="TEXT", help="in everybody's URL: user={name}")
+    server.add_argument("--header", type=header, metavar="NAME: VALUE", action="append", dest="headers",
+                        help="in everybody's handshake; may be repeated")  # fmt: skip
+    server.add_argument("--command", metavar="COMMAND", dest="server_command",
+                        help="what starts the server: it is started anew for each scenario, and ended")  # fmt: skip
+    server.add_argument("--pid", type=count_of("processes"), metavar="N", help="the server's process, if it runs")
+    server.add_argument("--people", type=count_of("people"), metavar="N", help="who talk, at most")
+    server.add_argument("--anywhere", action="store_true", default=None,
+                        help="also a server of your own outside of this machine and of private networks")  # fmt: skip
 
     command = commands.add_parser("bench", help="measure versions and other servers against websockets.broadcast()",
                                   parents=[as_json])  # fmt: skip
@@ -136,6 +158,22 @@ def keepalive(text: str) -> float:
         return require_keepalive(float(text))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 for no pings") from None
+
+
+def json_fields(text: str) -> dict:
+    """ "user,msg,type=chat" as the fields of a JsonWire."""
+    parts = [part.strip() for part in text.split(",")]
+    names, more = parts[:2], [part.partition("=") for part in parts[2:]]
+    if len(names) < 2 or not all(names) or any("=" in name for name in names) or not all(a and b for a, b, _ in more):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME,TEXT, the fields of a JSON object, such as user,msg")
+    return {"name": names[0], "text": names[1], "more": {name: value for name, _, value in more}}
+
+
+def header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a header, such as 'Authorization: Bearer abc'")
+    return name.strip(), value.strip()
 
 
 def count_of(what: str) -> Callable[[str], int]:
@@ -341,9 +379,35 @@ def run_load(options) -> None:
 
 
 def run_check(options) -> None:
+    of_a_server = {name: value for name in OF_A_SERVER if (value := getattr(options, name)) is not None}
+    if "://" in options.room:
+        return run_check_server(options, of_a_server)
+    if of_a_server:
+        name = OF_A_SERVER[next(iter(of_a_server))]
+        raise UsageError(f"--{name} is for a server, ws://HOST:PORT/PATH, and {options.room} is none")
     from chatroom_lib.checker.check import check
 
-    card = check(options.room, options.seeds, keepalive=options.keepalive, progress=not options.json)
+    card = check(options.room, options.seeds or 200, keepalive=options.keepalive, progress=not options.json)
+    show(options, card.as_dict(), card.grid)
+
+
+def run_check_server(options, given: dict) -> None:
+    from chatroom_lib.checker.check_server import check_server
+    from chatroom_lib.server.server import ServerError
+
+    for name in ("seeds", "keepalive"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name} is for a room, and {options.room} is a server")
+    if options.anywhere:
+        complain("people will connect, flood and freeze there for minutes: a load on it, for your own servers only")
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)  # so that what has been started is ended
+    given = {("command" if name == "server_command" else name): value for name, value in given.items()}
+    try:
+        card = check_server(options.room, progress=not options.json, **given)
+    except (ServerError, ValueError) as error:
+        raise UsageError(str(error)) from error
     show(options, card.as_dict(), card.grid)
 
 

@@ -168,9 +168,13 @@ def no_false_eviction(trace: Trace) -> Verdict:
         gone, missed = trace.gone(), deaf(trace)
         for name in people:
             if name in missed and name not in gone:
-                return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(missed[name])}")
+                return gone_deaf(name, missed[name])
     let_in = set(people) & set(trace.first("entered"))
     return KEPT if let_in else untested("no healthy client has entered the pool")
+
+
+def gone_deaf(name: str, missed: list[str]) -> Verdict:
+    return broken(f"{name}, a healthy client, went deaf: the others heard {', '.join(missed)}")
 
 
 @guarantee("safety")
@@ -224,6 +228,11 @@ def prompt_join(trace: Trace) -> Verdict:
 
     If they are due to talk, and have been silenced, it must at least be let in.
     """
+    return joins_promptly(trace, GRACE)
+
+
+def joins_promptly(trace: Trace, grace: float) -> Verdict:
+    """The verdict on `prompt_join`. `grace`: seconds that the room has to admit a newcomer."""
     said, end = said_once_for_all(trace), end_of_run(trace)
     joined, entered = trace.first("joined"), trace.first("entered")
     newcomers = [client.name for client in trace.clients if is_healthy(client) and client.joins is not None]
@@ -231,7 +240,7 @@ def prompt_join(trace: Trace) -> Verdict:
         return broken(f"{event.who} could not connect at {event.time:.3f} s")
     tested = False
     for name in newcomers:
-        since = joined.get(name, NEVER) + GRACE
+        since = joined.get(name, NEVER) + grace
         until = min(first_visit_end(name, trace), end)
         others = [event for event in said if event.who != name]
         if not others or others[0].time > since:

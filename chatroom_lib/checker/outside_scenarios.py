@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from chatroom_lib.checker.scenarios import in_random_order
+from chatroom_lib.checker.scenarios import PACE, in_random_order
 from chatroom_lib.clients.scenario import (
     Client,
     Scenario,
@@ -21,6 +21,7 @@ from chatroom_lib.clients.scenario import (
     vanishing,
 )
 
+FAST, HUMAN = 0.25, PACE  # seconds from one message of a person to the next, where anybody may talk so fast, or not
 STRAGGLERS = 8.0  # seconds, at most, for what is still on its way when the last word has been said
 KNOCK = 0.2  # seconds after which a newcomer says something
 BULK = 80 << 20  # characters that are said to people who do not read, at most, to see whether the memory grows
@@ -33,8 +34,9 @@ class Load:
     """What people do in these scenarios."""
 
     people: int = 40  # who talk
-    every: float = 0.25  # seconds from one message of one of them to the next
+    every: float = FAST  # seconds from one message of one of them to the next
     size: int = 4000  # characters in a long message
+    limited: bool = False  # the server lets nobody say more than a message every second or so
 
     @property
     def a_second(self) -> float:
@@ -68,18 +70,18 @@ def played(rng: Random, seconds: float, *people: Client) -> Scenario:
 @outside
 def healthy(rng: Random, load: Load) -> Scenario:
     """Many talk at the same time, two listen; all are healthy."""
-    return played(rng, 10, *talk(rng, load, 10), listener("Di"), listener("Eve"))
+    return played(rng, 8, *talk(rng, load, 8), listener("Di"), listener("Eve"))
 
 
 @outside
 def churn(rng: Random, load: Load) -> Scenario:
     """While many talk, twenty others join, say something, and leave, politely or not."""
     visitors = [visitor(f"V{number}", rng) for number in range(20)]
-    return played(rng, 7, *talk(rng, load, 6), listener("Di"), *visitors)
+    return played(rng, 6, *talk(rng, load, 5.5), listener("Di"), *visitors)
 
 
 def visitor(name: str, rng: Random) -> Client:
-    joins = rng.uniform(0.5, 5)
+    joins = rng.uniform(0.5, 4)
     how = rng.choice((leaving, vanishing))
     return how(name, joins + rng.uniform(0.3, 1.5), joins=joins, says=1, starts=KNOCK, size=100)
 
@@ -87,8 +89,8 @@ def visitor(name: str, rng: Random) -> Client:
 @outside
 def late_joiner_(rng: Random, load: Load) -> Scenario:
     """Many talk without a pause; four more join in the middle."""
-    late = [newcomer(name, rng.uniform(0.5, 4)) for name in ("Di", "Eve", "Fay", "Gus")]
-    return played(rng, 5, *talk(rng, load, 6), *late)
+    late = [newcomer(name, rng.uniform(0.5, 3)) for name in ("Di", "Eve", "Fay", "Gus")]
+    return played(rng, 5, *talk(rng, load, 4.5), *late)
 
 
 def newcomer(name: str, joins: float) -> Client:
@@ -98,24 +100,24 @@ def newcomer(name: str, joins: float) -> Client:
 @outside
 def stillborn(rng: Random, load: Load) -> Scenario:
     """Thirty people die while they join, or right after."""
-    births = [(f"S{number}", rng.uniform(0.5, 3.5)) for number in range(30)]
+    births = [(f"S{number}", rng.uniform(0.5, 3)) for number in range(30)]
     die = [vanishing(name, birth + rng.uniform(0, 0.008), joins=birth) for name, birth in births]
-    return played(rng, 5, *talk(rng, load, 5), listener("Di"), *die)
+    return played(rng, 5, *talk(rng, load, 4), listener("Di"), *die)
 
 
 @outside
 def mass_leave(rng: Random, load: Load) -> Scenario:
     """Thirty leave in the same moment, half of them without a word, and the others talk on."""
-    end = 2.5
+    end = 2
     politely = [leaving(f"L{number}", end + rng.uniform(0, 0.01), says=1) for number in range(15)]
     silently = [vanishing(f"M{number}", end + rng.uniform(0, 0.01)) for number in range(15)]
-    return played(rng, 5, *talk(rng, load, 5), listener("Di"), *politely, *silently)
+    return played(rng, 5, *talk(rng, load, 4), listener("Di"), *politely, *silently)
 
 
 @outside
 def slow_reader_(rng: Random, load: Load) -> Scenario:
     """Bob reads more slowly than the others talk, and as fast as he can when they have stopped."""
-    seconds = 6
+    seconds = 5
     bob = slow_reader("Bob", pause=5 / load.a_second, hurries=seconds + 0.5)
     return played(rng, seconds + 10, *talk(rng, load, seconds, load.size), bob, listener("Di"))
 
@@ -123,15 +125,15 @@ def slow_reader_(rng: Random, load: Load) -> Scenario:
 @outside
 def frozen_reader(rng: Random, load: Load) -> Scenario:
     """Bob and Dan never read, while many talk; Eve joins soon, and Fay when much waits for the two."""
-    late = newcomer("Eve", rng.uniform(1, 2)), newcomer("Fay", rng.uniform(5, 6))
-    return played(rng, 8, *talk(rng, load, 8, load.size), frozen("Bob"), frozen("Dan"), *late)
+    late = newcomer("Eve", rng.uniform(1, 2)), newcomer("Fay", rng.uniform(4, 5))
+    return played(rng, 7, *talk(rng, load, 7, load.size), frozen("Bob"), frozen("Dan"), *late)
 
 
 @outside
 def frozen_then_dies(rng: Random, load: Load) -> Scenario:
     """Bob never reads, and is killed when much waits for him; the others talk on."""
-    bob = frozen("Bob", vanishes=rng.uniform(4.5, 5.5))
-    return played(rng, 9, *talk(rng, load, 9, load.size), bob, listener("Di"))
+    bob = frozen("Bob", vanishes=rng.uniform(4, 5))
+    return played(rng, 8, *talk(rng, load, 8, load.size), bob, listener("Di"))
 
 
 @outside

@@ -15,10 +15,9 @@ from rich.text import Text
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GROUPS, NOT_PROMISED, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
-from chatroom_lib.checker.scenarios import Maker, Scenarios, needs_path
+from chatroom_lib.checker.scenarios import Scenarios, needs_path
 from chatroom_lib.checker.shrink import replay, shrink
 from chatroom_lib.checker.worker import Conditions
-from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.trace import Trace
 
@@ -41,6 +40,11 @@ class Score:
     evidence: str | None = None  # who, what and when
     untested: str | None = None  # why it could not be judged, with the first seed with which it could not
 
+    unit = "seed"  # what is counted; of the class
+
+    def which(self, seed: int) -> str:
+        return f"seed {seed}"
+
     @property
     def mark(self) -> str:
         return (str(self.broken) if self.broken else KEPT_MARK) if self.tested else NOT_TESTED_MARK
@@ -49,7 +53,7 @@ class Score:
     def problem(self) -> str:
         """The evidence against it, or why it is not tested; "" if it was kept."""
         if self.broken:
-            return f"{self.evidence} (seed {self.first_seed}, {self.scenario})"
+            return f"{self.evidence} ({self.which(self.first_seed)}, {self.scenario})"
         return "" if self.tested else f"not tested: {self.untested}"
 
     @property
@@ -66,6 +70,15 @@ class Score:
         self.broken += not verdict.kept
         if not verdict.kept and self.first_seed is None:
             self.first_seed, self.scenario, self.evidence = seed, scenario, verdict.evidence
+
+
+class RoundScore(Score):
+    """The same of a server that is tried from outside, in rounds: seed 0 is the first."""
+
+    unit = "round"
+
+    def which(self, seed: int) -> str:
+        return f"round {seed + 1}"
 
 
 class GuaranteeError(AssertionError):
@@ -85,15 +98,19 @@ class Scorecard:
     scenarios: Scenarios = field(repr=False, compare=False)
     guarantees: Guarantees = field(repr=False, compare=False)
     conditions: Conditions  # under which it was tried
+    notes: list[tuple[str, str]] = field(default_factory=list)  # (what, why): what else there is to say
+    runs: dict[tuple[str, int], Trace] | None = field(
+        default=None, repr=False, compare=False
+    )  # of a server: those kept
 
     @classmethod
     def from_outcomes(
         cls, room: RoomSpec, scenarios: Scenarios, guarantees: Guarantees, seeds: int,
-        outcomes: dict[tuple[str, int], Outcome], conditions: Conditions,
+        outcomes: dict[tuple[str, int], Outcome], conditions: Conditions, kind: type[Score] = Score, **more,
     ) -> "Scorecard":  # fmt: skip
-        """From the outcome of each (scenario, seed); the others as they were given to `check`."""
-        scores = {guarantee: Score() for guarantee in guarantees}
-        cells = {(guarantee, scenario): Score() for guarantee in guarantees for scenario in scenarios}
+        """From the outcome of each (scenario, seed); the others as they were given to `check`, or fields."""
+        scores = {guarantee: kind() for guarantee in guarantees}
+        cells = {(guarantee, scenario): kind() for guarantee in guarantees for scenario in scenarios}
         for seed in range(seeds):
             tried = {name: outcomes[name, seed].verdicts for name in scenarios if (name, seed) in outcomes}
             for guarantee, score in scores.items():
@@ -105,7 +122,7 @@ class Scorecard:
         failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
         names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
         name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
-        return cls(name, seeds, scores, cells, failed, room, scenarios, guarantees, conditions)
+        return cls(name, seeds, scores, cells, failed, room, scenarios, guarantees, conditions, **more)
 
     @property
     def broken(self) -> dict[str, Score]:
@@ -162,9 +179,12 @@ class Scorecard:
         """The first run that broke a guarantee, in any scenario or in this one.
 
         It runs in a process of its own, as for the check. Raises ValueError if the guarantee was never broken, if the
-        run leaves no trace, or if it cannot be repeated.
+        run leaves no trace, or if it cannot be repeated. (Of a server that was tried from outside, that run is kept.)
         """
-        trace = replay(self.made_by, *self.first_broken(guarantee, scenario), self.conditions)
+        name, seed = self.first_broken(guarantee, scenario)
+        if self.runs is not None:
+            return self.runs[name, seed]
+        trace = replay(self.made_by, self.scenarios[name], seed, self.conditions)
         if self.guarantees[guarantee](trace).kept is not False:
             raise ValueError(
                 f"with seed {trace.seed} {self.room} does not do the same again: it has another source of randomness, "
@@ -176,12 +196,15 @@ class Scorecard:
         """The smallest run found that breaks a guarantee: people and messages of a run that broke it are left out, for
         as long as it is still broken. `progress`: show how far it is. Raises what `replay` raises.
         """
-        run = self.first_broken(guarantee, scenario)
+        name, seed = self.first_broken(guarantee, scenario)
+        if self.runs is not None:
+            raise ValueError("a run on a server cannot be repeated, and so not be made shorter: see card.replay()")
         title = f"{self.room}, the shortest run" if progress else None
-        return shrink(self.made_by, *run, self.guarantees[guarantee], self.conditions, title)
+        promise = self.guarantees[guarantee]
+        return shrink(self.made_by, self.scenarios[name], seed, promise, self.conditions, title)
 
-    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[Scenario | Maker, int]:
-        """The scenario and the seed of the first run that broke it."""
+    def first_broken(self, guarantee: str, scenario: str | None) -> tuple[str, int]:
+        """The name of the scenario and the seed of the first run that broke it."""
         in_any = self.score_of(guarantee)
         if scenario is not None and scenario not in self.scenarios:
             raise ValueError(f"no scenario {scenario!r}: there are {', '.join(self.scenarios)}")
@@ -189,10 +212,12 @@ class Scorecard:
         if score.first_seed is None:
             where = f" in {scenario!r}" if scenario else ""
             why = (
-                f"was kept with all {score.tested} seeds" if score.tested else f"could not be tested: {score.untested}"
+                f"was kept with all {score.tested} {score.unit}s"
+                if score.tested
+                else f"could not be tested: {score.untested}"
             )
             raise ValueError(f"{guarantee}{where} {why}: there is no run to show")
-        return self.scenarios[score.scenario], score.first_seed
+        return score.scenario, score.first_seed
 
     # ------------------------------------------------------------ as a table
 
@@ -212,7 +237,11 @@ class Scorecard:
             for guarantee, score in self.scores.items()
         }
         remarks = [(name, score.problem) for name, score in self.scores.items() if score.problem]
-        remarks += [(name, f"tried no further after seed {seed}: the run failed") for name, seed in self.failed.items()]
+        which = next(iter(self.scores.values())).which
+        remarks += [
+            (name, f"tried no further after {which(seed)}: the run failed") for name, seed in self.failed.items()
+        ]
+        remarks += self.notes
         title = self.room + ", tasks in any order" * (self.conditions.schedule == "any")
         if self.conditions.keepalive is not None:
             title += f", keepalive {self.conditions.keepalive:g} s"
@@ -283,7 +312,17 @@ class Grid:
     @property
     def legend(self) -> str:
         marks = f"{KEPT_MARK} kept, {NOT_TESTED_MARK} not tested"
+        if self.unit == "round":
+            return f"{marks}, a number: the rounds, of {self.seeds}, in which it was broken"
         return f"{marks}, a number: the seeds, of {self.seeds}, with which it was broken"
+
+    @property
+    def unit(self) -> str:
+        return next((score.unit for scores in self.rows.values() for score in scores), Score.unit)
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title}, {self.seeds} {self.unit}{'s' * (self.unit != 'round' or self.seeds != 1)}"
 
     def __rich_console__(self, _, options) -> Iterator:
         """For rich, which tells how wide the terminal is: in 80 columns the names take more than one line, and many
@@ -295,7 +334,7 @@ class Grid:
 
         layouts = (LONGEST_NAME, 1), (LONGEST_NAME, 0), (NARROW, 0)
         names, padding = min(layouts, key=lambda layout: len(tables(*layout)))
-        yield Text(f"{self.title}, {self.seeds} seeds\n", "bold")
+        yield Text(f"{self.heading}\n", "bold")
         for places in tables(names, padding):
             yield self.table(places, names, padding)
             yield Text()
@@ -336,7 +375,7 @@ class Grid:
                 rows += f'<tr><th style="text-align: left">{escape(name)}</th>{cells}</tr>'
         remarks = "".join(f"<br><b>{escape(what)}</b>: {escape(why)}" for what, why in self.below())
         return (
-            f'<table><caption style="text-align: left">{escape(self.title)}, {self.seeds} seeds</caption>'
+            f'<table><caption style="text-align: left">{escape(self.heading)}</caption>'
             f"<thead><tr>{headers}</tr></thead><tbody>{rows}</tbody></table><p>{self.legend}{remarks}</p>"
         )
 

@@ -5,6 +5,7 @@ left its session or lost their parent.
 """
 
 import contextlib
+import time
 from collections.abc import Callable
 
 import psutil
@@ -46,4 +47,6 @@ def kill_all(find: Callable[[], list[psutil.Process]]) -> None:
         for process in found:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(found, timeout=0.2)
+        latest = time.monotonic() + 0.2
+        while any(map(is_alive, found)) and time.monotonic() < latest:
+            time.sleep(0.005)

@@ -1,0 +1,251 @@
+"""The guarantees as they are judged from outside, where nobody looks into the room: by what people hear, and by what
+the server's process has, if that is known.
+
+What needs a look inside, or minutes, is not tested, and says so. Whoever is late while our own clients were late, too,
+is not blamed.
+"""
+
+from collections.abc import Callable
+
+from chatroom_lib.checker import guarantees
+from chatroom_lib.checker.guarantees import (
+    GROUPS,
+    GUARANTEES,
+    KEPT,
+    LEAK_TOLERANCE,
+    PROMPT,
+    SETTLED,
+    Verdict,
+    broken,
+    untested,
+)
+from chatroom_lib.clients.scenario import NEVER
+from chatroom_lib.runs.outside import OutsideTrace
+from chatroom_lib.trace import Event
+
+GRACE = 0.25  # seconds that a server has to admit a newcomer
+LATE_OURSELVES = 0.25  # seconds; if our own clients were later than that, nobody is called late
+FILLED = 200_000  # characters that must be said to somebody who does not read: the system's buffers take 70,000
+GROWN = 8 << 20  # bytes by which a process may grow for other reasons
+MUCH = 16 << 20  # characters that must be said before a server's memory is judged
+NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
+NOT_FROM_OUTSIDE = "nobody can see that from outside"
+TAKES_MINUTES = "that takes minutes"
+
+Judge = Callable[[OutsideTrace], Verdict]
+OUTSIDE: dict[str, Judge] = {}
+
+
+def outside(name: str) -> Callable[[Judge], Judge]:
+    def add(function: Judge) -> Judge:
+        OUTSIDE[name] = function
+        return function
+
+    return add
+
+
+def not_if_we_were_late(function: Judge) -> Judge:
+    """Nobody is blamed for being late if this machine was too busy to tell."""
+
+    def judge(trace: OutsideTrace) -> Verdict:
+        verdict = function(trace)
+        if verdict.kept is False and trace.lag > LATE_OURSELVES:
+            return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
+        return verdict
+
+    return judge
+
+
+def judge(trace: OutsideTrace) -> dict[str, Verdict]:
+    """The verdict on each guarantee."""
+    return {name: OUTSIDE[name](trace) if name in OUTSIDE else untested(why_not(name)) for name in GUARANTEES}
+
+
+def why_not(name: str) -> str:
+    return TAKES_MINUTES if GROUPS[name] == "presence" else NOT_FROM_OUTSIDE
+
+
+# ---------------------------------------------------------------- safety
+
+
+@outside("delivery")
+def delivery(trace: OutsideTrace) -> Verdict:
+    verdict = guarantees.delivery(trace)
+    if verdict.kept is False and (trace.unfinished or trace.ended):
+        return untested("the run was over before all had been heard")
+    return verdict
+
+
+OUTSIDE["at-most-once"] = guarantees.at_most_once
+OUTSIDE["total-order"] = guarantees.total_order
+
+
+@outside("no-false-eviction")
+def no_false_eviction(trace: OutsideTrace) -> Verdict:
+    """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf."""
+    if trace.ended:
+        return untested("the server has ended")
+    lost = trace.disconnected()
+    people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
+    people = [name for name in people if trace.of("joined", who=name)]
+    for name in sorted(people, key=lambda name: lost.get(name, NEVER)):
+        if name in lost:
+            why = {event.who: event.message for event in trace.of("lost")}[name]
+            return broken(f"{name}, a healthy client, was disconnected at {lost[name]:.3f} s{f' ({why})' * bool(why)}")
+    gone, late = trace.gone(), guarantees.late_readers(trace)
+    since = max([gone.get(name, NEVER) + SETTLED for name in late if trace.of("joined", who=name)], default=0.0)
+    missed = guarantees.deaf(trace)
+    times = {event.message: event.time for event in trace.of("said")}
+    for name in people:
+        if name in missed and name not in gone and all(times[message] > since for message in missed[name]):
+            return guarantees.gone_deaf(name, missed[name])
+    return KEPT if people else untested("no healthy client came")
+
+
+@outside("no-crash")
+def no_crash(trace: OutsideTrace) -> Verdict:
+    if trace.ended:
+        return broken(f"the server ended at {trace.duration:.3f} s: {trace.ended}")
+    return untested(NO_PROCESS) if trace.before is None else KEPT
+
+
+# ---------------------------------------------------------------- waiting
+
+
+@outside("admission")
+@not_if_we_were_late
+def admission(trace: OutsideTrace) -> Verdict:
+    """Who hears what is said from a second after they came is let in. Who hears nothing while others do is not."""
+    if trace.ended:
+        return untested("the server has ended")
+    people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
+    for event in guarantees.shut_out(trace, people):
+        why = f": {event.message}" * bool(event.message)
+        return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
+    tested, said = False, guarantees.said_once_for_all(trace)
+    heard = {name: guarantees.times_heard(trace, name) for name in trace.names}
+    for name in [name for name in people if trace.of("joined", who=name)]:
+        visit = trace.visits()[name][0]
+        came, stayed = visit.joined, min(visit.ended, trace.duration) - PROMPT
+        if visit.how == "lost" and not heard[name]:
+            return broken(f"{name} joined at {came:.3f} s, and was disconnected at {visit.ended:.3f} s, never let in")
+        first = [event for event in said if came + PROMPT < event.time < stayed and heard_by_others(event, name, heard)]
+        if first and first[0] not in heard[name]:
+            then = min((event.time for event in heard[name] if event.time > came), default=None)
+            when = "never let in" if then is None else f"not let in before {then:.3f} s"
+            return broken(f"{name} joined at {came:.3f} s, and was {when}: others heard {first[0].message}")
+        tested = tested or hears_at_once(came, heard[name], said)
+    return KEPT if tested else untested("no healthy client came, and heard anything soon")
+
+
+def heard_by_others(said: Event, name: str, heard: dict[str, dict[Event, float]]) -> bool:
+    """Did anybody else than its speaker and `name` hear it in time?"""
+    others = (times for who, times in heard.items() if who not in (name, said.who))
+    return any(times.get(said, NEVER) <= said.time + PROMPT for times in others)
+
+
+def hears_at_once(came: float, heard: dict[Event, float], said: list[Event]) -> bool:
+    """Did somebody who came then hear something within a second after the next thing was said?"""
+    following = next((event.time for event in said if event.time > came), NEVER)
+    return min((time for time in heard.values() if time > came), default=NEVER) <= following + PROMPT
+
+
+@outside("prompt-join")
+@not_if_we_were_late
+def prompt_join(trace: OutsideTrace) -> Verdict:
+    return untested("the server has ended") if trace.ended else guarantees.joins_promptly(trace, GRACE)
+
+
+@outside("no-head-of-line-blocking")
+@not_if_we_were_late
+def no_head_of_line_blocking(trace: OutsideTrace) -> Verdict:
+    if trace.ended:
+        return untested("the server has ended")
+    verdict = guarantees.no_head_of_line_blocking(trace)
+    return too_little(trace) if verdict.kept and too_little(trace) else verdict
+
+
+@outside("recovery")
+@not_if_we_were_late
+def recovery(trace: OutsideTrace) -> Verdict:
+    if trace.ended:
+        return untested("the server has ended")
+    verdict = guarantees.recovery(trace)
+    return too_little(trace) if verdict.kept and too_little(trace) else verdict
+
+
+def too_little(trace: OutsideTrace) -> Verdict | None:
+    """The verdict if the buffers of those who do not read were not full."""
+    frozen = [client.name for client in trace.clients if client.pause == NEVER]
+    most = max((characters_to(name, trace) for name in frozen), default=0)
+    if most >= FILLED or not frozen:
+        return None
+    return untested(f"only {most // 1000} kB were said to who does not read: too little to fill the buffers")
+
+
+def characters_to(name: str, trace: OutsideTrace) -> int:
+    """That were said, and heard by somebody or stuck, while `name` was connected."""
+    sizes = {client.name: client.size for client in trace.clients}
+    visit = (trace.visits()[name] or [None])[0]
+    return sum(sizes[event.who] for event in trace.of("said") if visit and visit.joined < event.time < visit.ended)
+
+
+# ---------------------------------------------------------------- resources
+
+
+@outside("no-leak")
+def no_leak(trace: OutsideTrace) -> Verdict:
+    """Descriptors, of sockets and files, are given back within three seconds after all have left."""
+    if trace.before is None or trace.after is None:
+        return untested(NO_PROCESS)
+    if trace.ended:
+        return untested("the server has ended")
+    left, came = trace.after.descriptors - trace.before.descriptors, len(trace.of("joined", "shut out", "vanished"))
+    if left > LEAK_TOLERANCE:
+        return broken(f"some {came} people came and left, and {left} more descriptors are open than before")
+    return KEPT if trace.of("joined") else untested("nobody came")
+
+
+@outside("bounded-memory")
+def bounded_memory(trace: OutsideTrace) -> Verdict:
+    """The process stops growing while much is said to people who do not read. `check_server` compares it with a run in
+    which everybody reads."""
+    if planned(trace) < MUCH or all(guarantees.reads_at_all(client) for client in trace.clients):
+        return untested("everybody reads, or too little is said")
+    if trace.before is None:
+        return untested(NO_PROCESS)
+    if trace.ended:
+        return untested("the server has ended")
+    said, (late, grown) = said_by(trace, NEVER), growth(trace)
+    if grown > max(GROWN, late / 2):
+        return broken(f"{late / 1e6:.0f} MB were said to people who do not read, and it grew by {grown / 1e6:.0f} MB")
+    stuck = said < planned(trace)
+    return KEPT if said >= MUCH or stuck else untested(f"only {said / 1e6:.1f} MB could be said to who does not read")
+
+
+def growth(trace: OutsideTrace) -> tuple[int, int]:
+    """(characters said, bytes grown) in the last third of what was said."""
+    said = trace.of("said")
+    middle = said[len(said) * 2 // 3].time if said else 0.0
+    before = max((usage.memory for usage in trace.usages if usage.time <= middle), default=0)
+    after = max((usage.memory for usage in trace.usages if usage.time > middle), default=0)
+    return said_by(trace, NEVER) - said_by(trace, middle), after - before if before and after else 0
+
+
+def said_by(trace: OutsideTrace, time: float) -> int:
+    """Characters that had been said by then."""
+    sizes = {client.name: client.size for client in trace.clients}
+    return sum(sizes[event.who] for event in trace.of("said") if event.time <= time)
+
+
+def planned(trace: OutsideTrace) -> int:
+    """Characters that were to be said."""
+    return sum(client.says * client.size for client in trace.clients)
+
+
+@outside("rate-limit")
+def rate_limit(trace: OutsideTrace) -> Verdict:
+    verdict = guarantees.rate_limit(trace)
+    if verdict.kept is False and "refused" in verdict.evidence:
+        return not_if_we_were_late(guarantees.rate_limit)(trace)
+    return verdict
