@@ -141,13 +141,19 @@ def at_most_once(trace: Trace) -> Verdict:
 
 @guarantee("safety")
 def total_order(trace: Trace) -> Verdict:
-    """Clients that hear the same messages of others hear them in the same order.
+    """Clients that hear the same messages of others hear them in the same order, and those of one speaker in the order
+    in which they were said.
 
-    What comes of a history, with its numbers, may come later than what is said meanwhile.
+    What comes of a history, with its numbers, may come later than what is said meanwhile. Of somebody who comes back,
+    and says again what was lost, the order is that in which the room has read it.
     """
     for one, other, a, b in trace.disagreements():
         if not {one, other} & {speaker(a), speaker(b)}:
             return broken(f"{one} heard {a} before {b}, and {other} the other way round")
+    stay = {client.name for client in trace.clients if not client.returns}
+    for name, earlier, later in trace.overtakings():
+        if speaker(earlier) in stay - {name}:
+            return broken(f"{name} heard {later} before {earlier}, which was said earlier")
     times = Counter(place for order in trace.first_hearings().values() for place in order)
     if sum(count > 1 for count in times.values()) > 1:
         return KEPT

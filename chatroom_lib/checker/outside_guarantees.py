@@ -5,7 +5,10 @@ What needs a look inside, or minutes, is not tested, and says so. Whoever is lat
 is not blamed.
 """
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
+from operator import attrgetter
 
 from chatroom_lib.checker import guarantees
 from chatroom_lib.checker.guarantees import (
@@ -32,6 +35,8 @@ NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
 
+ABOUT_TIME = ("no-false-eviction", "admission", "prompt-join", "no-head-of-line-blocking", "recovery")
+
 Judge = Callable[[OutsideTrace], Verdict]
 OUTSIDE: dict[str, Judge] = {}
 
@@ -57,8 +62,30 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
 
 def judge(trace: OutsideTrace) -> dict[str, Verdict]:
-    """The verdict on each guarantee."""
-    return {name: OUTSIDE[name](trace) if name in OUTSIDE else untested(why_not(name)) for name in GUARANTEES}
+    """The verdict on each guarantee. What was lost counts as lost, and not as late besides."""
+    verdicts, found = {}, without_losses(trace)
+    for name in GUARANTEES:
+        judged = found if name in ABOUT_TIME else trace
+        verdicts[name] = OUTSIDE[name](judged) if name in OUTSIDE else untested(why_not(name))
+    return verdicts
+
+
+def without_losses(trace: OutsideTrace) -> OutsideTrace:
+    """The same run, as if people had heard what they missed while they heard in time what others said right after it:
+    nothing was late then, something was lost."""
+    said, heard = guarantees.said_once_for_all(trace), []
+    for name in trace.names if trace.reach() else ():
+        times = guarantees.times_heard(trace, name)
+        following: Event | None = None  # the last one looked at that was heard in time
+        for event in reversed(said):
+            if event in times and times[event] <= event.time + PROMPT:
+                following = event
+            elif event not in times and following and following.time <= event.time + PROMPT:
+                heard.append(Event(max(event.time, times[following]), "heard", name, event.message))
+    if not heard:
+        return trace
+    events = sorted([*trace.events, *heard], key=attrgetter("time"))
+    return replace(trace, events=events, places=defaultdict(list), indexed=0, matched={})
 
 
 def why_not(name: str) -> str:

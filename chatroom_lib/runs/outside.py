@@ -28,7 +28,7 @@ LONGEST_FRAME = 1 << 20  # bytes that a server may send in one frame
 LOOK = 0.25  # seconds from one look at the server's process to the next
 BEAT = 0.02  # seconds from one look at our own event loop to the next
 QUIET = 0.3  # seconds in which nobody hears anything; then we look whether anything is missing
-SILENCE = 3.0  # seconds in which nobody hears anything; then nothing comes any more
+SILENCE = 2.0  # seconds in which nobody hears anything; then nothing comes any more
 LET_IN = 1.0  # seconds after which somebody counts as being in the room, though they have heard nothing yet
 GIVEN_BACK = 3.0  # seconds in which a server must have closed the connections of those who have left
 

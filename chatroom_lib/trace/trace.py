@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from operator import attrgetter
@@ -428,6 +428,18 @@ class Trace:
                 pairs = ((a, b) for a, b in zip(common, common[1:]) if rank[a] > rank[b])
                 found += [(one, other, said[a].message, said[b].message) for a, b in pairs]
         return found
+
+    def overtakings(self) -> Iterator[tuple[str, str, str]]:
+        """(listener, earlier, later): messages of one speaker of which the listener heard the later one first. What has
+        no place in the order, as for `disagreements`, is left out."""
+        said, again = self.of("said"), self.messages("said again")
+        for name, order in self.first_hearings().items():
+            left_out, latest = again | self.without_place(name), {}
+            for place in (place for place in order if place not in left_out):
+                who = said[place].who
+                if place < latest.get(who, -1):
+                    yield name, said[place].message, said[latest[who]].message
+                latest[who] = max(place, latest.get(who, -1))
 
     def without_place(self, name: str) -> set[int]:
         """The messages that `name` heard with a number, and that had been said before it was connected then; and those
