@@ -15,7 +15,7 @@ from random import Random
 from chatroom_lib.checker.guarantees import GUARANTEES, KEPT, Verdict, blame, broken
 from chatroom_lib.checker.outcome import Outcome, not_judged
 from chatroom_lib.checker.outside_guarantees import LATE_OURSELVES, growth, judge
-from chatroom_lib.checker.outside_scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load
+from chatroom_lib.checker.outside_scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
 from chatroom_lib.checker.probe import Probe
 from chatroom_lib.checker.scorecard import RoundScore, Scorecard
 from chatroom_lib.checker.worker import Conditions
@@ -48,6 +48,7 @@ def check_server(
     command: str | None = None,
     pid: int | None = None,
     people: int | None = None,
+    scenarios: Mapping[str, Maker] | None = None,
     anywhere: bool = False,
     progress: bool = True,
 ) -> Scorecard:
@@ -59,8 +60,9 @@ def check_server(
     (name, value), in the handshake; `{name}` in these is who it is.
     `command`: what a shell takes to start the server, which is then started anew for each scenario, and ended. `pid`:
     of its process, if it runs already. With one of the two its memory, its descriptors and its end are seen, too.
-    `people`: how many talk, at most. `anywhere`: also a server outside of this machine and of private networks.
-    `progress`: show how far it is.
+    `people`: how many talk, at most. `scenarios`: those of outside_scenarios.py, unless given: {name: function}, which
+    makes a Scenario of a random.Random and a Load. `anywhere`: also a server that is neither on this machine nor in a
+    private network. `progress`: show how far it is.
     Raises ServerError if it cannot be reached, or does not pass on what people say, and ValueError for an address or
     an option that cannot be.
     """
@@ -74,7 +76,7 @@ def check_server(
         raise ValueError(f"{address.host} is not on this machine, nor in a private network, and this is a load on it")
     allow_many_connections()
     program = Program(command, ip, address.port) if command is not None else RunningProgram(pid) if pid else None
-    checking = ServerCheck(address, ip, program, rounds, people)
+    checking = ServerCheck(address, ip, program, rounds, people, scenarios)
     with measured_window(), progress_bar(url if progress else None, checking.total) as show:
         outcomes = run_to_its_end(checking.run(show))
     return Scorecard.from_outcomes(
@@ -96,10 +98,16 @@ class ServerCheck:
     """All runs on one server. `people`: how many talk, at most."""
 
     def __init__(
-        self, address: Address, ip: str, program: Program | RunningProgram | None, rounds: int, people: int | None
+        self,
+        address: Address,
+        ip: str,
+        program: Program | RunningProgram | None,
+        rounds: int,
+        people: int | None = None,
+        scenarios: Mapping[str, Maker] | None = None,
     ):
         self.address, self.ip, self.program, self.rounds, self.people = address, ip, program, rounds, people
-        self.makers = OUTSIDE_SCENARIOS if program is None else {**OF_A_PROCESS, **OUTSIDE_SCENARIOS}
+        self.makers = scenarios or (OUTSIDE_SCENARIOS if program is None else {**OF_A_PROCESS, **OUTSIDE_SCENARIOS})
         self.total = rounds * len(self.makers)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
         self.kept: dict[tuple[str, int], OutsideTrace] = {}  # the first runs that broke something

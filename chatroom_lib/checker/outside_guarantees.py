@@ -50,9 +50,11 @@ def outside(name: str) -> Callable[[Judge], Judge]:
 
 
 def not_if_we_were_late(function: Judge) -> Judge:
-    """Nobody is blamed for being late if this machine was too busy to tell."""
+    """Nobody is blamed for being late if this machine was too busy to tell, or much more is said than people ever say."""
 
     def judge(trace: OutsideTrace) -> Verdict:
+        if planned(trace) >= MUCH:
+            return untested("so much is said that anybody may be late")
         verdict = function(trace)
         if verdict.kept is False and trace.lag > LATE_OURSELVES:
             return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
