@@ -50,7 +50,7 @@ def outside(name: str) -> Callable[[Judge], Judge]:
 
 
 def not_if_we_were_late(function: Judge) -> Judge:
-    """Nobody is blamed for being late if this machine was too busy to tell, or much more is said than people ever say."""
+    """Nobody is blamed for being late if this machine was too busy to tell, or far more is said than people say."""
 
     def judge(trace: OutsideTrace) -> Verdict:
         if planned(trace) >= MUCH:

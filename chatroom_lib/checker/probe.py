@@ -17,10 +17,13 @@ from chatroom_lib.runtime.console import excerpt
 from chatroom_lib.server.server import ServerError, cancel_after
 
 PATIENCE = 5.0  # seconds in which what is said must come back
-SIZES = (4000, 1000, 400, 100)  # characters
+SIZES = (32_000, 4000, 1000, 400, 100)  # characters
+LONG = 4000  # characters in a long message of people
 BURST, GAP = 8, 0.15  # messages of one person, seconds from one to the next: more than a limit lets pass
 CROWD = 40  # people who say something at the same time
+POLITE = 0.5  # seconds in which a server must answer to who leaves politely
 LOOK = 0.02  # seconds
+QUIET = 3.0  # seconds in which nobody hears anything; then nothing comes any more
 SHARE = 3  # of what a server can carry, a third is asked of it
 MOST = 160  # messages a second, at most
 FEWEST = 3  # people
@@ -70,12 +73,16 @@ class Probe:
     async def load(self, people: int | None) -> Load:
         """What people may do there. Raises ServerError if it cannot be reached, or passes nothing on."""
         await self.require_passing_on()
-        size = await self.longest()
-        limited, fast_enough = await self.limit()
-        a_second = min(MOST, await self.capacity() / SHARE) if fast_enough else 0
+        try:
+            size = await self.longest()
+            limited, fast_enough = await self.limit()
+            a_second = min(MOST, await self.capacity() / SHARE) if fast_enough else 0
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            why = f"before anything was tried, nobody could join {self.address.url} any more"
+            raise ServerError(f"{why}: {why_shut_out(error)}") from error
         every = HUMAN if limited else FAST
         number = max(FEWEST, min(round(a_second * every), MOST if people is None else people))
-        return Load(number, every if fast_enough else HUMAN, size, limited)
+        return Load(number, every if fast_enough else HUMAN, min(size, LONG), size, limited)
 
     async def require_passing_on(self) -> None:
         try:
@@ -128,8 +135,13 @@ class Probe:
             clock = asyncio.get_running_loop().time
             start = clock()
             said = [await self.say(guest) for guest in guests]
-            await self.until(lambda: all(each in guests[-1].heard for each in said))
-            heard = [time for each, time in guests[-1].heard.items() if each in said]
+            last = guests[-1].heard
+
+            def over() -> bool:
+                return all(each in last for each in said) or clock() > max([start, *last.values()]) + QUIET
+
+            await self.until(over)
+            heard = [time for each, time in last.items() if each in said]
             return len(heard) / max(0.001, max(heard, default=start + PATIENCE) - start)
 
     async def passes_on(self, seconds: float) -> bool:
@@ -157,13 +169,16 @@ class Probe:
         guests: list[Guest] = []
         try:
             for client in clients:
-                connection = await dial(self.address, self.ip, client, wire)
+                person = self.address.person(client)
+                connection = await dial(self.address, self.ip, person, wire)
                 guests.append(Guest(client.name, connection, wire))
-                if hello := self.address.person(client).first:
+                if person.first is not None:
                     with contextlib.suppress(ConnectionClosed):
-                        await connection.send(hello)
+                        await connection.send(person.first)
             yield guests
         finally:
+            leaving = [asyncio.create_task(guest.connection.close()) for guest in guests]
+            await cancel_after(leaving, POLITE)
             for guest in guests:
                 reset(guest.connection)
             await cancel_after([guest.reading for guest in guests], 0.5)

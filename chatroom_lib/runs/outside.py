@@ -7,7 +7,7 @@ server's end small, too: Linux takes 3 MB there for a client on the same machine
 
 import asyncio
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -51,8 +51,9 @@ class OutsideRun:
 
     def __init__(self, address: Address, ip: str, scenario: Scenario, program: Program | RunningProgram | None = None):
         self.address, self.ip, self.program = address, ip, program
-        self.scenario, self.wire = scenario, address.wire_for(scenario.clients)
-        self.trace = OutsideTrace(address.url, scenario.clients)
+        self.scenario = replace(scenario, clients=[address.person(client) for client in scenario.clients])
+        self.wire = address.wire_for(scenario.clients)
+        self.trace = OutsideTrace(address.url, self.scenario.clients)
 
     async def play(self) -> OutsideTrace:
         trace, loop = self.trace, asyncio.get_running_loop()
@@ -123,7 +124,6 @@ class OutsideRun:
 
 async def dial(address: Address, ip: str, client: Client, wire: TextWire) -> ClientConnection:
     """Connect, as this server wants it. Raises OSError or InvalidHandshake if that fails."""
-    client = address.person(client)
     sock = await open_socket(ip, address.port, small=not client.prompt)
     options = {**connect_options(client), "max_size": LONGEST_FRAME}
     try:

@@ -114,8 +114,9 @@ class Program:
         """At once, with all its children."""
         kill_all(partial(marked, PROGRAM, self.mark))
         if self.process:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            if self.process.returncode is None:  # its own kill() would reap it, behind asyncio's back
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signal.SIGKILL)
             await self.process.wait()
             self.reading.cancel()  # somebody else may still hold the other end of the pipe
             await asyncio.wait([self.reading])
