@@ -285,7 +285,7 @@ class Closes(Hub):
 @pytest.mark.parametrize(
     "room, why",
     [
-        (Silent, "does not come back within 5 s, and what came was '{\"welcome\": true}': is --wire json right"),
+        (Silent, "does not come back within 6 s, and what came was '{\"welcome\": true}': is --wire json right"),
         (Closes, "closes the connection of whoever says something: 1003 cannot read that"),
     ],
     ids=["silent", "closes"],

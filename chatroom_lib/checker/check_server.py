@@ -14,7 +14,7 @@ from random import Random
 
 from chatroom_lib.checker.guarantees import GUARANTEES, KEPT, Verdict, blame, broken
 from chatroom_lib.checker.outcome import Outcome, not_judged
-from chatroom_lib.checker.outside_guarantees import LATE_OURSELVES, growth, judge
+from chatroom_lib.checker.outside_guarantees import LATE_OURSELVES, growth, judge, without_losses
 from chatroom_lib.checker.outside_scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
 from chatroom_lib.checker.probe import Probe
 from chatroom_lib.checker.scorecard import RoundScore, Scorecard
@@ -191,7 +191,7 @@ class ServerCheck:
         control = await self.play(replace(scenario, clients=people))
         changed = {}
         if BLOCKING in wrong:
-            changed[BLOCKING] = blame(trace, control)
+            changed[BLOCKING] = blame(without_losses(trace), without_losses(control))
         if MEMORY in wrong and growth(control)[1] > growth(trace)[1] / 2:
             changed[MEMORY] = KEPT
         return changed

@@ -37,6 +37,8 @@ TAKES_MINUTES = "that takes minutes"
 
 ABOUT_TIME = ("no-false-eviction", "admission", "prompt-join", "no-head-of-line-blocking", "recovery")
 
+TOO_MUCH = untested("so much is said that anybody may be late")
+
 Judge = Callable[[OutsideTrace], Verdict]
 OUTSIDE: dict[str, Judge] = {}
 
@@ -54,7 +56,7 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
     def judge(trace: OutsideTrace) -> Verdict:
         if planned(trace) >= MUCH:
-            return untested("so much is said that anybody may be late")
+            return TOO_MUCH
         verdict = function(trace)
         if verdict.kept is False and trace.lag > LATE_OURSELVES:
             return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
@@ -75,7 +77,7 @@ def judge(trace: OutsideTrace) -> dict[str, Verdict]:
 def without_losses(trace: OutsideTrace) -> OutsideTrace:
     """The same run, as if people had heard what they missed while they heard in time what others said right after it:
     nothing was late then, something was lost."""
-    said, heard = guarantees.said_once_for_all(trace), []
+    said, heard = guarantees.said_once_for_all(trace), list[Event]()
     for name in trace.names if trace.reach() else ():
         times = guarantees.times_heard(trace, name)
         following: Event | None = None  # the last one looked at that was heard in time
@@ -83,7 +85,7 @@ def without_losses(trace: OutsideTrace) -> OutsideTrace:
             if event in times and times[event] <= event.time + PROMPT:
                 following = event
             elif event not in times and following and following.time <= event.time + PROMPT:
-                heard.append(Event(max(event.time, times[following]), "heard", name, event.message))
+                heard.append(Event(event.time, "heard", name, event.message))
     if not heard:
         return trace
     events = sorted([*trace.events, *heard], key=attrgetter("time"))
@@ -112,8 +114,8 @@ OUTSIDE["total-order"] = guarantees.total_order
 @outside("no-false-eviction")
 def no_false_eviction(trace: OutsideTrace) -> Verdict:
     """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf."""
-    if trace.ended:
-        return untested("the server has ended")
+    if trace.ended or planned(trace) >= MUCH:
+        return untested("the server has ended") if trace.ended else TOO_MUCH
     lost = trace.disconnected()
     people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
     people = [name for name in people if trace.of("joined", who=name)]
@@ -199,7 +201,10 @@ def no_head_of_line_blocking(trace: OutsideTrace) -> Verdict:
 def recovery(trace: OutsideTrace) -> Verdict:
     if trace.ended:
         return untested("the server has ended")
-    verdict = guarantees.recovery(trace)
+    deaths = [event.time for event in trace.of("vanished")]
+    lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < SETTLED for d in deaths)}
+    others = tuple(client for client in trace.clients if client.name not in lost)  # no death is to blame for those
+    verdict = guarantees.recovery(replace(trace, clients=others))
     return too_little(trace) if verdict.kept and too_little(trace) else verdict
 
 
@@ -253,9 +258,9 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
 
 
 def growth(trace: OutsideTrace) -> tuple[int, int]:
-    """(characters said, bytes grown) in the last third of what was said."""
+    """(characters said, bytes grown) in the last two thirds of what was said."""
     said = trace.of("said")
-    middle = said[len(said) * 2 // 3].time if said else 0.0
+    middle = said[len(said) // 3].time if said else 0.0
     before = max((usage.memory for usage in trace.usages if usage.time <= middle), default=0)
     after = max((usage.memory for usage in trace.usages if usage.time > middle), default=0)
     return said_by(trace, NEVER) - said_by(trace, middle), after - before if before and after else 0

@@ -23,7 +23,7 @@ from chatroom_lib.clients.scenario import (
 
 FAST, HUMAN = 0.25, PACE  # seconds from one message of a person to the next, where anybody may talk so fast, or not
 STRAGGLERS = 8.0  # seconds, at most, for what is still on its way when the last word has been said
-KNOCK = 0.2  # seconds after which a newcomer says something
+HELLO = {"says": 1, "starts": 0.2, "size": 100}  # what a newcomer says
 BULK = 80 << 20  # characters that are said to people who do not read, at most, to see whether the memory grows
 BULK_SECONDS = 5.0  # in which that is said
 FASTEST = 1000  # messages a second that one of our own clients can say and hear besides
@@ -84,7 +84,7 @@ def churn(rng: Random, load: Load) -> Scenario:
 def visitor(name: str, rng: Random) -> Client:
     joins = rng.uniform(0.5, 4)
     how = rng.choice((leaving, vanishing))
-    return how(name, joins + rng.uniform(0.3, 1.5), joins=joins, says=1, starts=KNOCK, size=100)
+    return how(name, joins + rng.uniform(0.3, 1.5), joins=joins, **HELLO)
 
 
 @outside
@@ -95,7 +95,7 @@ def late_joiner_(rng: Random, load: Load) -> Scenario:
 
 
 def newcomer(name: str, joins: float) -> Client:
-    return late_joiner(name, joins, says=1, starts=KNOCK, size=100)
+    return late_joiner(name, joins, **HELLO)
 
 
 @outside
@@ -110,7 +110,7 @@ def stillborn(rng: Random, load: Load) -> Scenario:
 def mass_leave(rng: Random, load: Load) -> Scenario:
     """Thirty leave in the same moment, half of them without a word, and the others talk on."""
     end = 2
-    politely = [leaving(f"L{number}", end + rng.uniform(0, 0.01), says=1) for number in range(15)]
+    politely = [leaving(f"L{number}", end + rng.uniform(0, 0.01), **HELLO) for number in range(15)]
     silently = [vanishing(f"M{number}", end + rng.uniform(0, 0.01)) for number in range(15)]
     return played(rng, 5, *talk(rng, load, 4), listener("Di"), *politely, *silently)
 

@@ -104,8 +104,8 @@ class OutsideRun:
 
     async def beat(self) -> None:
         """How late is our own event loop, while people talk?"""
-        clock = asyncio.get_running_loop().time
-        while self.trace.clock() < last_word(self.scenario):
+        clock, end = asyncio.get_running_loop().time, last_word(self.scenario)
+        while (now := self.trace.now()) is not None and now < end:
             due = clock() + BEAT
             await asyncio.sleep(BEAT)
             self.trace.lag = max(self.trace.lag, clock() - due)
