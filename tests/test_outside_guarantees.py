@@ -56,6 +56,11 @@ def test_a_lost_message_breaks_delivery_and_nothing_else():
     assert broken(trace) == {"delivery": "Cy never heard Ann 5"}
 
 
+def test_the_last_word_may_be_lost_like_others():
+    trace = run(*EVERYBODY, FROZEN, without=[("Cy", 10)], more=[Event(4.0, "vanished", "Fay")])
+    assert broken(trace) == {"delivery": "Cy never heard Ann 10"}
+
+
 def test_what_is_still_on_its_way_when_the_time_is_up_is_not_lost():
     trace = run(*EVERYBODY, without=[("Cy", 10)], unfinished=True)
     assert "delivery" in untested(trace)

@@ -75,16 +75,16 @@ def judge(trace: OutsideTrace) -> dict[str, Verdict]:
 
 
 def without_losses(trace: OutsideTrace) -> OutsideTrace:
-    """The same run, as if people had heard what they missed while they heard in time what others said right after it:
-    nothing was late then, something was lost."""
+    """The same run, as if people had heard what they missed while they heard in time what was said right after it, and
+    the very last word: nothing was late then, something was lost."""
     said, heard = guarantees.said_once_for_all(trace), list[Event]()
     for name in trace.names if trace.reach() else ():
         times = guarantees.times_heard(trace, name)
-        following: Event | None = None  # the last one looked at that was heard in time
+        following = NEVER  # when the next one was said that was heard in time
         for event in reversed(said):
-            if event in times and times[event] <= event.time + PROMPT:
-                following = event
-            elif event not in times and following and following.time <= event.time + PROMPT:
+            if times.get(event, NEVER) <= event.time + PROMPT:
+                following = event.time
+            elif event not in times and (event is said[-1] or following <= event.time + PROMPT):
                 heard.append(Event(event.time, "heard", name, event.message))
     if not heard:
         return trace
