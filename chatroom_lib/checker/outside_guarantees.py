@@ -76,15 +76,17 @@ def judge(trace: OutsideTrace) -> dict[str, Verdict]:
 
 def without_losses(trace: OutsideTrace) -> OutsideTrace:
     """The same run, as if people had heard what they missed while they heard in time what was said right after it, and
-    the very last word: nothing was late then, something was lost."""
+    the very last word if they heard the one before: nothing was late then, something was lost."""
     said, heard = guarantees.said_once_for_all(trace), list[Event]()
+    if len(said) < 2:
+        return trace
     for name in trace.names if trace.reach() else ():
         times = guarantees.times_heard(trace, name)
         following = NEVER  # when the next one was said that was heard in time
         for event in reversed(said):
             if times.get(event, NEVER) <= event.time + PROMPT:
                 following = event.time
-            elif event not in times and (event is said[-1] or following <= event.time + PROMPT):
+            elif event not in times and (following <= event.time + PROMPT or (event is said[-1] and said[-2] in times)):
                 heard.append(Event(event.time, "heard", name, event.message))
     if not heard:
         return trace

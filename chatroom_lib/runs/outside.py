@@ -68,6 +68,7 @@ class OutsideRun:
             trace.finish("time is up", [], [])
             note_entries(trace)
         finally:
+            playing.cancel()  # at once: the clock has been taken from those who would join now
             await cancel_after([*looking, playing], 0)
         trace.after = await self.when_all_have_left()
         return trace
