@@ -106,7 +106,22 @@ def test_a_room_that_stands_still_for_all_says_nothing_about_its_door():
 def test_who_is_let_in_late_is_told_by_what_they_missed():
     eve = Client("Eve", joins=1.0)
     found = broken(run(*EVERYBODY, eve, joins={"Eve": 1.0}, without=[("Eve", number) for number in range(1, 8)]))
-    assert found["admission"] == "Eve joined at 1.000 s, and was not let in before 2.700 s: others heard Ann 5"
+    assert found["admission"] == "Eve joined at 1.000 s, and was let in at 3.710 s: others heard Ann 5"
+
+
+def test_who_is_heard_is_let_in_though_they_hear_nothing():
+    eve = Client("Eve", joins=2.0, says=1)
+    words = [Event(2.2, "said", "Eve", "Eve 1"), Event(2.21, "heard", "Cy", "Eve 1")]
+    missed = [("Eve", number) for number in range(1, 11)]
+    found = broken(run(*EVERYBODY, eve, joins={"Eve": 2.0}, without=missed, more=words))
+    assert "admission" not in found and "prompt-join" in found
+
+
+def test_if_all_hear_late_nobody_can_tell_who_was_let_in():
+    eve = Client("Eve", joins=2.0)
+    late = {(who, number): 3.0 for who in ("Ann", "Bob", "Cy", "Eve") for number in range(1, 11)}
+    trace = run(*EVERYBODY, eve, joins={"Eve": 2.0}, late=late)
+    assert "heard nothing at first, nor did others" in untested(trace)["admission"]
 
 
 def test_who_cannot_connect_is_shut_out():

@@ -35,9 +35,9 @@ NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
 
-ABOUT_TIME = ("no-false-eviction", "admission", "prompt-join", "no-head-of-line-blocking", "recovery")
+ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
 
-TOO_MUCH = untested("so much is said that anybody may be late")
+TOO_MUCH = untested("")  # so much is said that anybody may be late; another scenario tells more
 
 Judge = Callable[[OutsideTrace], Verdict]
 OUTSIDE: dict[str, Judge] = {}
@@ -148,39 +148,49 @@ def no_crash(trace: OutsideTrace) -> Verdict:
 @outside("admission")
 @not_if_we_were_late
 def admission(trace: OutsideTrace) -> Verdict:
-    """Who hears what is said from a second after they came is let in. Who hears nothing while others do is not."""
+    """Who hears something, or is heard, is let in. Who is neither, while others hear what is said, is not. If all hear
+    late, nobody can tell."""
     if trace.ended:
         return untested("the server has ended")
     people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
     for event in guarantees.shut_out(trace, people):
         why = f": {event.message}" * bool(event.message)
         return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
-    tested, said = False, guarantees.said_once_for_all(trace)
+    said, unclear, tested = guarantees.said_once_for_all(trace), "", False
     heard = {name: guarantees.times_heard(trace, name) for name in trace.names}
+    seen = first_seen(heard)
     for name in [name for name in people if trace.of("joined", who=name)]:
-        visit = trace.visits()[name][0]
-        came, stayed = visit.joined, min(visit.ended, trace.duration) - PROMPT
-        if visit.how == "lost" and not heard[name]:
+        visit, let_in = trace.visits()[name][0], seen.get(name, NEVER)
+        came, until = visit.joined, min(visit.ended, trace.duration) - PROMPT
+        if visit.how == "lost" and let_in == NEVER:
             return broken(f"{name} joined at {came:.3f} s, and was disconnected at {visit.ended:.3f} s, never let in")
-        first = [event for event in said if came + PROMPT < event.time < stayed and heard_by_others(event, name, heard)]
-        if first and first[0] not in heard[name]:
-            then = min((event.time for event in heard[name] if event.time > came), default=None)
-            when = "never let in" if then is None else f"not let in before {then:.3f} s"
-            return broken(f"{name} joined at {came:.3f} s, and was {when}: others heard {first[0].message}")
-        tested = tested or hears_at_once(came, heard[name], said)
-    return KEPT if tested else untested("no healthy client came, and heard anything soon")
+        following = [event for event in said if came < event.time < until and event.who != name]
+        for event in following:
+            if came + PROMPT < event.time < let_in and heard_by_others(event, name, heard):
+                when = "never let in" if let_in == NEVER else f"let in at {let_in:.3f} s"
+                return broken(f"{name} joined at {came:.3f} s, and was {when}: others heard {event.message}")
+        if following and let_in > following[0].time + PROMPT:
+            unclear = unclear or name
+        tested = tested or bool(following)
+    if unclear:
+        return untested(f"{unclear} heard nothing at first, nor did others: whether they were let in, nobody can see")
+    return KEPT if tested else untested("no healthy client came, and stayed while others talked")
+
+
+def first_seen(heard: dict[str, dict[Event, float]]) -> dict[str, float]:
+    """When each first heard something, or was heard by another. `heard`: listener -> what was said -> when."""
+    seen: dict[str, float] = {}
+    for listener, times in heard.items():
+        for said, time in times.items():
+            for name in (listener, said.who):
+                seen[name] = min(time, seen.get(name, NEVER))
+    return seen
 
 
 def heard_by_others(said: Event, name: str, heard: dict[str, dict[Event, float]]) -> bool:
     """Did anybody else than its speaker and `name` hear it in time?"""
     others = (times for who, times in heard.items() if who not in (name, said.who))
     return any(times.get(said, NEVER) <= said.time + PROMPT for times in others)
-
-
-def hears_at_once(came: float, heard: dict[Event, float], said: list[Event]) -> bool:
-    """Did somebody who came then hear something within a second after the next thing was said?"""
-    following = next((event.time for event in said if event.time > came), NEVER)
-    return min((time for time in heard.values() if time > came), default=NEVER) <= following + PROMPT
 
 
 @outside("prompt-join")

@@ -54,7 +54,7 @@ class Score:
         """The evidence against it, or why it is not tested; "" if it was kept."""
         if self.broken:
             return f"{self.evidence} ({self.which(self.first_seed)}, {self.scenario})"
-        return "" if self.tested else f"not tested: {self.untested}"
+        return "" if self.tested else f"not tested: {self.untested}".removesuffix(": ")
 
     @property
     def style(self) -> str:
@@ -118,7 +118,7 @@ class Scorecard:
                 for verdict, name in verdicts:
                     cells[guarantee, name].add(verdict, name, seed)
                 if verdicts:
-                    score.add(*min(verdicts, key=lambda verdict: WORST_FIRST.index(verdict[0].kept)), seed)
+                    score.add(*min(verdicts, key=how_bad), seed)
         failed = {name: seed for name in scenarios for seed in range(seeds) if is_failure(outcomes.get((name, seed)))}
         names = [outcome.room for outcome in outcomes.values() if outcome.room]  # what the rooms call themselves
         name = names[0] if names and not isinstance(room, str) else rooms.display_name(room)
@@ -255,6 +255,11 @@ class Scorecard:
 
     def _repr_html_(self):
         return self.grid()._repr_html_()
+
+
+def how_bad(verdict: tuple[Verdict, str]) -> tuple[int, bool]:
+    """The worst first, and of those that say nothing, those that say why."""
+    return WORST_FIRST.index(verdict[0].kept), not verdict[0].evidence
 
 
 def is_failure(outcome: Outcome | None) -> bool:
