@@ -9,7 +9,7 @@ run a room    simulate, live; serve, stop_all, Server, ServerError; run (a corou
 clients       Client, Scenario, Kill, Cut, Pause; talker, listener, late_joiner, leaving, vanishing, commuter,
               unplugged, slow_reader, frozen, flooder, typist
 results       Trace; Event and Use, of which it is made
-check         check, Scorecard, compare; guarantees and scenarios (modules)
+check         check, Scorecard, compare; guarantees and scenarios (modules); check_server (any server, by its address)
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
 notebook      chat, ChatPanel, dashboard; claim; show (a module: the code of a room)
 benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib import bench as bench, plots as plots, rate_limits as rate_limits, rooms as rooms
     from chatroom_lib.checker import guarantees as guarantees, scenarios as scenarios
     from chatroom_lib.checker.check import check as check
+    from chatroom_lib.checker.outside.check_server import check_server as check_server
     from chatroom_lib.checker.scorecard import Scorecard as Scorecard, compare as compare
     from chatroom_lib.clients.scenario import (
         Client as Client,
@@ -80,6 +81,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "checker.guarantees": (),
         "checker.scenarios": (),
         "checker.check": ("check",),
+        "checker.outside.check_server": ("check_server",),
         "checker.scorecard": ("Scorecard", "compare"),
         "clients.scenario": (
             *("Client", "Scenario", "Kill", "Cut", "Pause", "talker", "listener", "late_joiner", "slow_reader"),

@@ -392,7 +392,7 @@ def run_check(options) -> None:
 
 
 def run_check_server(options, given: dict) -> None:
-    from chatroom_lib.checker.check_server import check_server
+    from chatroom_lib.checker.outside.check_server import check_server
     from chatroom_lib.server.server import ServerError
 
     for name in ("seeds", "keepalive"):

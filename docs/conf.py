@@ -33,6 +33,7 @@ CONTENTS = f"""
 :caption: To look things up
 docs/failures
 docs/your_room
+docs/any_server
 docs/glossary
 docs/api
 benchmarks/README

@@ -25,7 +25,7 @@ from chatroom_lib import (
     vanishing,
 )
 from chatroom_lib.checker.check import check
-from chatroom_lib.checker.check_server import check_server
+from chatroom_lib.checker.outside.check_server import check_server
 from chatroom_lib.clients.scenario import SMALL_BUFFER
 from chatroom_lib.rooms import v4
 from chatroom_lib.runs.program import PROGRAM, Program

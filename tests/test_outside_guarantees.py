@@ -6,7 +6,7 @@ import pytest
 
 from chatroom_lib import Client, Event, Scenario, flooder, frozen, listener, slow_reader, talker, vanishing
 from chatroom_lib.checker.guarantees import GUARANTEES
-from chatroom_lib.checker.outside_guarantees import MUCH, NO_PROCESS, growth, judge
+from chatroom_lib.checker.outside.guarantees import MUCH, NO_PROCESS, growth, judge
 from chatroom_lib.runs.outside import OutsideTrace, all_is_heard, last_word, note_entries
 from chatroom_lib.runs.program import Usage
 

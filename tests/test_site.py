@@ -115,7 +115,9 @@ def test_a_caption_is_read_out_for_its_figure(chapter, site, pages):
 def test_the_first_page_leads_to_every_chapter_and_to_the_results(site, pages):
     start = pages[site / "README.html"]
     wanted = {f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS} | {"benchmarks/README.html"}
-    wanted |= {f"docs/{page}.html" for page in ("failures", "your_room", "glossary", "api")} | {"CONTRIBUTING.html"}
+    wanted |= {f"docs/{page}.html" for page in ("failures", "your_room", "any_server", "glossary", "api")} | {
+        "CONTRIBUTING.html"
+    }
     assert wanted <= set(start.links)
     index = (site / "index.html").read_text()
     assert 'url=README.html"' in index
@@ -293,7 +295,7 @@ CUT = """selector => [...document.querySelectorAll(selector)].filter(e => e.offs
 
 @pytest.mark.real
 def test_nothing_is_cut_on_a_desk_and_no_page_is_wider_than_a_phone(site, browser):
-    names = ["README", "CONTRIBUTING", "docs/failures", "docs/your_room", "benchmarks/README"]
+    names = ["README", "CONTRIBUTING", "docs/failures", "docs/your_room", "docs/any_server", "benchmarks/README"]
     for name in [*names, *(f"notebooks/{chapter.stem}" for chapter in CHAPTERS)]:
         page = page_at(browser, site.as_uri(), f"{name}.html", 390)
         page.evaluate("document.querySelectorAll('details').forEach(fold => fold.open = true)")

@@ -13,6 +13,7 @@ from chatroom_lib import (
     Trace,
     bench,
     check,
+    check_server,
     compare,
     dashboard,
     decode,
@@ -48,6 +49,7 @@ card = check("v1.1", seeds=3, progress=False)
 assert_type(card, Scorecard)
 assert_type(card.replay("delivery"), Trace)
 compare(card, card)
+assert_type(check_server("ws://127.0.0.1:8081/chatroom", 3, wire="text", command="./server"), Scorecard)
 assert_type(guarantees.judge(trace), dict[str, guarantees.Verdict])
 simulate("v1", scenarios.SCENARIOS["churn"], seed=2)
 simulate(lambda: rooms.resolve("v3")(outbox_size=8), scenario)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from chatroom_lib.checker.outside_scenarios import FAST, HUMAN, Load
+from chatroom_lib.checker.outside.scenarios import FAST, HUMAN, Load
 from chatroom_lib.clients.address import Address
 from chatroom_lib.clients.connect import reset
 from chatroom_lib.clients.hearing import why_closed, why_shut_out

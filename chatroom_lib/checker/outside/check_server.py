@@ -14,9 +14,9 @@ from random import Random
 
 from chatroom_lib.checker.guarantees import GUARANTEES, KEPT, Verdict, blame, broken
 from chatroom_lib.checker.outcome import Outcome, not_judged
-from chatroom_lib.checker.outside_guarantees import LATE_OURSELVES, growth, judge, without_losses
-from chatroom_lib.checker.outside_scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
-from chatroom_lib.checker.probe import Probe
+from chatroom_lib.checker.outside.guarantees import LATE_OURSELVES, growth, judge, without_losses
+from chatroom_lib.checker.outside.probe import Probe
+from chatroom_lib.checker.outside.scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
 from chatroom_lib.checker.scorecard import RoundScore, Scorecard
 from chatroom_lib.checker.worker import Conditions
 from chatroom_lib.clients.address import Address, is_private

@@ -1,0 +1,1 @@
+"""Is this server right? Any server, by what can be seen from outside."""
