@@ -214,7 +214,7 @@ def recovery(trace: OutsideTrace) -> Verdict:
     if trace.ended:
         return untested("the server has ended")
     deaths = [event.time for event in trace.of("vanished")]
-    lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < SETTLED for d in deaths)}
+    lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < GRACE for d in deaths)}
     others = tuple(client for client in trace.clients if client.name not in lost)  # no death is to blame for those
     verdict = guarantees.recovery(replace(trace, clients=others))
     return too_little(trace) if verdict.kept and too_little(trace) else verdict
