@@ -96,7 +96,7 @@ class OutsideRun:
 
     async def look(self) -> None:
         """At the server's process."""
-        while self.program and not self.trace.ended:
+        while self.program and self.trace.clock and not self.trace.ended:
             if self.program.ended:
                 self.trace.ended = self.program.how_it_ended
             else:
