@@ -1,8 +1,8 @@
 """Which code is the room's, and which stands around it: one answer for traces, memory, profiles and the watchdog.
 
 Around a room stand Python's standard library, `websockets`, and this package. Everything else is the room's: its own
-file or notebook cell, whatever that imports, and the rooms that come with this package (without the one that stands
-around a handler).
+file or notebook cell, whatever that imports, and the rooms that come with this package (without those that stand
+around a handler or an ASGI application).
 """
 
 import os
@@ -21,7 +21,7 @@ def folders(*paths: "Path | str") -> tuple[str, ...]:
 
 
 OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "reference_rooms")
-AROUND_A_HANDLER = str(PACKAGE / "rooms" / "handler.py")
+AROUND_OTHERS = [str(PACKAGE / "rooms" / f"{name}.py") for name in ("handler", "asgi", "asgi_room", "asgi_visit")]
 WEBSOCKETS = folders(Path(websockets.__file__).parent)
 STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib")})  # may lie inside the former
@@ -31,7 +31,7 @@ INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib"
 def is_room_code(path: str) -> bool:
     """Is the code in the file `path`, as in `frame.f_code.co_filename`, the room's own?"""
     if path.startswith(OURS):
-        return path.startswith(OUR_ROOMS) and path != AROUND_A_HANDLER
+        return path.startswith(OUR_ROOMS) and path not in AROUND_OTHERS
     if path.startswith(STANDARD_LIBRARY):
         return path.startswith(INSTALLED) and not path.startswith(WEBSOCKETS)
     return not path.startswith((*WEBSOCKETS, "<frozen "))

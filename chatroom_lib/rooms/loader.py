@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from chatroom_lib.rooms.asgi import asgi, is_certainly_one
+from chatroom_lib.rooms.asgi_room import AsgiRoom
 from chatroom_lib.rooms.handler import (
     Handler,
     HandlerRoom,
@@ -51,6 +53,8 @@ def resolve(spec: RoomSpec) -> Callable[..., Room]:
 
 def factory_of(thing: Callable, name: str) -> Callable[..., Room]:
     """What makes rooms: a class or a function does, and a room around a handler can be made. Raises RoomError."""
+    if is_certainly_one(thing):
+        return asgi(thing)
     if is_handler(thing):
         require_handler(thing, name)
         return functools.partial(HandlerRoom, thing)
@@ -81,6 +85,8 @@ def create(
     require_no_arguments(factory, name, **given)
     try:
         made = factory(**given)
+    except RoomError:
+        raise
     except (Exception, SystemExit) as error:
         raise RoomError(f"cannot make a room of {name}: {describe(error)}") from error
     room = as_room(made, name)
@@ -111,6 +117,8 @@ def display_name(spec: RoomSpec | Room) -> str:
         return spec
     if isinstance(spec, HandlerRoom):
         return handler_name(spec.handler)
+    if isinstance(spec, AsgiRoom):
+        return spec.name
     if isinstance(spec, functools.partial) and spec.func is HandlerRoom:
         return handler_name(spec.args[0])
     factory = type(spec) if is_room_object(spec) else without_partial(spec)
@@ -125,6 +133,8 @@ def load(spec: str) -> Callable[..., Room]:
     if (folder := str(path.parent.absolute())) not in sys.path:
         sys.path.insert(0, folder)
     thing = getattr(run_file(path), name, None)
+    if is_certainly_one(thing):
+        return asgi(spec)  # which runs the file anew for each room
     if is_room_object(thing):
         raise RoomError(f"{name} in {path} is one room; name its class, or a function that makes one")
     if not callable(thing):

@@ -40,6 +40,8 @@ from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, reta
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
+from chatroom_lib.rooms.asgi import imported
+from chatroom_lib.rooms.asgi_room import AsgiRoom
 from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
 from chatroom_lib.runs.harness import Run, note_cut, stop_simulated
@@ -127,6 +129,7 @@ def play_on(
             return play_simulated(loop, run, nats)
         finally:
             loop.clean_up()
+            imported.forget()
 
 
 def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
@@ -294,7 +297,7 @@ def start(loop: SimulationLoop, server: Server, longest: float) -> None:
 
 def require_fresh(server: Server) -> None:
     """Raises RoomError if a room that has just started has connections."""
-    if isinstance(server.room, HandlerRoom):
+    if isinstance(server.room, (HandlerRoom, AsgiRoom)):
         require_fresh_globals(server.room)
     if left := sum(isinstance(member, ServerConnection) for member in listed(server.room)):
         raise RoomError(
@@ -303,8 +306,8 @@ def require_fresh(server: Server) -> None:
         )
 
 
-def require_fresh_globals(room: HandlerRoom) -> None:
-    """Raises RoomError if a handler that has no visitor yet refers to connections."""
+def require_fresh_globals(room: HandlerRoom | AsgiRoom) -> None:
+    """Raises RoomError if a handler or an application that has no visitor yet refers to connections."""
     if kept := retained_connections(room):
         raise RoomError(
             f"{display_name(room)} has {len(kept)} connections of an earlier run, or of a server, in its globals: run "

@@ -5,6 +5,7 @@ the two headers that a page cannot forge decide: Host, what the browser has aske
 """
 
 import re
+from collections.abc import Awaitable
 from html import escape
 from http import HTTPStatus
 from importlib.resources import files
@@ -14,6 +15,9 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from chatroom_lib.instrumentation.names import name_of_client, stated_name
+from chatroom_lib.instrumentation.tasks import visitor
+from chatroom_lib.rooms.asgi_room import AsgiRoom
 from chatroom_lib.runtime.addresses import is_loopback
 
 PAGE = files("chatroom_lib.server").joinpath("chat.html").read_bytes()
@@ -32,11 +36,13 @@ NULL_NOTICE = (
 )
 
 
-def answer(server, connection: ServerConnection, request: Request) -> Response | None:
+def answer(server, connection: ServerConnection, request: Request) -> Response | Awaitable[Response | None] | None:
     """For `websockets.serve(process_request=...)`. None lets the WebSocket handshake go on."""
     path = request.path.partition("?")[0]
     if reason := refusal(server, request.headers, path):
         return connection.respond(*reason)
+    if path == "/chatroom" and isinstance(server.room, AsgiRoom):
+        return let_knock(server, connection, request)
     if path == "/chatroom":
         return ask_room(server, connection, request)
     if request.method in PAGE_METHODS:
@@ -59,10 +65,22 @@ def ask_room(server, connection: ServerConnection, request: Request) -> Response
         return connection.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The room has failed.\n")
 
 
-def complete(_connection: ServerConnection, request: Request, response: Response) -> None:
+async def let_knock(server, connection: ServerConnection, request: Request) -> Response | None:
+    """What a room that takes its time at the door says there."""
+    visitor.set(name_of_client(connection))
+    try:
+        return await server.room.knock(connection, request, stated_name(connection))
+    except Exception as error:
+        server.record_error(error)
+        return connection.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "The room has failed.\n")
+
+
+def complete(server, connection: ServerConnection, request: Request, response: Response) -> None:
     """For `websockets.serve(process_response=...)`: what all answers have in common, those of `websockets` too."""
     if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
         response.headers["X-Content-Type-Options"] = "nosniff"
+    elif isinstance(server.room, AsgiRoom):
+        server.room.complete_handshake(connection, response)
     if request.method == "HEAD":
         response.body = b""
 

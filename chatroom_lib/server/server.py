@@ -85,7 +85,7 @@ class Server:
         self.allow_null_origin = allow_null_origin
         self.others = list(others)
         self.on_loopback = True  # until it listens, and we know
-        given = {"logger": LOGGER, "process_response": complete, **options}
+        given = {"logger": LOGGER, "process_response": partial(complete, self), **options}
         self.options = options_for(self.room, keepalive, given)  # for websockets.serve
         self.errors: list[BaseException] = []
         self.error_count = 0
