@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
+from chatroom_lib.rooms.asgi import PATH, asgi, names_application
 from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.console import complain, one_line
@@ -32,6 +33,7 @@ OF_A_SERVER = {  # options of `check`: by their names in Python
     "headers": "header",
 }
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
+OR_ASGI = f"{ROOM}; or module:app, an ASGI application"
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +62,8 @@ def make_parser() -> Parser:
     parser = Parser(prog="chatroom", description="A chat room, built version by version.")
     commands = parser.add_subparsers(title="commands", dest="command", required=True, metavar="COMMAND")
     one_room, as_json, served = (Parser(add_help=False) for _ in range(3))
-    one_room.add_argument("room", metavar="ROOM", help=ROOM)
+    one_room.add_argument("room", metavar="ROOM", help=OR_ASGI)
+    one_room.add_argument("--path", metavar="PATH", help="of an ASGI application's websocket (default: /ws)")
     one_room.add_argument("--keepalive", type=keepalive, metavar="SECONDS",
                           help="ping each client this often, and disconnect it if no answer comes in as long again; "
                           "0: never (default: as the room's server_options say, or never)")  # fmt: skip
@@ -192,7 +195,7 @@ def run_server(options) -> None:
     from chatroom_lib.runtime.background import run_here
     from chatroom_lib.server.server import ServerError
 
-    factory = resolve(options.room)
+    factory = resolve(room_of(options))
     require_taken(factory, options, ("data", "path", "v8"), ("keep", "keep", "v8"), ("nats", "nats", "v9.1"))
     room = made(factory, options)
     if options.processes > 1:
@@ -204,6 +207,13 @@ def run_server(options) -> None:
     except KeyboardInterrupt:  # before it served
         os._exit(130)
     os._exit(0)  # at once: a thread that the room left behind, or one more signal, changes nothing now
+
+
+def room_of(options):
+    """What makes the room that was named."""
+    if options.path is not None or names_application(options.room):
+        return asgi(options.room, options.path or PATH)
+    return options.room
 
 
 def require_taken(factory, options, *wanted: tuple[str, str, str]) -> None:
@@ -220,7 +230,7 @@ def made(factory, options):
 
 
 def run_cluster(options) -> None:
-    factory = resolve(options.room)
+    factory = resolve(room_of(options))
     require_taken(factory, options, ("keep", "keep", "v8"), ("nats", "nats", "v9.1"))
     run_several(made(factory, options), options, options.servers, "serve_cluster")
 
@@ -387,7 +397,7 @@ def run_check(options) -> None:
         raise UsageError(f"--{name} is for a server, ws://HOST:PORT/PATH, and {options.room} is none")
     from chatroom_lib.checker.check import check
 
-    card = check(options.room, options.seeds or 200, keepalive=options.keepalive, progress=not options.json)
+    card = check(room_of(options), options.seeds or 200, keepalive=options.keepalive, progress=not options.json)
     show(options, card.as_dict(), card.grid)
 
 
@@ -395,7 +405,7 @@ def run_check_server(options, given: dict) -> None:
     from chatroom_lib.checker.outside.check_server import check_server
     from chatroom_lib.server.server import ServerError
 
-    for name in ("seeds", "keepalive"):
+    for name in ("seeds", "keepalive", "path"):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name} is for a room, and {options.room} is a server")
     if options.anywhere:

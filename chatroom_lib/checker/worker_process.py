@@ -31,10 +31,11 @@ from chatroom_lib.checker.guarantees import (
 )
 from chatroom_lib.checker.outcome import ENDING, GUARD, Outcome, Replies, failure, not_judged
 from chatroom_lib.checker.scenarios import needs_many_servers, needs_nats, needs_path
-from chatroom_lib.clients.scenario import NEVER, Scenario, make_scenario
+from chatroom_lib.clients.scenario import NEVER, Scenario, listener, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms import Room
+from chatroom_lib.rooms.asgi_room import AsgiRoom
 from chatroom_lib.rooms.loader import as_room
 from chatroom_lib.rooms.requirements import ASKED_FOR, require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks
@@ -138,7 +139,10 @@ class Trials:
         self.keeps_history = takes(factory, "path") or takes_nats
         if not isinstance(factory, type):
             with self.room_problems():
-                many_servers = getattr(self.try_function(factory, name), "many_servers", False)
+                room = self.try_function(factory, name)
+                many_servers = getattr(room, "many_servers", False)
+                if isinstance(room, AsgiRoom):
+                    self.require_open_door(room)
         needs = (NO_NATS, needs_nats, takes_nats), (ONE_SERVER, needs_many_servers, many_servers)
         needs = *needs, (NO_PATH, needs_path, self.keeps_history)
         why = {
@@ -170,6 +174,17 @@ class Trials:
         except BaseException:
             return None
         return as_room(made, name)
+
+    def require_open_door(self, room: AsgiRoom) -> None:
+        """Raises RoomError for an application that does not let in the only one who comes."""
+        try:
+            with self.watch.over_run():
+                trace = simulate(self.unpack()[0], Scenario([listener("Ann")], duration=10))
+        except BaseException:  # it does not start, for example; so it will do in each run, and is judged there
+            return
+        for event in trace.of("shut out"):
+            why = f"{room.name} lets nobody in at {room.path}: {event.message}"
+            raise rooms.RoomError(f"{why}; if its websocket has another path, give that (--path, or asgi(app, path))")
 
     def make(self, scenarios, name: str, seed: int) -> Scenario:
         """Raises Problem if the scenario cannot be made: that is no fault of the room."""

@@ -36,6 +36,13 @@ class Application:
 
     def __init__(self, load: Callable[[], object], path: str, name: str):
         self.load, self.path, self.__name__ = load, path, name
+        self.is_prepared = False
+
+    def prepare(self) -> None:
+        """Import what it needs, its framework above all, before time is virtual."""
+        if not self.is_prepared:
+            self.load()
+            self.is_prepared = True
 
     def __call__(self) -> AsgiRoom:
         app = self.load()
@@ -65,6 +72,16 @@ def asgi(app: App | str | Callable[[], App], path: str = PATH) -> Application:
     if is_application(app):
         return Application(partial(cloudpickle.loads, copied(app, name)), path, name)
     return Application(partial(make, app, name), path, name)
+
+
+def names_application(spec: str) -> bool:
+    """Is it "module:app", and no file?"""
+    module, colon, name = spec.partition(":")
+    return (
+        bool(colon)
+        and not module.endswith(".py")
+        and all(part.isidentifier() for part in [*module.split("."), *name.split(".")])
+    )
 
 
 def is_application(thing: object) -> bool:
