@@ -18,12 +18,13 @@ from chatroom_lib import channels
 from chatroom_lib.instrumentation.asyncio_internals import MANAGER_STEPS
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.names import name_of_client
-from chatroom_lib.instrumentation.room_code import is_room_code
+from chatroom_lib.instrumentation.room_code import AROUND_OTHERS, is_room_code, is_written_for_the_room
 from chatroom_lib.trace import Wait
 from chatroom_lib.trace.records import BLOCKED, WaitKind
 
 OPERATIONS: dict[CodeType, WaitKind] = {
     Connection.send.__code__: "send",
+    Connection.drain.__code__: "send",  # of an ASGI application, which waits before it sends
     Connection.close.__code__: "close",
     asyncio.Queue.put.__code__: "put",
     asyncio.Lock.acquire.__code__: "lock",
@@ -63,7 +64,10 @@ def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
     on = name_of_client(thing) if isinstance(thing, ServerConnection) else None
     what = thing.usage.what if hasattr(thing, "usage") else None
     rooms_own = [frame for frame in frames if is_room_code(frame.f_code.co_filename)]
-    if rooms_own:
+    written = [frame for frame in rooms_own if is_written_for_the_room(frame.f_code.co_filename)]
+    if not written and frames and frames[0].f_code.co_filename in AROUND_OTHERS:
+        return None  # a framework between two events
+    if rooms_own := written or rooms_own:
         path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno
         line = f"{os.path.basename(path)}:{number}: {linecache.getline(path, number).strip()}"
         outer, inner = (frame.f_code.co_qualname for frame in (rooms_own[0], rooms_own[-1]))

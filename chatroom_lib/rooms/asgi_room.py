@@ -75,7 +75,7 @@ class AsgiRoom:
             if not visit.answer.done():
                 raise RuntimeError("ASGI callable returned without completing handshake.")
         except Exception as error:
-            if not (visit.accepted and means_gone(error)):
+            if not means_gone(error) or (isinstance(error, RuntimeError) and not visit.accepted):
                 raise
         finally:
             visit.let_in_or_not(visit.connection.respond(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"))

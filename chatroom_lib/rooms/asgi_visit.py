@@ -8,6 +8,7 @@ second `receive` after the end tells it again.
 """
 
 import asyncio
+import contextlib
 from http import HTTPStatus
 from typing import NoReturn
 
@@ -104,6 +105,7 @@ class Visit:
 
     async def say(self, message: dict) -> None:
         data = message.get("text") if message.get("bytes") is None else message["bytes"]
+        await self.wait_until_writable()
         if self.connection.state is not State.OPEN:
             self.tell_of_end()
         if data is not None:
@@ -112,20 +114,21 @@ class Visit:
             except ConnectionClosed:
                 self.tell_of_end()
 
+    async def wait_until_writable(self) -> None:
+        while self.connection.paused and not self.lost:
+            with contextlib.suppress(OSError):  # it is lost
+                await self.connection.drain()
+        if self.lost:
+            self.tell_of_end()
+
     def tell_of_end(self) -> NoReturn:
         self.is_over = True
         raise ClientDisconnected
 
     async def close(self, message: dict) -> None:
-        """Waits, as each `send` of uvicorn's, until the buffer has room; then it does not wait for the answer."""
+        """Does not wait for the answer."""
         connection, self.is_over = self.connection, True
-        while connection.paused and not self.lost:
-            try:
-                await connection.drain()
-            except OSError:
-                break
-        if self.lost:
-            raise ClientDisconnected
+        await self.wait_until_writable()
         if connection.state is not State.OPEN or self.close_sent:
             return
         code, reason = message.get("code", 1000), message.get("reason") or ""

@@ -28,12 +28,12 @@ class ExecutorCalls:
 
     def __init__(self, loop: "SimulationLoop"):
         self.loop = loop
-        self.own: ThreadPoolExecutor | None = None
+        self.own: dict[str, ThreadPoolExecutor] = {}  # those that somebody else has on a real loop
         self.free_at: dict[ThreadPoolExecutor, list[float]] = {}  # a heap: when each of its threads is free
 
     def make(self, executor: ThreadPoolExecutor | None, function: Callable, *arguments) -> asyncio.Future:
         """What `loop.run_in_executor` does."""
-        loop, executor = self.loop, executor or self.default()
+        loop, executor = self.loop, executor or self.executor("asyncio", DEFAULT_WORKERS)
         free_at = self.workers_of(executor)
         start = max(loop.now, heapq.heappop(free_at))
         end = start + loop.random.uniform(*CALL_TIME)
@@ -44,9 +44,10 @@ class ExecutorCalls:
             loop.call_at(moment, step, context=Context())  # nobody computes meanwhile
         return call.answered
 
-    def default(self) -> ThreadPoolExecutor:
-        self.own = self.own or ThreadPoolExecutor(DEFAULT_WORKERS)
-        return self.own
+    def executor(self, whose: str, workers: int) -> ThreadPoolExecutor:
+        if whose not in self.own:
+            self.own[whose] = ThreadPoolExecutor(workers)
+        return self.own[whose]
 
     def workers_of(self, executor: ThreadPoolExecutor) -> list[float]:
         if executor not in self.free_at:

@@ -40,9 +40,10 @@ from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, reta
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
-from chatroom_lib.rooms.asgi import imported
+from chatroom_lib.rooms.asgi import Application, imported
 from chatroom_lib.rooms.asgi_room import AsgiRoom
 from chatroom_lib.rooms.handler import HandlerRoom
+from chatroom_lib.runs.anyio_threads import calls_of_anyio
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop
 from chatroom_lib.runs.harness import Run, note_cut, stop_simulated
 from chatroom_lib.runs.network import WINDOW, Link
@@ -78,6 +79,8 @@ def simulate(
     if here():
         raise RuntimeError("simulate() does not run inside a simulated room")
     scenario = make_scenario(scenario, random.Random(seed))
+    if isinstance(room, Application):
+        room.prepare()
     loop = SimulationLoop(seed, schedule)
     try:
         asyncio.get_running_loop()
@@ -125,8 +128,13 @@ def play_on(
     with RoomFiles(simulated=True) as loop.files, virtual_time.running(loop):
         try:
             nats = Nats(loop)
+            chance = loop.random.getstate(), loop.draws.getstate()
             run = Run(room, scenario, seed, SimulatedConnection, 8081, keepalive, loop.files.path, nats.url)
-            return play_simulated(loop, run, nats)
+            if isinstance(run.servers[0].room, AsgiRoom):  # whose framework has drawn from it if this was its import
+                loop.random.setstate(chance[0])
+                loop.draws.setstate(chance[1])
+            with calls_of_anyio():
+                return play_simulated(loop, run, nats)
         finally:
             loop.clean_up()
             imported.forget()
