@@ -13,6 +13,7 @@ check         check, Scorecard, compare; guarantees and scenarios (modules); che
 figures       plots (a package: plots.heard(trace), plots.pool(trace), ...)
 notebook      chat, ChatPanel, dashboard; claim; show (a module: the code of a room)
 benchmark     bench (a package: bench.measure("v4", clients=200, in_flight=8))
+frameworks    asgi (FastAPI, Starlette, Litestar, Quart: an application where a room can stand)
 to build on   rooms (a package: the versions), rate_limits (a module); Message, MessageError, encode, decode,
               decode_request, decode_reply; History, HistoryError, Position, Gap
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # for editors and type checkers: the same names
     from chatroom_lib.notebook.chat_panel import ChatPanel as ChatPanel, chat as chat
     from chatroom_lib.notebook.claim import claim as claim
     from chatroom_lib.notebook.dashboard import dashboard as dashboard
+    from chatroom_lib.rooms.asgi import asgi as asgi
     from chatroom_lib.runs.live import live as live
     from chatroom_lib.runs.simulation import simulate as simulate
     from chatroom_lib.runtime.background import run as run
@@ -95,6 +97,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "notebook.chat_panel": ("ChatPanel", "chat"),
         "notebook.claim": ("claim",),
         "notebook.dashboard": ("dashboard",),
+        "rooms.asgi": ("asgi",),
         "runs.live": ("live",),
         "runs.simulation": ("simulate",),
         "runtime.background": ("run",),

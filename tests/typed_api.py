@@ -11,6 +11,7 @@ from chatroom_lib import (
     Scorecard,
     Server,
     Trace,
+    asgi,
     bench,
     check,
     check_server,
@@ -55,6 +56,7 @@ simulate("v1", scenarios.SCENARIOS["churn"], seed=2)
 simulate(lambda: rooms.resolve("v3")(outbox_size=8), scenario)
 assert_type(rate_limits.TokenBucket(limit=2).wait(0.5), float)
 show.diff("v1", "v1.1")
+assert_type(simulate(asgi("main:app", path="/ws"), scenario, seed=1), Trace)
 
 assert_type(bench.measure("v4", clients=200, in_flight=8), bench.Measurement)
 assert_type(bench.profile("v4", clients=200, in_flight=8), dict[str, float])
