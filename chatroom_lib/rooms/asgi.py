@@ -61,7 +61,8 @@ def asgi(app: App | str | Callable[[], App], path: str = PATH) -> Application:
     stands for the number of the connection, 1, 2, 3, and {name} for what its client calls itself.
 
     Each run has a new application: of a text, the module and its neighbours are imported anew; of an object, each run
-    gets a copy, with the globals that its code uses, as they are now; a function is called.
+    gets a copy, with the globals that its code uses, as they are now (or, if it cannot be copied and is in a module,
+    that is imported anew); a function is called.
     Raises RoomError for what is no application, and for one that cannot be copied.
     """
     if not isinstance(path, str) or not path.startswith("/"):
@@ -70,7 +71,7 @@ def asgi(app: App | str | Callable[[], App], path: str = PATH) -> Application:
         return Application(partial(load_anew, app, os.getcwd()), path, app)
     name = name_of(app)
     if is_application(app):
-        return Application(partial(cloudpickle.loads, copied(app, name)), path, name)
+        return Application(loader_of(app, name), path, name)
     return Application(partial(make, app, name), path, name)
 
 
@@ -121,6 +122,18 @@ def name_of(app: object) -> str:
 
 
 # ---------------------------------------------------------------- a new one for each run
+
+
+def loader_of(app: App, name: str) -> Callable[[], App]:
+    """What makes copies of an application, or imports its module anew. Raises RoomError if neither is possible."""
+    try:
+        return partial(cloudpickle.loads, copied(app, name))
+    except RoomError:
+        for module_name, module in list(sys.modules.items()):
+            if is_readers(module_name, module):
+                for attribute in [key for key, value in vars(module).items() if value is app]:
+                    return partial(load_anew, f"{module_name}:{attribute}", home_of(module))
+        raise
 
 
 def copied(app: App, name: str) -> bytes:
@@ -177,6 +190,12 @@ def is_readers(name: str, module: ModuleType) -> bool:
     place = place_of(module)
     top = name.partition(".")[0]
     return bool(place) and top not in (OURS, "__main__", "__mp_main__") and not place.startswith(INSTALLED)
+
+
+def home_of(module: ModuleType) -> str:
+    """The folder from which it is imported."""
+    place = Path(place_of(module))
+    return str(place.parents[module.__name__.count(".") + (place.stem == "__init__")])
 
 
 def place_of(module: ModuleType) -> str:

@@ -19,6 +19,7 @@ AS_UVICORN = {  # what it does unless it is told otherwise; it compresses, too, 
     "ping_interval": 20,  # seconds
     "ping_timeout": 20,
     "max_size": 16 * 1024 * 1024,  # bytes
+    "write_limit": 64 * 1024,  # bytes
     "max_queue": 0,  # it reads nothing more while the application has not received a message, not even a pong
 }
 AFTER_THE_END = (  # what Starlette says, in a RuntimeError, once it knows of the end
