@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextvars import ContextVar
 
 import pytest
 from websockets.asyncio.client import connect
@@ -20,7 +21,7 @@ from chatroom_lib.reference_rooms import FastAPIManager
 from chatroom_lib.rooms import RoomError
 from chatroom_lib.rooms.asgi import fits, imported
 from chatroom_lib.server.server import ServerError
-from tests.helpers import AT_MOST, STORM, heard, in_a_loop, joining, said, until, without
+from tests.helpers import AT_MOST, STORM, heard, in_a_loop, joining, said, until, wait_until, without
 from tests.test_command_line import outcome, serving
 
 WIRE = {"compression": None, "ping_interval": None, "proxy": None, "close_timeout": 1}
@@ -275,9 +276,11 @@ def test_each_run_has_a_new_application_whatever_it_is_made_of(module):
         async def app(scope, receive, send):
             if scope["type"] == "lifespan":
                 raise NotImplementedError
+            import late_neighbour
             visits.append(scope)
+            late_neighbour.visits.append(scope)
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.send", "text": str(len(visits))})
+            await send({"type": "websocket.send", "text": f"{len(visits)} {len(late_neighbour.visits)}"})
             while (await receive())["type"] != "websocket.disconnect":
                 pass
 
@@ -286,15 +289,18 @@ def test_each_run_has_a_new_application_whatever_it_is_made_of(module):
         """,
     )
     module("neighbour", "visits = []")
+    module("late_neighbour", "visits = []")
     import counting
     import neighbour
 
     one = Scenario([listener("Ann"), listener("Bob")], duration=5)
-    for what in (spec, "counting.py:app", "counting:make", counting.app):
+    for what in (spec, "counting.py:app", "counting:make"):
         for _ in range(2):
             trace = simulate(asgi(what), one)
-            assert [(event.who, event.message) for event in trace.of("garbled")] == [("Ann", "1"), ("Bob", "2")], what
+            assert [event.message for event in trace.of("garbled")] == ["1 1", "2 2"], what
             assert sys.modules["counting"] is counting and sys.modules["neighbour"] is neighbour
+    for _ in range(2):
+        assert [event.message[0] for event in simulate(asgi(counting.app), one).of("garbled")] == ["1", "2"]
     assert neighbour.visits == []
 
 
@@ -330,11 +336,11 @@ def test_an_object_that_cannot_be_copied_comes_from_its_module_anew(module, tmp_
     module(
         "package/main",
         """
-        import threading
+        from contextvars import ContextVar
 
         from . import neighbour
 
-        async def app(scope, receive, send, lock=threading.Lock()):
+        async def app(scope, receive, send, variable=ContextVar("name")):
             await send({"type": "websocket.accept"})
             neighbour.count += 1
             await send({"type": "websocket.send", "text": str(neighbour.count)})
@@ -354,7 +360,7 @@ def test_an_object_that_cannot_be_copied_comes_from_its_module_anew(module, tmp_
 
 def test_what_cannot_be_copied_is_told_what_to_write_instead():
     app = Books()
-    app.lock = threading.Lock()
+    app.variable = ContextVar("name")
     with pytest.raises(RoomError, match="cannot be copied for each run.*pickle.*module:app"):
         asgi(app)
 
@@ -409,14 +415,14 @@ def test_the_lifespan_is_around_all_visits_and_its_state_is_in_their_scopes():
             seen.append("shutdown")
             await send({"type": "lifespan.shutdown.complete"})
         else:
-            seen.append(scope["state"])
+            seen.append(scope["state"].copy())
             scope["state"]["own"] = True
             await send({"type": "websocket.accept"})
             await receive()
             seen.append((await receive())["type"])
 
     simulate(asgi(lambda: app), Scenario([leaving("Ann", 0.5), leaving("Bob", 0.5)], duration=5))
-    state = {"name": "state", "own": True}
+    state = {"name": "state"}
     assert seen == ["startup", state, state, "websocket.disconnect", "websocket.disconnect", "shutdown"]
 
 
@@ -685,9 +691,46 @@ def test_a_client_that_vanishes_in_the_handshake_is_told_to_the_application():
     assert not trace.errors and trace.in_pool() == []
 
 
+@pytest.mark.parametrize("how", ["receive", "send", "close"])
+def test_whoever_the_application_knows_to_be_gone_is_no_member_any_more(how):
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(10)
+        with contextlib.suppress(OSError):
+            if how == "receive":
+                await receive()
+            else:
+                await send({"type": f"websocket.{how}"})
+        await asyncio.sleep(100)
+
+    ann = frozen("Ann") if how == "close" else vanishing("Ann", vanishes=5)
+    trace = simulate(asgi(lambda: app), Scenario([ann], duration=50))
+    assert [round(event.time) for event in trace.of("removed")] == [10]
+
+
 def test_the_server_pings_as_uvicorn_does_unless_it_is_told_otherwise():
     assert simulate(asgi(plain), meeting).keepalive == 20
     assert simulate(asgi(plain), meeting, keepalive=0).keepalive is None
+    needs("uvicorn")
+    import uvicorn
+
+    real, ours = uvicorn.Config(plain), asgi(plain)().server_options
+    assert (ours["ping_interval"], ours["ping_timeout"]) == (real.ws_ping_interval, real.ws_ping_timeout)
+    assert ours["max_size"] == real.ws_max_size
+
+
+def test_as_with_uvicorn_a_pong_is_not_read_while_the_application_has_not_received_a_message():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await asyncio.sleep(200)
+
+    def lost(says):
+        trace = simulate(asgi(lambda: app), Scenario([talker("Ann", says=says)], duration=100))
+        return [(round(event.time), event.message) for event in trace.of("lost")]
+
+    assert lost(0) == [] and lost(1) == [(40, "1011 keepalive ping timeout")]
 
 
 # ---------------------------------------------------------------- FastAPI, and its rewritten room
@@ -717,13 +760,15 @@ def test_the_manager_of_an_object_is_that_of_its_module(module):
     assert waits.task == "chat" and "manager.py" in waits.line
 
 
-def test_the_same_seed_gives_the_same_run_in_every_process(module):
+@pytest.mark.parametrize("room", ["asgi('manager:app', '/ws/{n}')", "'threads.py:app'"])
+def test_the_same_seed_gives_the_same_run_in_every_process(module, room):
     needs("fastapi")
     module("manager", MANAGER)
+    module("threads", THREADS.replace("WORK", "text"))
     code = (
         "from chatroom_lib import Scenario, asgi, frozen, listener, simulate, talker\n"
         "people = [talker('Ann', says=20), frozen('Bob', vanishes=1), listener('Cy')]\n"
-        "print([simulate(asgi('manager:app', '/ws/{n}'), Scenario(people, duration=4), s).digest() for s in (1, 1, 2)])"
+        f"print([simulate({room}, Scenario(people, duration=4), s).digest() for s in (1, 1, 2)])"
     )
     outputs = {subprocess.check_output([sys.executable, "-c", code], text=True) for _ in range(2)}
     (first, again, other) = json.loads(outputs.pop().replace("'", '"'))
@@ -810,6 +855,42 @@ THREADS = """
             await anyio.sleep(1)
             await websocket.send_text("beat")
 """
+
+
+def test_calls_of_anyios_threads_are_answered_when_the_seed_says(module):
+    needs("fastapi")
+    trace = simulate(asgi(module("threads", THREADS.replace("WORK", "text").replace("time.sleep(0.25)", ""))), meeting)
+    assert trace.heard("Bob") and trace.threads == 0
+
+
+@pytest.mark.slow
+def test_forty_calls_at_once_fit_into_the_memory_of_a_check(module):
+    needs("fastapi")
+    spec = module("threads", THREADS.replace("WORK", "text").replace("0.25", "3"))
+    crowd = Scenario([*(listener(f"P{number}", joins=0.1) for number in range(60))], duration=20)
+    card = check(asgi(spec), 1, scenarios={"crowd": crowd}, **quiet_check)
+    assert card.failed == {} and {"no-crash", "admission"} <= set(card.kept)
+
+
+def test_what_a_thread_of_logging_writes_is_no_business_of_the_run(module):
+    spec = module(
+        "logs",
+        """
+        import logging.handlers
+        import queue
+
+        listener = logging.handlers.QueueListener(queue.Queue())
+        listener.start()
+
+        async def app(scope, receive, send):
+            await send({"type": "websocket.accept"})
+            await receive()
+            await receive()
+        """,
+    )
+    before = threading.active_count()
+    assert [simulate(asgi(spec), meeting).threads for _ in range(5)] == [0] * 5
+    wait_until(lambda: threading.active_count() <= before + 1)  # that of the import before all runs
 
 
 @pytest.mark.parametrize("work", ["text", "await anyio.to_thread.run_sync(upper, text)"])

@@ -144,6 +144,7 @@ class Worker:
         numbers = map(str, (*limits, self.check_interval, LOADING_INTERVAL))
         command = [sys.executable, "-c", f"{START}; main()", json.dumps(sys.path), *numbers]
         environment = {**os.environ, "PYTHONHASHSEED": "0", WORKER: self.mark}  # the former for sets of texts
+        environment.setdefault("MALLOC_ARENA_MAX", "2")  # or each thread would reserve 64 MiB of what the room may take
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=environment, start_new_session=True,

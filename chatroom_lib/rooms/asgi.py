@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,9 @@ from chatroom_lib.runtime.console import describe, one_line
 PATH = "/ws"
 OURS = "chatroom_lib"
 INSTALLED = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+NEW_ONES = {type(make()): make for make in (threading.Lock, threading.RLock)}
 PARAMETER = re.compile(r"(\{[^}]*\}|<[^>]*>)")  # of a route
+prepared: set[str] = set()  # the names of applications that have been made in this process
 
 
 class Application:
@@ -36,13 +39,12 @@ class Application:
 
     def __init__(self, load: Callable[[], object], path: str, name: str):
         self.load, self.path, self.__name__ = load, path, name
-        self.is_prepared = False
 
     def prepare(self) -> None:
         """Import what it needs, its framework above all, before time is virtual."""
-        if not self.is_prepared:
+        if self.__name__ not in prepared:
             self.load()
-            self.is_prepared = True
+            prepared.add(self.__name__)
 
     def __call__(self) -> AsgiRoom:
         app = self.load()
@@ -153,11 +155,13 @@ def copied(app: App, name: str) -> bytes:
 
 
 class Pickler(cloudpickle.Pickler):
-    """Also packs objects whose class answers for every attribute, such as Starlette's State: while they are unpacked
-    such a class would be asked, in vain and for ever, how to do that."""
+    """Also packs locks, as new ones, and objects whose class answers for every attribute, such as Starlette's State:
+    while they are unpacked such a class would be asked, in vain and for ever, how to do that."""
 
     def reducer_override(self, thing):
         kind = type(thing)
+        if kind in NEW_ONES:
+            return NEW_ONES[kind], ()
         if isinstance(getattr(kind, "__getattr__", None), FunctionType) and is_plain(kind):
             return copyreg.__newobj__, (kind,), vars(thing), None, None, set_attributes
         return super().reducer_override(thing)
@@ -331,16 +335,23 @@ def websocket_paths(app: App) -> list[str] | None:
 def paths_among(routes) -> list[str] | None:
     paths = []
     for route in routes:
-        kind, path = type(route).__name__, getattr(route, "path", None)
+        kind, inner = type(route).__name__, routes_within(route)
         if "WebSocket" in kind:
-            paths.append(path)
-        elif kind == "Mount" and getattr(route, "routes", None):
-            if (inner := paths_among(route.routes)) is None:
+            paths.append(route.path)
+        elif inner:
+            if (below := paths_among(inner)) is None:
                 return None
-            paths += [path + each for each in inner]
+            paths += [(route.path if kind == "Mount" else "") + path for path in below]
         elif not (hasattr(route, "methods") or kind.startswith("HTTP")):
             return None  # something that may hold anything
     return paths
+
+
+def routes_within(route) -> list:
+    """Of a mounted application, or of a router that FastAPI has included."""
+    if included := getattr(route, "effective_candidates", None):
+        return [getattr(each, "starlette_route", None) or getattr(each, "original_route", each) for each in included()]
+    return getattr(route, "routes", None) or []
 
 
 def fits(pattern: str, path: str) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from logging.handlers import QueueListener
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class RoomThreads:
         self.waited_for: list[threading.Thread] = []
         self.returned: set[threading.Thread] = set()  # those of an executor, whose call is over
         self.started = 0
+        self.writers: list[QueueListener] = []  # of logging
         self.asleep: dict[int, threading.Event] = {}  # ident -> what ends its virtual sleep
         self.last_seen: dict[int, tuple] = {}  # ident -> its place and processor time, and since when they are so
         self.have_called = threading.Event()
@@ -45,6 +47,9 @@ class RoomThreads:
 
     def adopt(self, thread: threading.Thread, clocks) -> None:
         """Let `thread`, which is about to start, be one of this run."""
+        if isinstance(writer := getattr(thread._target, "__self__", None), QueueListener):
+            self.writers.append(writer)  # of what is logged: it answers nobody, and may take its time
+            return
         if not self.calling:
             self.wait_for([thread])
         thread.run = partial(self.run, thread.run, clocks)
@@ -116,8 +121,10 @@ class RoomThreads:
         return place not in resting_places
 
     def release(self) -> None:
-        """The run is over: nobody sleeps in virtual time any more."""
+        """The run is over: nobody sleeps in virtual time any more, and nothing is logged."""
         self.released = True
+        for writer in self.writers:
+            writer.enqueue_sentinel()
         for woken in list(self.asleep.values()):
             woken.set()
 
