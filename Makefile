@@ -51,7 +51,7 @@ site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
 	@echo 'The first page is build/site/index.html'
 
 extras: $(STAMP) ## Install what the benchmark and some tests need besides: other servers, a browser driver
-	@$(PIP_INSTALL) --quiet -e '.[bench,binder,browser,nats,site]'
+	@$(PIP_INSTALL) --quiet -e '.[asgi,bench,binder,browser,nats,site]'
 	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws; fi
 
 bench: extras ## Measure all versions and other servers anew (a quarter hour), into benchmarks/

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from functools import partial
 
 from chatroom_lib.rooms import VERSIONS, RoomError, create, resolve
-from chatroom_lib.rooms.asgi import PATH, asgi, names_application
+from chatroom_lib.rooms.asgi import PATH, asgi
+from chatroom_lib.rooms.asgi.application import names_application
 from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.runtime.addresses import is_loopback
 from chatroom_lib.runtime.console import complain, one_line

@@ -19,7 +19,8 @@ from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.reference_rooms import FastAPIManager
 from chatroom_lib.rooms import RoomError
-from chatroom_lib.rooms.asgi import fits, imported
+from chatroom_lib.rooms.asgi.imports import imported
+from chatroom_lib.rooms.asgi.routes import fits
 from chatroom_lib.server.server import ServerError
 from tests.helpers import AT_MOST, STORM, heard, in_a_loop, joining, said, until, wait_until, without
 from tests.test_command_line import outcome, serving
@@ -30,12 +31,9 @@ quiet_check = {"progress": False, "processes": 2}
 
 
 def needs(package: str):
-    """Skip a test where a package is not installed. Litestar and Quart are in none of our extras."""
-    if importlib.util.find_spec(package):
-        return
-    if package in ("litestar", "quart"):
-        pytest.skip(f"there is no {package} here; pip install {package} brings it")
-    without(package, "make extras")
+    """Skip a test where a package is not installed."""
+    if not importlib.util.find_spec(package):
+        without(package, "make extras")
 
 
 MANAGER = '''

@@ -35,7 +35,7 @@ from chatroom_lib.clients.scenario import NEVER, Scenario, listener, make_scenar
 from chatroom_lib.instrumentation.asyncio_internals import running_loop
 from chatroom_lib.instrumentation.room_code import importing, place_in_room
 from chatroom_lib.rooms import Room
-from chatroom_lib.rooms.asgi_room import AsgiRoom
+from chatroom_lib.rooms.asgi.room import AsgiRoom
 from chatroom_lib.rooms.loader import as_room
 from chatroom_lib.rooms.requirements import ASKED_FOR, require_makeable, takes
 from chatroom_lib.runs.event_loop import endless_tasks

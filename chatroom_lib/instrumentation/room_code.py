@@ -21,7 +21,7 @@ def folders(*paths: "Path | str") -> tuple[str, ...]:
 
 
 OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "reference_rooms")
-AROUND_OTHERS = [str(PACKAGE / "rooms" / f"{name}.py") for name in ("handler", "asgi", "asgi_room", "asgi_visit")]
+AROUND_OTHERS = (str(PACKAGE / "rooms" / "handler.py"), *folders(PACKAGE / "rooms" / "asgi"))
 WEBSOCKETS = folders(Path(websockets.__file__).parent)
 STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib")})  # may lie inside the former
@@ -31,7 +31,7 @@ INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib"
 def is_room_code(path: str) -> bool:
     """Is the code in the file `path`, as in `frame.f_code.co_filename`, the room's own?"""
     if path.startswith(OURS):
-        return path.startswith(OUR_ROOMS) and path not in AROUND_OTHERS
+        return path.startswith(OUR_ROOMS) and not path.startswith(AROUND_OTHERS)
     if path.startswith(STANDARD_LIBRARY):
         return path.startswith(INSTALLED) and not path.startswith(WEBSOCKETS)
     return not path.startswith((*WEBSOCKETS, "<frozen "))

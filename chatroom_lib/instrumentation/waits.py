@@ -65,7 +65,7 @@ def where(frames: list[FrameType], end, name: str | None) -> Wait | None:
     what = thing.usage.what if hasattr(thing, "usage") else None
     rooms_own = [frame for frame in frames if is_room_code(frame.f_code.co_filename)]
     written = [frame for frame in rooms_own if is_written_for_the_room(frame.f_code.co_filename)]
-    if not written and frames and frames[0].f_code.co_filename in AROUND_OTHERS:
+    if not written and frames and frames[0].f_code.co_filename.startswith(AROUND_OTHERS):
         return None  # a framework between two events
     if rooms_own := written or rooms_own:
         path, number = rooms_own[-1].f_code.co_filename, rooms_own[-1].f_lineno

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from chatroom_lib.rooms.asgi import asgi, is_certainly_one
-from chatroom_lib.rooms.asgi_room import AsgiRoom
+from chatroom_lib.rooms.asgi import asgi
+from chatroom_lib.rooms.asgi.kinds import is_certainly_one
+from chatroom_lib.rooms.asgi.room import AsgiRoom
 from chatroom_lib.rooms.handler import (
     Handler,
     HandlerRoom,

@@ -40,8 +40,9 @@ from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, reta
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
-from chatroom_lib.rooms.asgi import Application, imported
-from chatroom_lib.rooms.asgi_room import AsgiRoom
+from chatroom_lib.rooms.asgi import Application
+from chatroom_lib.rooms.asgi.imports import imported
+from chatroom_lib.rooms.asgi.room import AsgiRoom
 from chatroom_lib.rooms.handler import HandlerRoom
 from chatroom_lib.runs.anyio_threads import calls_of_anyio
 from chatroom_lib.runs.event_loop import Schedule, SimulatedConnection, SimulationLoop

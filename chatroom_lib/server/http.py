@@ -17,7 +17,7 @@ from websockets.http11 import Request, Response
 
 from chatroom_lib.instrumentation.names import name_of_client, stated_name
 from chatroom_lib.instrumentation.tasks import visitor
-from chatroom_lib.rooms.asgi_room import AsgiRoom
+from chatroom_lib.rooms.asgi.room import AsgiRoom
 from chatroom_lib.runtime.addresses import is_loopback
 
 PAGE = files("chatroom_lib.server").joinpath("chat.html").read_bytes()

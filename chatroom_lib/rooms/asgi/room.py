@@ -1,5 +1,5 @@
 """The room around an ASGI application: it calls the application as uvicorn does, once for its lifespan, and once for
-each client. What they say to each other is in asgi_visit.py; asgi.py makes such rooms."""
+each client. What they say to each other is in visit.py; application.py makes such rooms."""
 
 import asyncio
 import itertools
@@ -11,7 +11,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
 
-from chatroom_lib.rooms.asgi_visit import ClientDisconnected, Visit
+from chatroom_lib.rooms.asgi.visit import ClientDisconnected, Visit
 
 App = Callable[[dict, Callable, Callable], Awaitable[None]]
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}  # of ASGI, and of its part about websockets
