@@ -144,6 +144,11 @@ def test_who_goes_deaf_while_others_hear_is_evicted_unless_the_server_may_still_
     assert "went deaf" in broken(dead)["no-false-eviction"]
 
 
+def test_if_the_whole_room_stands_still_in_the_end_nobody_is_called_deaf():
+    still = [(who, number) for who in ("Ann", "Bob", "Cy") for number in range(8, 11)]
+    assert "no-false-eviction" not in broken(run(*EVERYBODY, without=[("Cy", 5), ("Cy", 6), ("Cy", 7), *still]))
+
+
 def test_one_speakers_words_are_heard_in_their_order():
     found = broken(run(*EVERYBODY, late={(who, 3): 0.6 for who in ("Ann", "Bob", "Cy")}))
     assert found == {"total-order": "Bob heard Ann 4 before Ann 3, which was said earlier"}

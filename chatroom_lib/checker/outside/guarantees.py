@@ -115,7 +115,8 @@ OUTSIDE["total-order"] = guarantees.total_order
 
 @outside("no-false-eviction")
 def no_false_eviction(trace: OutsideTrace) -> Verdict:
-    """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf."""
+    """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf. Nor is
+    anybody, if in the end the whole room stands still."""
     if trace.ended or planned(trace) >= MUCH:
         return untested("the server has ended") if trace.ended else TOO_MUCH
     lost = trace.disconnected()
@@ -127,12 +128,20 @@ def no_false_eviction(trace: OutsideTrace) -> Verdict:
             return broken(f"{name}, a healthy client, was disconnected at {lost[name]:.3f} s{f' ({why})' * bool(why)}")
     gone, late = trace.gone(), guarantees.late_readers(trace)
     since = max([gone.get(name, NEVER) + SETTLED for name in late if trace.of("joined", who=name)], default=0.0)
-    missed = guarantees.deaf(trace)
+    missed = guarantees.deaf(trace) if is_heard_to_the_end(trace) else {}
     times = {event.message: event.time for event in trace.of("said")}
     for name in people:
         if name in missed and name not in gone and all(times[message] > since for message in missed[name]):
             return guarantees.gone_deaf(name, missed[name])
     return KEPT if people else untested("no healthy client came")
+
+
+def is_heard_to_the_end(trace: OutsideTrace) -> bool:
+    """Did anybody but the speakers hear one of the last things that were said?"""
+    last = guarantees.said_once_for_all(trace)[-DEAF_AFTER:]
+    return any(
+        event in guarantees.times_heard(trace, name) for name in trace.names for event in last if event.who != name
+    )
 
 
 @outside("no-crash")
