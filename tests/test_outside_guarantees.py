@@ -130,6 +130,12 @@ def test_who_cannot_connect_is_shut_out():
     assert "HTTP 503" in found["admission"]
 
 
+def test_who_waits_long_for_the_handshake_is_let_in_late():
+    eve = Client("Eve", joins=1.0)
+    found = broken(run(*EVERYBODY, eve, joins={"Eve": 2.5}))
+    assert found == {"admission": "Eve knocked at 1.000 s, and was connected at 2.500 s"}
+
+
 def test_who_is_disconnected_is_named_with_the_reason():
     more = [Event(3.0, "lost", "Cy", "1006"), Event(2.0, "lost", "Bob", "1008 go away")]
     trace = run(*EVERYBODY, more=more, without=[(who, n) for who in ("Bob", "Cy") for n in range(4, 11)])

@@ -53,10 +53,11 @@ class Address:
         return parts._replace(path=path or "/", query="&".join(filter(None, [parts.query, own]))).geturl()
 
     def person(self, client: Client) -> Client:
-        """With what this server wants of whoever comes."""
+        """With what this server wants of whoever comes. One that has a first frame of its own sends no hello."""
         headers = tuple((name, value.replace("{name}", client.name)) for name, value in self.headers)
-        hello = None if self.hello is None else self.hello.replace("{name}", client.name)
-        return replace(client, headers=headers, first=hello)
+        if client.first is None and self.hello is not None:
+            client = replace(client, first=self.hello.replace("{name}", client.name))
+        return replace(client, headers=headers)
 
     def wire_for(self, clients: Iterable[Client]) -> TextWire:
         names, tag = [client.name for client in clients], "k" + secrets.token_hex(3)

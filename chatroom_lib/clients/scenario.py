@@ -48,7 +48,7 @@ class Client:
     resumes: bool = False  # it says what it has heard whenever it connects, and asks for the rest. Then it returns
     path: str = "/chatroom"  # what it asks the server for, the query included
     headers: Sequence[tuple[str, str]] = ()  # (name, value) of its handshake, beside the usual ones; kept as a tuple
-    first: str | None = None  # a frame that it sends whenever it has connected, before anything else
+    first: str | bytes | None = None  # a frame that it sends whenever it has connected, before anything else
 
     def __post_init__(self):
         object.__setattr__(self, "at", tuple(self.at))

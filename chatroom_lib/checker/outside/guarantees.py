@@ -138,7 +138,7 @@ def no_false_eviction(trace: OutsideTrace) -> Verdict:
 
 def is_heard_to_the_end(trace: OutsideTrace) -> bool:
     """Did anybody but the speakers hear one of the last things that were said?"""
-    last = guarantees.said_once_for_all(trace)[-DEAF_AFTER:]
+    last = guarantees.said_once_for_all(trace)[-guarantees.DEAF_AFTER :]
     return any(
         event in guarantees.times_heard(trace, name) for name in trace.names for event in last if event.who != name
     )
@@ -167,10 +167,12 @@ def admission(trace: OutsideTrace) -> Verdict:
         return broken(f"{event.who} could not connect at {event.time:.3f} s{why}")
     said, unclear, tested = guarantees.said_once_for_all(trace), "", False
     heard = {name: guarantees.times_heard(trace, name) for name in trace.names}
-    seen = first_seen(heard)
+    seen, knocked = first_seen(heard), {client.name: client.joins for client in trace.clients}
     for name in [name for name in people if trace.of("joined", who=name)]:
         visit, let_in = trace.visits()[name][0], seen.get(name, NEVER)
         came, until = visit.joined, min(visit.ended, trace.duration) - PROMPT
+        if came > (knocked[name] or NEVER) + PROMPT:
+            return broken(f"{name} knocked at {knocked[name]:.3f} s, and was connected at {came:.3f} s")
         if visit.how == "lost" and let_in == NEVER:
             return broken(f"{name} joined at {came:.3f} s, and was disconnected at {visit.ended:.3f} s, never let in")
         following = [event for event in said if came < event.time < until and event.who != name]

@@ -3,11 +3,11 @@ some seconds each. How many people talk, how often, and how much they say follow
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from random import Random
 
-from chatroom_lib.checker.scenarios import PACE, in_random_order
+from chatroom_lib.checker.scenarios import PACE
 from chatroom_lib.clients.scenario import (
     Client,
     Scenario,
@@ -22,6 +22,7 @@ from chatroom_lib.clients.scenario import (
 )
 
 FAST, HUMAN = 0.25, PACE  # seconds from one message of a person to the next, where anybody may talk so fast, or not
+AT_FIRST = 0.3  # seconds in which those come who are there from the beginning
 STRAGGLERS = 8.0  # seconds, at most, for what is still on its way when the last word has been said
 HELLO = {"says": 1, "starts": 0.2, "size": 100}  # what a newcomer says
 BULK = 80 << 20  # characters that are said to people who do not read, at most, to see whether the memory grows
@@ -65,7 +66,9 @@ def talk(rng: Random, load: Load, seconds: float, size: int = 200, **changes) ->
 
 
 def played(rng: Random, seconds: float, *people: Client) -> Scenario:
-    return in_random_order(rng, seconds + STRAGGLERS, *people)
+    """Those without a time of their own come in the first moments, in random order."""
+    people = [replace(each, joins=rng.uniform(0, AT_FIRST)) if each.joins is None else each for each in people]
+    return Scenario(sorted(people, key=lambda client: client.joins), seconds + STRAGGLERS)
 
 
 @outside
@@ -100,10 +103,12 @@ def newcomer(name: str, joins: float) -> Client:
 
 @outside
 def stillborn(rng: Random, load: Load) -> Scenario:
-    """Thirty people die while they join, or right after."""
+    """Thirty people die while they join, or right after; and two send what no client should, and go."""
     births = [(f"S{number}", rng.uniform(0.5, 3)) for number in range(30)]
     die = [vanishing(name, birth + rng.uniform(0, 0.008), joins=birth) for name, birth in births]
-    return played(rng, 5, *talk(rng, load, 4), listener("Di"), *die)
+    frames = zip(("Nat", "Ned"), ("{]", b"\x00\xff"), (rng.uniform(1, 2), rng.uniform(2, 3)))
+    nonsense = [frozen(name, joins=time, vanishes=time + 0.5, first=frame) for name, frame, time in frames]
+    return played(rng, 5, *talk(rng, load, 4), listener("Di"), *die, *nonsense)
 
 
 @outside
