@@ -29,6 +29,7 @@ LOOK = 0.25  # seconds from one look at the server's process to the next
 BEAT = 0.02  # seconds from one look at our own event loop to the next
 QUIET = 0.3  # seconds in which nobody hears anything; then we look whether anything is missing
 SILENCE = 2.0  # seconds in which nobody hears anything; then nothing comes any more
+SLOW = 3  # times as many, for a server that is slow
 LET_IN = 1.0  # seconds after which somebody counts as being in the room, though they have heard nothing yet
 GIVEN_BACK = 3.0  # seconds in which a server must have closed the connections of those who have left
 
@@ -47,10 +48,19 @@ class OutsideTrace(Trace):
 
 
 class OutsideRun:
-    """One run. `ip`: where the server is; `program`: its process, if that is known."""
+    """One run. `ip`: where the server is; `program`: its process, if that is known; `slow`: it may take long to say
+    what comes next."""
 
-    def __init__(self, address: Address, ip: str, scenario: Scenario, program: Program | RunningProgram | None = None):
+    def __init__(
+        self,
+        address: Address,
+        ip: str,
+        scenario: Scenario,
+        program: Program | RunningProgram | None = None,
+        slow: bool = False,
+    ):
         self.address, self.ip, self.program = address, ip, program
+        self.silence = SILENCE * (SLOW if slow else 1)
         self.scenario = replace(scenario, clients=[address.person(client) for client in scenario.clients])
         self.wire = address.wire_for(scenario.clients)
         self.trace = OutsideTrace(address.url, self.scenario.clients)
@@ -87,10 +97,10 @@ class OutsideRun:
         while not trace.ended:
             if len(trace.of("heard")) > heard:
                 heard, since = len(trace.of("heard")), trace.clock()
-            elif all_is_heard(trace) or trace.clock() > since + SILENCE:
+            elif all_is_heard(trace) or trace.clock() > since + self.silence:
                 return
             if trace.clock() > end:
-                trace.unfinished = since > end - QUIET
+                trace.unfinished = since > end - self.silence
                 return
             await asyncio.sleep(QUIET)
 

@@ -148,8 +148,8 @@ class ServerCheck:
         """Of one scenario in one round."""
         if self.stopped or not self.in_time:
             return not_judged(self.stopped or f"the round had taken {LONGEST_ROUND:.0f} s by then")
-        if name in OF_A_PROCESS and self.load.limited:
-            return Outcome({}, why="the server limits how much one may say")
+        if name in OF_A_PROCESS and (self.load.limited or self.load.slow):
+            return Outcome({}, why="the server limits how much one may say" if self.load.limited else "it is too slow")
         scenario = self.makers[name](Random(number), self.load)
         try:
             trace = await self.play(scenario)
@@ -171,7 +171,7 @@ class ServerCheck:
         """On a server that is started anew, if we start it."""
         await self.start_anew()
         async with asyncio.timeout(LONGEST_RUN):
-            return await OutsideRun(self.address, self.ip, scenario, self.program).play()
+            return await OutsideRun(self.address, self.ip, scenario, self.program, self.load.slow).play()
 
     async def start_anew(self) -> None:
         if self.starts_it:
@@ -218,4 +218,5 @@ def describe_load(load: Load) -> str:
     return (
         f"{load.people} people talk, {load.a_second:.0f} messages a second in all, of {load.size} characters at most"
         + " (each of them slowly: the server limits how much one may say)" * load.limited
+        + " (it takes seconds for what one person says in one)" * load.slow
     )

@@ -22,6 +22,7 @@ from chatroom_lib.checker.guarantees import (
     broken,
     untested,
 )
+from chatroom_lib.checker.outside.scenarios import NONSENSE
 from chatroom_lib.clients.scenario import NEVER
 from chatroom_lib.runs.outside import OutsideTrace
 from chatroom_lib.trace import Event
@@ -37,6 +38,7 @@ TAKES_MINUTES = "that takes minutes"
 
 ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
 
+UNFINISHED = untested("the run was over before all had been heard")
 TOO_MUCH = untested("")  # so much is said that anybody may be late; another scenario tells more
 
 Judge = Callable[[OutsideTrace], Verdict]
@@ -66,7 +68,9 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
 
 def judge(trace: OutsideTrace) -> dict[str, Verdict]:
-    """The verdict on each guarantee. What was lost counts as lost, and not as late besides."""
+    """The verdict on each guarantee. What was lost counts as lost, and not as late besides; and whoever sends nonsense
+    is owed nothing."""
+    trace = replace(trace, clients=tuple(client for client in trace.clients if client.first not in NONSENSE))
     verdicts, found = {}, without_losses(trace)
     for name in GUARANTEES:
         judged = found if name in ABOUT_TIME else trace
@@ -105,7 +109,7 @@ def why_not(name: str) -> str:
 def delivery(trace: OutsideTrace) -> Verdict:
     verdict = guarantees.delivery(trace)
     if verdict.kept is False and (trace.unfinished or trace.ended):
-        return untested("the run was over before all had been heard")
+        return UNFINISHED
     return verdict
 
 
@@ -128,7 +132,7 @@ def no_false_eviction(trace: OutsideTrace) -> Verdict:
             return broken(f"{name}, a healthy client, was disconnected at {lost[name]:.3f} s{f' ({why})' * bool(why)}")
     gone, late = trace.gone(), guarantees.late_readers(trace)
     since = max([gone.get(name, NEVER) + SETTLED for name in late if trace.of("joined", who=name)], default=0.0)
-    missed = guarantees.deaf(trace) if is_heard_to_the_end(trace) else {}
+    missed = guarantees.deaf(trace) if is_heard_to_the_end(trace) and not trace.unfinished else {}
     times = {event.message: event.time for event in trace.of("said")}
     for name in people:
         if name in missed and name not in gone and all(times[message] > since for message in missed[name]):
@@ -177,7 +181,7 @@ def admission(trace: OutsideTrace) -> Verdict:
             return broken(f"{name} joined at {came:.3f} s, and was disconnected at {visit.ended:.3f} s, never let in")
         following = [event for event in said if came < event.time < until and event.who != name]
         for event in following:
-            if came + PROMPT < event.time < let_in and heard_by_others(event, name, heard):
+            if came + PROMPT < event.time < let_in - PROMPT and heard_by_others(event, name, heard):
                 when = "never let in" if let_in == NEVER else f"let in at {let_in:.3f} s"
                 return broken(f"{name} joined at {came:.3f} s, and was {when}: others heard {event.message}")
         if following and let_in > following[0].time + PROMPT:
@@ -228,6 +232,8 @@ def recovery(trace: OutsideTrace) -> Verdict:
     lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < GRACE for d in deaths)}
     others = tuple(client for client in trace.clients if client.name not in lost)  # no death is to blame for those
     verdict = guarantees.recovery(replace(trace, clients=others))
+    if verdict.kept is False and trace.unfinished:
+        return UNFINISHED
     return too_little(trace) if verdict.kept and too_little(trace) else verdict
 
 

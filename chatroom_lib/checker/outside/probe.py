@@ -82,7 +82,7 @@ class Probe:
             raise ServerError(f"{why}: {why_shut_out(error)}") from error
         every = HUMAN if limited else FAST
         number = max(FEWEST, min(round(a_second * every), MOST if people is None else people))
-        return Load(number, every if fast_enough else HUMAN, min(size, LONG), size, limited)
+        return Load(number, every if fast_enough else HUMAN, min(size, LONG), size, limited, not fast_enough)
 
     async def require_passing_on(self) -> None:
         try:

@@ -23,6 +23,7 @@ from chatroom_lib.clients.scenario import (
 
 FAST, HUMAN = 0.25, PACE  # seconds from one message of a person to the next, where anybody may talk so fast, or not
 AT_FIRST = 0.3  # seconds in which those come who are there from the beginning
+NONSENSE = "{]", b"\x00\xff"  # frames that no client should send
 STRAGGLERS = 8.0  # seconds, at most, for what is still on its way when the last word has been said
 HELLO = {"says": 1, "starts": 0.2, "size": 100}  # what a newcomer says
 BULK = 80 << 20  # characters that are said to people who do not read, at most, to see whether the memory grows
@@ -39,6 +40,7 @@ class Load:
     size: int = 4000  # characters in a long message
     longest: int = 4000  # that the server passes on, of those we have tried
     limited: bool = False  # the server lets nobody say more than a message every second or so
+    slow: bool = False  # it takes seconds to pass on what one person says in one
 
     @property
     def a_second(self) -> float:
@@ -106,8 +108,8 @@ def stillborn(rng: Random, load: Load) -> Scenario:
     """Thirty people die while they join, or right after; and two send what no client should, and go."""
     births = [(f"S{number}", rng.uniform(0.5, 3)) for number in range(30)]
     die = [vanishing(name, birth + rng.uniform(0, 0.008), joins=birth) for name, birth in births]
-    frames = zip(("Nat", "Ned"), ("{]", b"\x00\xff"), (rng.uniform(1, 2), rng.uniform(2, 3)))
-    nonsense = [frozen(name, joins=time, vanishes=time + 0.5, first=frame) for name, frame, time in frames]
+    moments = zip(("Nat", "Ned"), NONSENSE, (rng.uniform(1, 2), rng.uniform(2, 3)))
+    nonsense = [vanishing(name, time + 0.5, joins=time, first=frame) for name, frame, time in moments]
     return played(rng, 5, *talk(rng, load, 4), listener("Di"), *die, *nonsense)
 
 
