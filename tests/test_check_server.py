@@ -29,7 +29,7 @@ from chatroom_lib.checker.outside.check_server import check_server
 from chatroom_lib.clients.scenario import SMALL_BUFFER
 from chatroom_lib.rooms import v4
 from chatroom_lib.runs.program import PROGRAM, Program
-from chatroom_lib.server.nats_server import free_port
+from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server.server import ServerError
 from tests.helpers import in_a_loop
 

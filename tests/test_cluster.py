@@ -18,7 +18,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from chatroom_lib import cli
-from chatroom_lib.server.nats_server import find_nats_server, free_port
+from chatroom_lib.runtime.addresses import free_port
+from chatroom_lib.server.nats_server import find_nats_server
 from chatroom_lib.server.processes import free_addresses
 from chatroom_lib.server.server import Server, ServerError
 from tests.helpers import (

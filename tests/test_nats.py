@@ -21,8 +21,9 @@ from chatroom_lib.message import Message, decode_position
 from chatroom_lib.rooms import v9_1
 from chatroom_lib.runs.event_loop import SimulationLoop
 from chatroom_lib.runs.simulated_nats import Nats
+from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server import nats_server
-from chatroom_lib.server.nats_server import NatsServer, find_nats_server, free_port
+from chatroom_lib.server.nats_server import NatsServer, find_nats_server
 from chatroom_lib.server.server import Server, ServerError
 from chatroom_lib.trace import LOG
 from tests.helpers import (

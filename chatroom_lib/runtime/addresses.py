@@ -1,5 +1,6 @@
 """Which addresses lead to this machine and to nobody else's."""
 
+import socket
 from ipaddress import ip_address
 
 
@@ -9,3 +10,9 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def free_port() -> int:
+    """One at which nothing listens on this machine."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]

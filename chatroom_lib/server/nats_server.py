@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import sysconfig
 from pathlib import Path
 from typing import IO
@@ -21,6 +20,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.runtime.parent import ending_with_us
 from chatroom_lib.server.server import ServerError
 
@@ -136,11 +136,6 @@ class NatsServer:
 
 def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def free_port() -> int:
-    with socket.create_server((HOST, 0)) as sock:
-        return sock.getsockname()[1]
 
 
 def last_line(log: Path) -> str:
