@@ -162,16 +162,21 @@ class Probe:
         ]
         wire = self.address.wire_for(clients)
         guests: list[Guest] = []
+
+        async def join(client: Client) -> None:
+            person = self.address.person(client)
+            connection = await dial(self.address, self.ip, person, wire)
+            guests.append(Guest(client.name, connection, wire))
+            if person.first is not None:
+                with contextlib.suppress(ConnectionClosed):
+                    await connection.send(person.first)
+
+        joining = [asyncio.create_task(join(client)) for client in clients]
         try:
-            for client in clients:
-                person = self.address.person(client)
-                connection = await dial(self.address, self.ip, person, wire)
-                guests.append(Guest(client.name, connection, wire))
-                if person.first is not None:
-                    with contextlib.suppress(ConnectionClosed):
-                        await connection.send(person.first)
-            yield guests
+            await asyncio.gather(*joining)
+            yield sorted(guests, key=lambda guest: guest.name)
         finally:
+            await cancel_after([task for task in joining if not task.done()], 0)
             leaving = [asyncio.create_task(guest.connection.close()) for guest in guests]
             await cancel_after(leaving, POLITE)
             for guest in guests:
