@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -31,7 +32,8 @@ from chatroom_lib.rooms import v4
 from chatroom_lib.runs.program import PROGRAM, Program
 from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server.server import ServerError
-from tests.helpers import in_a_loop
+from tests.helpers import AT_MOST, in_a_loop, wait_until
+from tests.test_command_line import outcome, started
 
 pytestmark = pytest.mark.real
 
@@ -467,3 +469,45 @@ async def test_all_that_a_command_has_started_is_ended():
     start = time.monotonic()
     await its.kill()
     assert children() == [] and time.monotonic() - start < 5
+
+
+# ---------------------------------------------------------------- on the command line
+
+URL = "ws://127.0.0.1:1/x"
+
+
+@pytest.mark.parametrize(
+    "arguments, why",
+    [
+        ([URL], "nobody can join ws://127.0.0.1:1/x: ConnectionRefusedError"),
+        ([URL, "--seeds", "3"], "--seeds is for a room, and ws://127.0.0.1:1/x is a server"),
+        ([URL, "--path", "/ws"], "--path is for a room"),
+        (["v1", "--rounds", "3"], "--rounds is for a server, ws://HOST:PORT/PATH, and v1 is none"),
+        (["v1", "--command", "./server"], "--command is for a server"),
+        (["http://127.0.0.1:1/"], "is not the address of a WebSocket server, such as ws://"),
+        (["ws://8.8.8.8/"], "8.8.8.8 is not on this machine, nor in a private network"),
+        ([URL, "--wire", "xml"], "invalid choice: 'xml'"),
+        ([URL, "--fields", "text"], "'text' is not NAME,TEXT"),
+        ([URL, "--fields", "user,msg,type"], "is not NAME,TEXT"),
+        ([URL, "--header", "Bearer"], "'Bearer' is not a header, such as 'Authorization: Bearer abc'"),
+        ([URL, "--pid", "0"], "'0' is not a number of processes"),
+        ([URL, "--command", "exit 3"], "the server does not come up: it ended with exit code 3"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else " ".join(each),
+)
+def test_a_mistake_on_the_command_line_is_told_in_one_line(arguments, why):
+    told = outcome(["check", *arguments])
+    assert (told.returncode, told.stdout) == (2, "")
+    assert why in told.stderr and len(told.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow  # as long as a scenario
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_check_that_is_interrupted_leaves_nothing_behind(program, number):
+    server = program()
+    with started("check", server["url"], "--wire", "text", "--command", server["command"]) as checking:
+        wait_until(lambda: children(), AT_MOST)
+        time.sleep(1)
+        checking.send_signal(number)
+        assert checking.wait(AT_MOST) == 130
+    assert children() == []

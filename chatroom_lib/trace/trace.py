@@ -4,10 +4,10 @@ import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.matching import Sayings
@@ -152,6 +152,10 @@ class Trace:
         self.indexed = 0
         self.places.clear()
         self.matched.clear()
+
+    def changed(self, **fields) -> Self:
+        """The same run with other clients or events."""
+        return replace(self, places=defaultdict(list), indexed=0, matched={}, **fields)
 
     def about(self, kind: str, who: str) -> list[tuple[Event, int | None]]:
         """The events of this kind of `who`, each with the message that it is about: its place in `of("said")`. None: no

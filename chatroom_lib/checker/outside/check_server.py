@@ -14,7 +14,7 @@ from random import Random
 
 from chatroom_lib.checker.guarantees import GUARANTEES, KEPT, Verdict, blame, broken
 from chatroom_lib.checker.outcome import Outcome, not_judged
-from chatroom_lib.checker.outside.guarantees import LATE_OURSELVES, growth, judge, without_losses
+from chatroom_lib.checker.outside.guarantees import LATE_OURSELVES, growth, judge, owed, without_losses
 from chatroom_lib.checker.outside.probe import Probe
 from chatroom_lib.checker.outside.scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
 from chatroom_lib.checker.scorecard import RoundScore, Scorecard
@@ -191,7 +191,7 @@ class ServerCheck:
         control = await self.play(replace(scenario, clients=people))
         changed = {}
         if BLOCKING in wrong:
-            changed[BLOCKING] = blame(without_losses(trace), without_losses(control))
+            changed[BLOCKING] = blame(without_losses(owed(trace)), without_losses(owed(control)))
         if MEMORY in wrong and growth(control)[1] > growth(trace)[1] / 2:
             changed[MEMORY] = KEPT
         return changed

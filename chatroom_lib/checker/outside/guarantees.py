@@ -5,9 +5,7 @@ What needs a look inside, or minutes, is not tested, and says so. Whoever is lat
 is not blamed.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from operator import attrgetter
 
 from chatroom_lib.checker import guarantees
@@ -68,14 +66,18 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
 
 def judge(trace: OutsideTrace) -> dict[str, Verdict]:
-    """The verdict on each guarantee. What was lost counts as lost, and not as late besides; and whoever sends nonsense
-    is owed nothing."""
-    trace = replace(trace, clients=tuple(client for client in trace.clients if client.first not in NONSENSE))
+    """The verdict on each guarantee. What was lost counts as lost, and not as late besides."""
+    trace = owed(trace)
     verdicts, found = {}, without_losses(trace)
     for name in GUARANTEES:
         judged = found if name in ABOUT_TIME else trace
         verdicts[name] = OUTSIDE[name](judged) if name in OUTSIDE else untested(why_not(name))
     return verdicts
+
+
+def owed(trace: OutsideTrace) -> OutsideTrace:
+    """The same run without those who send nonsense: they are owed nothing."""
+    return trace.changed(clients=tuple(client for client in trace.clients if client.first not in NONSENSE))
 
 
 def without_losses(trace: OutsideTrace) -> OutsideTrace:
@@ -95,7 +97,7 @@ def without_losses(trace: OutsideTrace) -> OutsideTrace:
     if not heard:
         return trace
     events = sorted([*trace.events, *heard], key=attrgetter("time"))
-    return replace(trace, events=events, places=defaultdict(list), indexed=0, matched={})
+    return trace.changed(events=events)
 
 
 def why_not(name: str) -> str:
@@ -231,7 +233,7 @@ def recovery(trace: OutsideTrace) -> Verdict:
     deaths = [event.time for event in trace.of("vanished")]
     lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < GRACE for d in deaths)}
     others = tuple(client for client in trace.clients if client.name not in lost)  # no death is to blame for those
-    verdict = guarantees.recovery(replace(trace, clients=others))
+    verdict = guarantees.recovery(trace.changed(clients=others))
     if verdict.kept is False and trace.unfinished:
         return UNFINISHED
     return too_little(trace) if verdict.kept and too_little(trace) else verdict
