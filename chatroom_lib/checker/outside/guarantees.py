@@ -33,6 +33,7 @@ MUCH = 16 << 20  # characters that must be said before a server's memory is judg
 NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
+WE_WERE_LATE = "this machine was busy: our own clients were up to {:.1f} s late"
 
 ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
 
@@ -59,7 +60,7 @@ def not_if_we_were_late(function: Judge) -> Judge:
             return TOO_MUCH
         verdict = function(trace)
         if verdict.kept is False and trace.lag > LATE_OURSELVES:
-            return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
+            return untested(WE_WERE_LATE.format(trace.lag))
         return verdict
 
     return judge
@@ -282,7 +283,9 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
     if trace.ended:
         return untested("the server has ended")
     said, (late, grown) = said_by(trace, NEVER), growth(trace)
-    if grown > max(GROWN, late / 2):
+    if grown > max(GROWN, late / 2) + waiting_for_readers(trace):
+        if trace.lag > LATE_OURSELVES:
+            return untested(WE_WERE_LATE.format(trace.lag))
         return broken(f"{late / 1e6:.0f} MB were said to people who do not read, and it grew by {grown / 1e6:.0f} MB")
     stuck = said < planned(trace)
     return KEPT if said >= MUCH or stuck else untested(f"only {said / 1e6:.1f} MB could be said to who does not read")
@@ -295,6 +298,15 @@ def growth(trace: OutsideTrace) -> tuple[int, int]:
     before = max((usage.memory for usage in trace.usages if usage.time <= middle), default=0)
     after = max((usage.memory for usage in trace.usages if usage.time > middle), default=0)
     return said_by(trace, NEVER) - said_by(trace, middle), after - before if before and after else 0
+
+
+def waiting_for_readers(trace: OutsideTrace) -> int:
+    """Characters that those who read had not heard when the last was said: a server may keep those for them."""
+    said, sizes = trace.of("said"), {client.name: client.size for client in trace.clients}
+    end = said[-1].time
+    reading = [client.name for client in trace.clients if client.prompt]
+    heard = [{event.message for event in trace.of("heard", who=name) if event.time <= end} for name in reading]
+    return sum(sizes[event.who] for messages in heard for event in said if event.message not in messages)
 
 
 def said_by(trace: OutsideTrace, time: float) -> int:
