@@ -14,7 +14,7 @@ VENV_FITS = $(VENV_PYTHON) -c 'import pip, sys; sys.exit(sys.version_info < (3, 
 PIP_INSTALL = $(VENV_PYTHON) -m pip install --no-compile --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lab lint test notebooks site extras bench clean
+.PHONY: help setup lab lint test notebooks site extras bench compare clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,12 +50,15 @@ site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
 	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c docs -d build/doctrees . build/site
 	@echo 'The first page is build/site/index.html'
 
-extras: $(STAMP) ## Install what the benchmark and some tests need besides: other servers, a browser driver
+extras: $(STAMP) ## Install what bench, compare and some tests need besides: other servers, a browser driver
 	@$(PIP_INSTALL) --quiet -e '.[asgi,bench,binder,browser,nats,site]'
-	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws; fi
+	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws socket.io; fi
 
 bench: extras ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
 	@$(VENV_PYTHON) tools/run_benchmarks.py
+
+compare: extras ## Try well-known examples of other projects from outside (half an hour), into docs/servers.md
+	@$(VENV_PYTHON) tools/compare_servers.py $(ARGS)
 
 clean: ## Remove .venv, caches and build files
 	rm -rf .venv node_modules build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -34,6 +34,7 @@ CONTENTS = f"""
 docs/failures
 docs/your_room
 docs/any_server
+docs/servers
 docs/glossary
 docs/api
 benchmarks/README

@@ -100,7 +100,7 @@ def test_notice_credits_the_original():
     assert "simple-chatroom" in text and "LinkinStars" in text
 
 
-@pytest.mark.parametrize("target", ["help", "setup", "lab", "test", "notebooks", "site", "bench"])
+@pytest.mark.parametrize("target", ["help", "setup", "lab", "test", "notebooks", "site", "bench", "compare"])
 def test_makefile_has_target(target):
     lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith(f"{target}:") and " ## " in line for line in lines)
