@@ -115,9 +115,8 @@ def test_a_caption_is_read_out_for_its_figure(chapter, site, pages):
 def test_the_first_page_leads_to_every_chapter_and_to_the_results(site, pages):
     start = pages[site / "README.html"]
     wanted = {f"notebooks/{chapter.stem}.html" for chapter in CHAPTERS} | {"benchmarks/README.html"}
-    wanted |= {
-        f"docs/{page}.html" for page in ("failures", "your_room", "any_server", "servers", "glossary", "api")
-    } | {"CONTRIBUTING.html"}
+    to_look_up = ("failures", "your_room", "any_server", "servers", "glossary", "api")
+    wanted |= {f"docs/{page}.html" for page in to_look_up} | {"CONTRIBUTING.html"}
     assert wanted <= set(start.links)
     index = (site / "index.html").read_text()
     assert 'url=README.html"' in index
