@@ -322,6 +322,8 @@ def planned(trace: OutsideTrace) -> int:
 
 @outside("rate-limit")
 def rate_limit(trace: OutsideTrace) -> Verdict:
+    if planned(trace) >= MUCH:
+        return TOO_MUCH
     verdict = guarantees.rate_limit(trace)
     if verdict.kept is False and "refused" in verdict.evidence:
         return not_if_we_were_late(guarantees.rate_limit)(trace)
