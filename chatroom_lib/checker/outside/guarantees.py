@@ -123,7 +123,7 @@ OUTSIDE["total-order"] = guarantees.total_order
 @outside("no-false-eviction")
 def no_false_eviction(trace: OutsideTrace) -> Verdict:
     """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf. Nor is
-    anybody, if in the end the whole room stands still."""
+    anybody, if in the end the whole room stands still; and who has never heard anything was not let in."""
     if trace.ended or planned(trace) >= MUCH:
         return untested("the server has ended") if trace.ended else TOO_MUCH
     lost = trace.disconnected()
@@ -138,7 +138,8 @@ def no_false_eviction(trace: OutsideTrace) -> Verdict:
     missed = guarantees.deaf(trace) if is_heard_to_the_end(trace) and not trace.unfinished else {}
     times = {event.message: event.time for event in trace.of("said")}
     for name in people:
-        if name in missed and name not in gone and all(times[message] > since for message in missed[name]):
+        first = min(guarantees.times_heard(trace, name).values(), default=NEVER)
+        if name in missed and name not in gone and all(times[each] > max(since, first) for each in missed[name]):
             return guarantees.gone_deaf(name, missed[name])
     return KEPT if people else untested("no healthy client came")
 
