@@ -110,6 +110,8 @@ def why_not(name: str) -> str:
 
 @outside("delivery")
 def delivery(trace: OutsideTrace) -> Verdict:
+    if planned(trace) >= MUCH:  # who reads as fast as we can may be too slow then, and lose something by right
+        return TOO_MUCH
     verdict = guarantees.delivery(trace)
     if verdict.kept is False and (trace.unfinished or trace.ended):
         return UNFINISHED
