@@ -117,9 +117,10 @@ def test_the_page_shows_evidence_and_no_markup_in_it():
     hostile = "Ann heard <b>x</b> | [a](b) `c`\n# and $d$"
     broken = score(1, first_seed=0, scenario="flood", evidence=hostile)
     card = {"guarantees": {"delivery": broken, "no-leak": score()}, "cells": {"delivery": {"flood": broken}}}
-    page = compare.page({"gorilla_chat": entry(card={**card, "failed": {}})})
+    page = compare.page({"gorilla_chat": entry(card={**card, "not judged": {"churn": "the run took too long"}})})
     assert "| `delivery` | **1** |\n| `no-leak` | ✓ |" in page and "total-order" not in page
     assert r"- `delivery`: Ann heard \<b\>x\</b\> \| \[a\](b) \`c\` \# and \$d\$ (round 1, flood)" in page
+    assert "- Not judged in churn: the run took too long\n" in page
 
 
 def test_a_server_that_is_not_judged_says_why():

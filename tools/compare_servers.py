@@ -180,7 +180,16 @@ def shortened(card: Scorecard) -> dict:
     cells = {name: {where: slim(cell) for where, cell in row.items() if cell["broken"]}
              for name, row in whole["cells"].items()}  # fmt: skip
     scores = {name: slim(score) for name, score in whole["guarantees"].items()}
-    return {"guarantees": scores, "cells": {name: row for name, row in cells.items() if row}, "failed": card.failed}
+    return {
+        "guarantees": scores,
+        "cells": {name: row for name, row in cells.items() if row},
+        "not judged": not_judged(whole),
+    }
+
+
+def not_judged(card: dict) -> dict[str, str]:
+    """Why nothing could be said about a run, for each scenario of which there is such a run."""
+    return {scenario: card["cells"]["delivery"][scenario]["untested"] or "" for scenario in card["failed"]}
 
 
 def slim(score: dict) -> dict:
@@ -270,8 +279,8 @@ def found_out(entry: dict) -> Iterator[str]:
             others = [other for other in cells if other != score["scenario"]]
             also = f"; also in {', '.join(map(plain, others))}" if others else ""
             yield f"- `{name}`: {plain(score['evidence'])} ({plain(where)}{also})"
-    for scenario, seed in entry["card"]["failed"].items():
-        yield f"- Tried no further in {plain(scenario)} after round {seed + 1}: the run failed"
+    for scenario, why in entry["card"]["not judged"].items():
+        yield f"- Not judged in {plain(scenario)}: {plain(why)}"
 
 
 def plain(text: str) -> str:
