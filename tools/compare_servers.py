@@ -223,7 +223,7 @@ def write(path: Path, text: str) -> None:
 def page(found: dict[str, dict]) -> str:
     """In Markdown. `found`: what docs/servers.json has."""
     parts = [INTRODUCTION, listing(found), table(found)]
-    parts += [section(EXAMPLES[name], entry) for name, entry in found.items()]
+    parts += [section(EXAMPLES[name], entry, in_table(found)) for name, entry in found.items()]
     return "\n".join(parts)
 
 
@@ -242,7 +242,7 @@ def anchor(title: str) -> str:
 
 def table(found: dict[str, dict]) -> str:
     scores = [entry.get("card", {}).get("guarantees", {}) for entry in found.values()]
-    shown = [name for name in GUARANTEES if any(each.get(name, {}).get("tested") for each in scores)]
+    shown = in_table(found)
     numbers = [str(number) for number in range(1, len(found) + 1)]
     rows = [["", *numbers], ["---", *[":-:"] * len(numbers)]]
     rows += [[f"`{name}`", *(mark(each.get(name, {})) for each in scores)] for name in shown]
@@ -251,23 +251,29 @@ def table(found: dict[str, dict]) -> str:
     return "\n".join([*("| " + " | ".join(row) + " |" for row in rows), "", legend, ""])
 
 
+def in_table(found: dict[str, dict]) -> list[str]:
+    """The guarantees for which at least one server could be tested."""
+    scores = [entry.get("card", {}).get("guarantees", {}) for entry in found.values()]
+    return [name for name in GUARANTEES if any(each.get(name, {}).get("tested") for each in scores)]
+
+
 def mark(score: dict) -> str:
     if not score.get("tested"):
         return NOT_TESTED_MARK
     return f"**{score['broken']}**" if score["broken"] else KEPT_MARK
 
 
-def section(example: Example, entry: dict) -> str:
+def section(example: Example, entry: dict, shown: list[str]) -> str:
     """A short paragraph on one server."""
     rounds = f"{entry['rounds']} round{'s' * (entry['rounds'] != 1)}"
     about = [f"[The program](../{PROGRAMS}/{example.file}), {plain(entry['versions'])}, {rounds} on {entry['day']}."]
     about += [f"{plain(why[0].upper() + why[1:])}." for why in entry.get("notes", {}).values()]
     repeat = ["```", example.repeat(entry["rounds"]), "```", ""]
-    remarks = list(found_out(entry))
+    remarks = list(found_out(entry, shown))
     return "\n".join([f"## {example.title}", "", " ".join(about), "", *repeat, *remarks, *[""] * bool(remarks)])
 
 
-def found_out(entry: dict) -> Iterator[str]:
+def found_out(entry: dict, shown: list[str]) -> Iterator[str]:
     """The evidence for what it breaks, and why something could not be tested that others were tested for."""
     if "error" in entry:
         yield f"- Not judged: {plain(entry['error'])}"
@@ -279,6 +285,8 @@ def found_out(entry: dict) -> Iterator[str]:
             others = [other for other in cells if other != score["scenario"]]
             also = f"; also in {', '.join(map(plain, others))}" if others else ""
             yield f"- `{name}`: {plain(score['evidence'])} ({plain(where)}{also})"
+        elif not score["tested"] and name in shown:
+            yield f"- `{name}` is not tested: {plain(score.get('untested', ''))}"
     for scenario, why in entry["card"]["not judged"].items():
         yield f"- Not judged in {plain(scenario)}: {plain(why)}"
 
