@@ -62,6 +62,7 @@ class Example:
     version: Callable[[], str]  # raises LookupError, which says what to install
     path: str = "/"
     options: dict = field(default_factory=dict)  # for check_server
+    remark: str = ""  # what the example is meant to do, though a guarantee asks for something else
 
     @property
     def name(self) -> str:
@@ -106,7 +107,8 @@ EXAMPLES = {
         Example("websockets, per-client queues", "websockets_queues.py", WEBSOCKETS, options=TEXT),
         Example("FastAPI", "fastapi_manager.py", partial(python_versions, "fastapi", "uvicorn", "websockets"), "/ws/1",
                 TEXT),
-        Example("aiohttp", "aiohttp_chat.py", partial(python_versions, "aiohttp"), options=TEXT),
+        Example("aiohttp", "aiohttp_chat.py", partial(python_versions, "aiohttp"), options=TEXT,
+                remark="It sends what is said to all but the speaker, on purpose; `delivery` asks for the speaker, too."),
         Example("Tornado", "tornado_chat.py", partial(python_versions, "tornado"), "/chatsocket",
                 {"wire": "json", "fields": {"name": "name", "text": "body"}}),
         Example("python-socketio", "socketio_python.py", partial(python_versions, "python-socketio", "uvicorn"),
@@ -268,6 +270,7 @@ def section(example: Example, entry: dict, shown: list[str]) -> str:
     rounds = f"{entry['rounds']} round{'s' * (entry['rounds'] != 1)}"
     about = [f"[The program](../{PROGRAMS}/{example.file}), {plain(entry['versions'])}, {rounds} on {entry['day']}."]
     about += [f"{plain(why[0].upper() + why[1:])}." for why in entry.get("notes", {}).values()]
+    about += [example.remark] if example.remark else []
     repeat = ["```", example.repeat(entry["rounds"]), "```", ""]
     remarks = list(found_out(entry, shown))
     return "\n".join([f"## {example.title}", "", " ".join(about), "", *repeat, *remarks, *[""] * bool(remarks)])
