@@ -108,7 +108,7 @@ EXAMPLES = {
         Example("FastAPI", "fastapi_manager.py", partial(python_versions, "fastapi", "uvicorn", "websockets"), "/ws/1",
                 TEXT),
         Example("aiohttp", "aiohttp_chat.py", partial(python_versions, "aiohttp"), options=TEXT,
-                remark="It sends what is said to all but the speaker, on purpose; `delivery` asks for the speaker, too."),
+                remark="It sends to all but the speaker, on purpose; `delivery` asks for the speaker, too."),
         Example("Tornado", "tornado_chat.py", partial(python_versions, "tornado"), "/chatsocket",
                 {"wire": "json", "fields": {"name": "name", "text": "body"}}),
         Example("python-socketio", "socketio_python.py", partial(python_versions, "python-socketio", "uvicorn"),
