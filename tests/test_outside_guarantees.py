@@ -56,6 +56,15 @@ def test_a_lost_message_breaks_delivery_and_nothing_else():
     assert broken(trace) == {"delivery": "Cy never heard Ann 5"}
 
 
+def test_a_server_that_leaves_the_speaker_out_is_told_so_and_what_else_it_loses():
+    own = [("Ann", number) for number in range(1, 11)]
+    assert broken(run(*EVERYBODY, without=own)) == {
+        "delivery": "nobody hears what they say themselves; to the others nothing is lost"
+    }
+    found = broken(run(*EVERYBODY, without=[*own, ("Cy", 5)]))["delivery"]
+    assert found == "Cy never heard Ann 5; besides, nobody hears what they say themselves"
+
+
 def test_the_last_word_may_be_lost_like_others():
     trace = run(*EVERYBODY, FROZEN, without=[("Cy", 10)], more=[Event(4.0, "vanished", "Fay")])
     assert broken(trace) == {"delivery": "Cy never heard Ann 10"}

@@ -146,10 +146,14 @@ class ServerCheck:
 
     async def outcome(self, name: str, number: int) -> Outcome:
         """Of one scenario in one round."""
-        if self.stopped or not self.in_time:
-            return not_judged(self.stopped or f"the round had taken {LONGEST_ROUND:.0f} s by then")
-        if name in OF_A_PROCESS and (self.load.limited or self.load.slow):
-            return Outcome({}, why="the server limits how much one may say" if self.load.limited else "it is too slow")
+        if self.stopped:
+            return not_judged(self.stopped)
+        if not self.in_time:
+            why = f"the round had taken {LONGEST_ROUND:.0f} s by then"
+            self.notes.append((name, f"not tried in round {number + 1}: {why}"))
+            return Outcome({}, why=why)
+        if name in OF_A_PROCESS and (why := self.load.too_little):
+            return Outcome({}, why=why)
         scenario = self.makers[name](Random(number), self.load)
         try:
             trace = await self.play(scenario)

@@ -20,16 +20,15 @@ from chatroom_lib.checker.guarantees import (
     broken,
     untested,
 )
-from chatroom_lib.checker.outside.scenarios import NONSENSE
+from chatroom_lib.checker.outside.scenarios import MUCH, NONSENSE
 from chatroom_lib.clients.scenario import NEVER
 from chatroom_lib.runs.outside import OutsideTrace
-from chatroom_lib.trace import Event
+from chatroom_lib.trace import Event, speaker
 
 GRACE = 0.25  # seconds that a server has to admit a newcomer
 LATE_OURSELVES = 0.25  # seconds; if our own clients were later than that, nobody is called late
 FILLED = 200_000  # characters that must be said to somebody who does not read: the system's buffers take 70,000
 GROWN = 8 << 20  # bytes by which a process may grow for other reasons
-MUCH = 16 << 20  # characters that must be said before a server's memory is judged
 NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
@@ -115,7 +114,21 @@ def delivery(trace: OutsideTrace) -> Verdict:
     verdict = guarantees.delivery(trace)
     if verdict.kept is False and (trace.unfinished or trace.ended):
         return UNFINISHED
+    if verdict.kept is False and leaves_speakers_out(trace):
+        others = guarantees.delivery(trace.changed(events=[*trace.events, *own_words(trace)]))
+        if others.kept is False:
+            return broken(f"{others.evidence}; besides, nobody hears what they say themselves")
+        return broken("nobody hears what they say themselves; to the others nothing is lost")
     return verdict
+
+
+def leaves_speakers_out(trace: OutsideTrace) -> bool:
+    return bool(trace.of("heard")) and not any(speaker(event.message) == event.who for event in trace.of("heard"))
+
+
+def own_words(trace: OutsideTrace) -> list[Event]:
+    """What people said, as if they had heard it themselves."""
+    return [event._replace(kind="heard") for event in trace.of("said")]
 
 
 OUTSIDE["at-most-once"] = guarantees.at_most_once

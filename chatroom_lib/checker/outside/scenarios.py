@@ -26,6 +26,7 @@ AT_FIRST = 0.3  # seconds in which those come who are there from the beginning
 NONSENSE = "{]", b"\x00\xff"  # frames that no client should send
 STRAGGLERS = 8.0  # seconds, at most, for what is still on its way when the last word has been said
 HELLO = {"says": 1, "starts": 0.2, "size": 100}  # what a newcomer says
+MUCH = 16 << 20  # characters that must be said before a server's memory is judged
 BULK = 80 << 20  # characters that are said to people who do not read, at most, to see whether the memory grows
 BULK_SECONDS = 5.0  # in which that is said
 FASTEST = 1000  # messages a second that one of our own clients can say and hear besides
@@ -41,6 +42,13 @@ class Load:
     longest: int = 4000  # that the server passes on, of those we have tried
     limited: bool = False  # the server lets nobody say more than a message every second or so
     slow: bool = False  # it takes seconds to pass on what one person says in one
+
+    @property
+    def too_little(self) -> str:
+        """Why nobody can say so much that a server's memory would show; "" if somebody can."""
+        if self.longest * FASTEST * BULK_SECONDS < MUCH:
+            return f"in messages of {self.longest} characters too little can be said"
+        return "the server limits how much one may say" if self.limited else "the server is slow" if self.slow else ""
 
     @property
     def a_second(self) -> float:
