@@ -6,6 +6,7 @@ server's end small, too: Linux takes 3 MB there for a client on the same machine
 """
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -156,7 +157,8 @@ async def open_socket(ip: str, port: int, small: bool) -> socket.socket:
         sock.setblocking(False)
         if small:  # both count only if set before connecting
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
+            with contextlib.suppress(OSError):  # not every system lets us
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT)
         else:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(sock, (ip, port))

@@ -3,8 +3,8 @@
     card = check_server("ws://127.0.0.1:8081/chatroom")
     card = check_server("ws://127.0.0.1:8081/ws", wire="text", command="go run ./server")
 
-People connect, talk, freeze, flood and die, in real time, for about a minute a round. It is a load on the server: try
-those only that are yours.
+People connect, talk, freeze, flood and die, in real time, for a minute and a half a round. It is a load on the server:
+try those only that are yours.
 """
 
 import asyncio
@@ -60,7 +60,7 @@ def check_server(
     (name, value), in the handshake; `{name}` in these is who it is.
     `command`: what a shell takes to start the server, which is then started anew for each scenario, and ended. `pid`:
     of its process, if it runs already. With one of the two its memory, its descriptors and its end are seen, too.
-    `people`: how many talk, at most. `scenarios`: those of outside_scenarios.py, unless given: {name: function}, which
+    `people`: how many talk, at most. `scenarios`: those of outside/scenarios.py, unless given: {name: function}, which
     makes a Scenario of a random.Random and a Load. `anywhere`: also a server that is neither on this machine nor in a
     private network. `progress`: show how far it is.
     Raises ServerError if it cannot be reached, or does not pass on what people say, and ValueError for an address or
@@ -110,7 +110,8 @@ class ServerCheck:
         self.makers = scenarios or (OUTSIDE_SCENARIOS if program is None else {**OF_A_PROCESS, **OUTSIDE_SCENARIOS})
         self.total = rounds * len(self.makers)
         self.outcomes: dict[tuple[str, int], Outcome] = {}
-        self.kept: dict[tuple[str, int], OutsideTrace] = {}  # the first runs that broke something
+        self.kept: dict[tuple[str, int], OutsideTrace] = {}  # the first runs that broke something in a scenario
+        self.seen: set[tuple[str, str]] = set()  # (guarantee, scenario) of these
         self.notes: list[tuple[str, str]] = []
         self.probe = Probe(address, ip)
         self.compared: set[str] = set()  # the guarantees of which a run that broke them was compared with another
@@ -167,8 +168,10 @@ class ServerCheck:
             self.stopped = str(error)
             return Outcome({"no-crash": broken(str(error))}, failed=True, why=self.stopped)
         verdicts |= await self.after(name, trace)
-        if any(verdict.kept is False for verdict in verdicts.values()):
+        wrong = {(guarantee, name) for guarantee, verdict in verdicts.items() if verdict.kept is False}
+        if wrong - self.seen:
             self.kept[name, number] = trace
+        self.seen |= wrong
         return Outcome(verdicts)
 
     async def play(self, scenario: Scenario) -> OutsideTrace:
