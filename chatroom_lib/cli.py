@@ -33,6 +33,7 @@ OF_A_SERVER = {  # options of `check`: by their names in Python
     "server_command": "command",
     "headers": "header",
 }
+OF_AN_APPLICATION = ("wire", "fields", "hello")  # those that also an ASGI application may need
 ROOM = f"{', '.join(VERSIONS)}, or your own: path/to/file.py:NAME, a class, a function that makes a room, or a handler"
 OR_ASGI = f"{ROOM}; or module:app, an ASGI application"
 
@@ -212,9 +213,14 @@ def run_server(options) -> None:
 
 def room_of(options):
     """What makes the room that was named."""
-    if options.path is not None or names_application(options.room):
-        return asgi(options.room, options.path or PATH)
-    return options.room
+    if not is_application(options):
+        return options.room
+    given = {name: value for name in OF_AN_APPLICATION if (value := getattr(options, name, None)) is not None}
+    return asgi(options.room, options.path or PATH, **given)
+
+
+def is_application(options) -> bool:
+    return options.path is not None or names_application(options.room)
 
 
 def require_taken(factory, options, *wanted: tuple[str, str, str]) -> None:
@@ -393,8 +399,9 @@ def run_check(options) -> None:
     of_a_server = {name: value for name in OF_A_SERVER if (value := getattr(options, name)) is not None}
     if "://" in options.room:
         return run_check_server(options, of_a_server)
-    if of_a_server:
-        name = OF_A_SERVER[next(iter(of_a_server))]
+    only = [name for name in of_a_server if not (is_application(options) and name in OF_AN_APPLICATION)]
+    if only:
+        name = OF_A_SERVER[only[0]]
         raise UsageError(f"--{name} is for a server, ws://HOST:PORT/PATH, and {options.room} is none")
     from chatroom_lib.checker.check import check
 

@@ -14,7 +14,20 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from chatroom_lib import Scenario, asgi, check, frozen, leaving, listener, live, run, serve, simulate, talker, vanishing
+from chatroom_lib import (
+    Scenario,
+    asgi,
+    check,
+    frozen,
+    leaving,
+    listener,
+    live,
+    run,
+    serve,
+    simulate,
+    talker,
+    vanishing,
+)
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.reference_rooms import FastAPIManager
@@ -1047,3 +1060,79 @@ def test_what_cannot_be_tried_is_told_in_one_line(module, command, why):
     result = outcome(command)
     assert result.returncode == 2 and result.stdout == ""
     assert why in result.stderr and result.stderr.startswith("chatroom: ") and result.stderr.count("\n") == 1
+
+
+# ---------------------------------------------------------------- other wires
+
+OWN_WORDS = """
+    from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+
+    app = FastAPI()
+    here = {}
+
+
+    @app.websocket("/ws")
+    async def visit(websocket: WebSocket):
+        await websocket.accept()
+        name = await websocket.receive_text()
+        here[websocket] = name
+        try:
+            while True:
+                said = await websocket.receive_text()
+                for other in list(here):
+                    await other.send_text(f"{name} says: {said}")
+        except WebSocketDisconnect:
+            del here[websocket]
+
+
+    @app.websocket("/json")
+    async def visit_in_json(websocket: WebSocket):
+        await websocket.accept()
+        here[websocket] = ""
+        try:
+            while True:
+                said = await websocket.receive_json()
+                for other in list(here):
+                    await other.send_json({"from": said["user"], "body": said["msg"].upper(), "kind": "chat"})
+        except WebSocketDisconnect:
+            del here[websocket]
+"""
+PAT = talker("Pat", texts=("hi", "ok", "anyone?"), every=0.6)
+TYPED = Scenario([talker("Ann", says=3), PAT, listener("Bob"), frozen("Dan")], duration=30)
+IN_TEXT = {"wire": "text", "hello": "{name}"}
+IN_JSON = {"path": "/json", "fields": {"name": "user", "text": "msg"}}
+
+
+@pytest.fixture
+def own_words(tmp_path):
+    needs("fastapi")
+    (tmp_path / "own_words.py").write_text(textwrap.dedent(OWN_WORDS))
+    return f"{tmp_path}/own_words.py:app"
+
+
+@pytest.mark.parametrize("speech", [IN_TEXT, IN_JSON], ids=["text", "json"])
+def test_an_application_may_put_what_people_say_into_words_of_its_own(own_words, speech):
+    trace = simulate(asgi(own_words, **speech), TYPED, seed=1)
+    assert trace.heard("Bob") == trace.heard("Ann") != []
+    assert sorted(trace.heard("Bob")) == ["Ann 1", "Ann 2", "Ann 3", "Pat anyone?", "Pat hi", "Pat ok"]
+    assert trace.of("accepted", who="Pat")[-1].message == "Pat anyone?"
+    assert judge(trace)["delivery"].kept
+    assert trace.digest() == simulate(asgi(own_words, **speech), TYPED, seed=1).digest()
+
+
+def test_without_that_its_own_words_are_no_messages(own_words):
+    verdict = judge(simulate(asgi(own_words), TYPED, seed=1))["delivery"]
+    assert verdict.kept is False and "says" in verdict.evidence
+
+
+@in_a_loop
+async def test_it_is_so_on_real_sockets_too(own_words):
+    trace = await live(asgi(own_words, **IN_TEXT), TYPED.lasting(3.0))
+    assert sorted(trace.heard("Bob"))[:3] == ["Ann 1", "Ann 2", "Ann 3"]
+
+
+def test_the_wire_of_an_application_is_checked_on_the_command_line(own_words):
+    told = outcome(["check", own_words, "--path", "/ws", "--wire", "text", "--hello", "{name}", "--seeds", 1, "--json"])
+    assert json.loads(told.stdout)["guarantees"]["at-most-once"]["kept"] == 1
+    told = outcome(["check", own_words, "--path", "/ws", "--wire", "socketio"])
+    assert told.returncode == 2 and "json, perhaps with other fields, or text, not 'socketio'" in told.stderr

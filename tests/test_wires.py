@@ -8,7 +8,7 @@ from chatroom_lib import Client
 from chatroom_lib.clients.address import Address, is_private
 from chatroom_lib.clients.wires import JsonWire, SocketIoWire, TextWire
 
-NAMES = ("Ann", "P12")
+NAMES = [Client("Ann"), Client("P12")]
 TEXT, JSON = TextWire(NAMES, "k1f"), JsonWire(NAMES, "k1f")
 SAID = "k1f-ann-7"
 URL = "ws://127.0.0.1:8081/ws"
@@ -76,14 +76,14 @@ def test_socket_io_has_an_event_and_answers_pings():
 
 def test_each_run_has_marks_of_its_own():
     ann = [Client("Ann")]
-    one, other = (Address(URL).wire_for(ann) for _ in range(2))
+    one, other = (Address(url=URL).new_wire(ann) for _ in range(2))
     assert heard(one, one.say("Ann", "1")) == ["Ann 1"]
     assert other.understand(one.say("Ann", "1")) == []
 
 
 def test_everybody_says_who_they_are_where_the_server_wants_it():
     headers = (("Authorization", "Bearer {name}"),)
-    address = Address(URL + "?room=1", hello='{"join":"{name}"}', query="user={name}", headers=headers)
+    address = Address(url=URL + "?room=1", hello='{"join":"{name}"}', query="user={name}", headers=headers)
     person = address.person(Client("Ann"))
     assert address.url_for("Ann") == URL + "?room=1&user=Ann"
     assert (person.first, person.headers) == ('{"join":"Ann"}', (("Authorization", "Bearer Ann"),))
@@ -98,20 +98,20 @@ def test_everybody_says_who_they_are_where_the_server_wants_it():
     ],
 )
 def test_socket_io_has_a_path_of_its_own(url, path):
-    assert Address(url, "socketio").url_for("Ann") == "ws://127.0.0.1:80" + path
+    assert Address("socketio", url=url).url_for("Ann") == "ws://127.0.0.1:80" + path
 
 
 @pytest.mark.parametrize("url", ["", "127.0.0.1:80", "http://127.0.0.1", "ws://", "ws:///chat"])
 def test_an_address_that_is_none_is_refused(url):
     with pytest.raises(ValueError, match="not the address of a WebSocket server"):
-        Address(url)
+        Address(url=url)
 
 
 def test_options_that_fit_no_wire_are_refused():
     with pytest.raises(ValueError, match="no wire 'xml': there are json, text, socketio"):
-        Address(URL, "xml")
+        Address("xml", url=URL)
     with pytest.raises(ValueError, match="fields are for a JSON object"):
-        Address(URL, "text", {"name": "user"})
+        Address("text", {"name": "user"}, url=URL)
 
 
 def test_private_addresses_are_those_that_lead_nowhere_else():

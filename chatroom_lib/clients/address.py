@@ -15,25 +15,48 @@ PORTS = {"ws": 80, "wss": 443}
 
 
 @dataclass(frozen=True)
-class Address:
-    """Where a server is, and how people speak to it. In `query`, `headers` and `hello`, `{name}` is who connects."""
+class Speech:
+    """How people speak to a server. In `hello`, `{name}` is who connects."""
 
-    url: str  # ws://127.0.0.1:8081/chatroom
     wire: str = "json"  # one of WIRES
     fields: Mapping[str, str] | None = None  # for JsonWire: {"name": "user", "text": "msg"}
     event: str = "message"  # of Socket.IO
     hello: str | None = None  # a frame that everybody sends first
-    query: str = ""  # user={name}
-    headers: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
         if self.wire not in WIRES:
             raise ValueError(f"no wire {self.wire!r}: there are {', '.join(WIRES)}")
+        if self.fields is not None and self.wire == "text":
+            raise ValueError("fields are for a JSON object, and the wire is plain text")
+
+    def person(self, client: Client) -> Client:
+        """With what this server wants of whoever comes. One that has a first frame of its own sends no hello."""
+        if client.first is None and self.hello is not None:
+            return replace(client, first=self.hello.replace("{name}", client.name))
+        return client
+
+    def wire_for(self, clients: Iterable[Client], tag: str) -> TextWire:
+        """`tag`: the first part of each mark."""
+        if self.wire == "text":
+            return TextWire(clients, tag)
+        if self.wire == "json":
+            return JsonWire(clients, tag, **(self.fields or {}))
+        return SocketIoWire(clients, tag, self.event, self.fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address(Speech):
+    """Where a server is, and how people speak to it. In `query` and `headers`, too, `{name}` is who connects."""
+
+    url: str  # ws://127.0.0.1:8081/chatroom
+    query: str = ""  # user={name}
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
         parts = urlsplit(self.url)
         if parts.scheme not in PORTS or not parts.hostname:
             raise ValueError(f"{self.url!r} is not the address of a WebSocket server, such as ws://127.0.0.1:8081/chat")
-        if self.fields is not None and self.wire == "text":
-            raise ValueError("fields are for a JSON object, and the wire is plain text")
 
     @property
     def host(self) -> str:
@@ -53,19 +76,13 @@ class Address:
         return parts._replace(path=path or "/", query="&".join(filter(None, [parts.query, own]))).geturl()
 
     def person(self, client: Client) -> Client:
-        """With what this server wants of whoever comes. One that has a first frame of its own sends no hello."""
+        """With what is in its handshake, besides."""
         headers = tuple((name, value.replace("{name}", client.name)) for name, value in self.headers)
-        if client.first is None and self.hello is not None:
-            client = replace(client, first=self.hello.replace("{name}", client.name))
-        return replace(client, headers=headers)
+        return replace(super().person(client), headers=headers)
 
-    def wire_for(self, clients: Iterable[Client]) -> TextWire:
-        names, tag = [client.name for client in clients], "k" + secrets.token_hex(3)
-        if self.wire == "text":
-            return TextWire(names, tag)
-        if self.wire == "json":
-            return JsonWire(names, tag, **(self.fields or {}))
-        return SocketIoWire(names, tag, self.event, self.fields)
+    def new_wire(self, clients: Iterable[Client]) -> TextWire:
+        """With marks that nobody else has: a server may still know what others have said."""
+        return self.wire_for(clients, "k" + secrets.token_hex(3))
 
     def look_up(self) -> str:
         """The IP address of the host. Raises ValueError if it has none."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from websockets.asyncio.client import ClientConnection
 
 from chatroom_lib.clients.hearing import Understood
+from chatroom_lib.clients.scenario import Client
 from chatroom_lib.message import Message, to_json
 
 LONGEST_GREETING = 20  # frames that a Socket.IO server may send before it says that a client is in
@@ -21,9 +22,9 @@ LONGEST_GREETING = 20  # frames that a Socket.IO server may send before it says 
 class TextWire:
     """Plain text: the frame is what is said. `tag` is the first part of each mark, the same for nobody else's."""
 
-    def __init__(self, names: Iterable[str], tag: str):
-        self.tag, self.names = tag, {name.lower(): name for name in names}
-        self.mark = re.compile(rf"{tag}-([a-z]+[0-9]*)-([0-9]{{1,9}})", re.IGNORECASE)
+    def __init__(self, clients: Iterable[Client], tag: str):
+        self.tag, self.clients = tag, {client.name.lower(): client for client in clients}
+        self.mark = re.compile(rf"{tag}-(\S+?)-([0-9]{{1,9}})", re.IGNORECASE)
 
     async def open(self, connection: ClientConnection) -> None:
         """What comes before the first word on a new connection."""
@@ -32,7 +33,10 @@ class TextWire:
         return self.marked(name, text)
 
     def marked(self, name: str, text: str) -> str:
-        return f"{self.tag}-{name.lower()}-{text}"
+        """A text that does not begin with its number gets that, too."""
+        texts = self.clients[name.lower()].texts
+        number = f"{texts.index(text) + 1} " if texts else ""
+        return f"{self.tag}-{name.lower()}-{number}{text}"
 
     def understand(self, frame: str | bytes) -> list[Understood]:
         text = frame if isinstance(frame, str) else bytes(frame).decode(errors="replace")
@@ -45,10 +49,15 @@ class TextWire:
         if len(set(found)) < len(found):
             lines = [text] if is_json(text) else text.split("\n")
             found = [mark for line in lines for mark in dict.fromkeys(self.marks(line))]
-        return [Message(self.names[name], number) for name, number in found if name in self.names]
+        return [self.message(self.clients[name], number) for name, number in found if name in self.clients]
 
-    def marks(self, text: str) -> list[tuple[str, str]]:
-        return [(name.lower(), str(int(number))) for name, number in self.mark.findall(text)]
+    def message(self, client: Client, number: int) -> Message:
+        """What `client` says in its message of that number."""
+        said = client.texts[number - 1] if 0 < number <= len(client.texts) else str(number)
+        return Message(client.name, said)
+
+    def marks(self, text: str) -> list[tuple[str, int]]:
+        return [(name.lower(), int(number)) for name, number in self.mark.findall(text)]
 
     def answer(self, frame: str | bytes) -> str | None:
         return None
@@ -59,9 +68,10 @@ class JsonWire(TextWire):
     with a fixed text. A refusal has what it refuses in the field `refused`."""
 
     def __init__(
-        self, names: Iterable[str], tag: str, name: str = "token", text: str = "content", more: Mapping[str, str] = {}
+        self, clients: Iterable[Client], tag: str, name: str = "token", text: str = "content",
+        more: Mapping[str, str] = {},
     ):  # fmt: skip
-        super().__init__(names, tag)
+        super().__init__(clients, tag)
         self.name_field, self.text_field, self.more = name, text, dict(more)
 
     def say(self, name: str, text: str) -> str:
@@ -87,8 +97,8 @@ class SocketIoWire(JsonWire):
     """Socket.IO (protocol 5, in Engine.IO 4) on a WebSocket from the start: the event `event` with what is said, as
     text, or as an object if fields are given."""
 
-    def __init__(self, names: Iterable[str], tag: str, event: str = "message", fields: Mapping | None = None):
-        super().__init__(names, tag, **(fields or {}))
+    def __init__(self, clients: Iterable[Client], tag: str, event: str = "message", fields: Mapping | None = None):
+        super().__init__(clients, tag, **(fields or {}))
         self.event, self.as_object = event, fields is not None
 
     async def open(self, connection: ClientConnection) -> None:

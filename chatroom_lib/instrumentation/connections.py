@@ -60,12 +60,19 @@ class ObservedConnection(BoundedConnection):
             yield part
         self.note_accepted(type(part)().join(parts))
 
+    def name_of(self, frame) -> tuple[str, str | None]:
+        """What the Trace calls the message in a frame, and its id."""
+        if not self.trace.wire:
+            return name_of(frame)
+        understood = self.trace.wire.understand(frame)
+        return understood[0].label if understood else "?", None
+
     def note_accepted(self, frame):
-        said, id = name_of(frame)
+        said, id = self.name_of(frame)
         self.trace.record("accepted", self.name, said, id=id)
 
     async def send(self, message, *, text=None):
-        said, _ = name_of(message)
+        said, _ = self.name_of(message)
         self.trace.record("overlap" if self.sending else "sending", self.name, said)
         self.sending += 1
         try:

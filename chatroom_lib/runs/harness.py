@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from functools import partial
 
 from websockets.asyncio.client import ClientConnection, connect
 
+from chatroom_lib.clients.address import Speech
 from chatroom_lib.clients.connect import connect_options
 from chatroom_lib.clients.player import Dial, play
 from chatroom_lib.clients.scenario import SMALL_BUFFER, Client, Cut, Kill, Scenario
+from chatroom_lib.clients.wires import TextWire
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.room_code import is_room_code
@@ -20,6 +23,7 @@ from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.server.server import Server, ServerError, observed_server, url_of
 from chatroom_lib.trace import DISK_LOST, Trace
 
+TAG = "k0"  # of marks: each run has a room of its own
 TIME_TO_STOP = 15.0  # virtual seconds that a room's `__aexit__` may take, and then the tasks that it leaves
 
 
@@ -46,8 +50,8 @@ class Run:
         given, room = room, self.create()
         self.is_ours = room is not given  # to stop: whoever gives us a room may want to look at it afterwards
         require_new_rooms(given, scenario)
-        self.scenario = scenario
-        self.trace = Trace(display_name(room), scenario.clients, seed, servers=scenario.servers)
+        self.scenario, self.wire = spoken(room, scenario)
+        self.trace = Trace(display_name(room), self.scenario.clients, seed, servers=scenario.servers, wire=self.wire)
         self.serve = partial(
             observed_server,
             trace=self.trace,
@@ -75,7 +79,7 @@ class Run:
         """The rooms have started: from now on time counts, and the clients play their parts."""
         self.trace.start_clock(loop)
         self.pools = [Pool(server.room, self.trace, number) for number, server in enumerate(self.servers)]
-        self.playing = loop.create_task(play(self.scenario, dial, self.trace))
+        self.playing = loop.create_task(play(self.scenario, dial, self.trace, self.wire))
 
     async def connect(self, client: Client, number: int, **options) -> ClientConnection:
         """To the server of that number."""
@@ -121,6 +125,16 @@ class Run:
         if self.playing.done():
             self.playing.result()
         return self.trace
+
+
+def spoken(room: Room, scenario: Scenario) -> tuple[Scenario, TextWire | None]:
+    """The scenario as it is played on the wire of this room, and that wire; None: that of this library's rooms. An
+    attribute `speech` of the room, {"wire": "text"} for example, says how people speak to it (see Speech)."""
+    if not (options := getattr(room, "speech", None)):
+        return scenario, None
+    speech = Speech(**options)
+    scenario = replace(scenario, clients=[speech.person(client) for client in scenario.clients])
+    return scenario, speech.wire_for(scenario.clients, TAG)
 
 
 def require_new_rooms(room: RoomSpec | Room, scenario: Scenario) -> None:

@@ -15,7 +15,7 @@ from chatroom_lib.clients.player import play
 from chatroom_lib.clients.scenario import NEVER, Kill, Pause, Scenario, listener
 from chatroom_lib.rooms import RoomSpec, create, display_name
 from chatroom_lib.rooms.packing import packed
-from chatroom_lib.runs.harness import note_cut, require_new_rooms, shares_nats
+from chatroom_lib.runs.harness import note_cut, require_new_rooms, shares_nats, spoken
 from chatroom_lib.runs.live import Dialling
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.server.nats_server import HOST, NatsServer
@@ -132,12 +132,10 @@ class ProcessesRun:
         sync = f"{scenario.sync_interval}s" if scenario.sync_interval else "always"
         self.nats = NatsServer(files.path + "-nats", sync=sync) if shares_nats(room) else None
         address = self.nats and self.nats.url
-        create(
-            room, path=files.path, keep=scenario.keep, nats=address
-        )  # so whoever calls is told what is wrong with it
+        made = create(room, path=files.path, keep=scenario.keep, nats=address)  # or its caller is told what is wrong
         self.lines: list[Line] = []  # of servers that are to be cut off, to that
-        self.scenario = scenario
-        self.trace = Trace(display_name(room), scenario.clients, servers=scenario.servers)
+        self.scenario, self.wire = spoken(made, scenario)
+        self.trace = Trace(display_name(room), self.scenario.clients, servers=scenario.servers, wire=self.wire)
         self.errors: list[Exception] = []
         code = base64.b64encode(packed(room, scenario.clients)).decode()
         self.files = files
@@ -161,7 +159,7 @@ class ProcessesRun:
             self.trace.start_clock(asyncio.get_running_loop())
             for server in self.servers:
                 server.begin(self.start)
-            tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace))]
+            tasks = [asyncio.create_task(play(self.scenario, dialling.dial, self.trace, self.wire))]
             for number in range(self.scenario.servers):
                 tasks.append(asyncio.create_task(self.kill_and_start_again(number)))
             tasks.append(asyncio.create_task(self.kill_log()))

@@ -63,7 +63,7 @@ class OutsideRun:
         self.address, self.ip, self.program = address, ip, program
         self.silence = SILENCE * (SLOW if slow else 1)
         self.scenario = replace(scenario, clients=[address.person(client) for client in scenario.clients])
-        self.wire = address.wire_for(scenario.clients)
+        self.wire = address.new_wire(scenario.clients)
         self.trace = OutsideTrace(address.url, self.scenario.clients)
 
     async def play(self) -> OutsideTrace:

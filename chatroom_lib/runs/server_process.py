@@ -18,10 +18,11 @@ from typing import TextIO
 
 import cloudpickle
 
-from chatroom_lib.clients.scenario import SMALL_BUFFER
+from chatroom_lib.clients.scenario import SMALL_BUFFER, Scenario
 from chatroom_lib.instrumentation.pool import Pool
 from chatroom_lib.instrumentation.waits import waits
 from chatroom_lib.rooms import create
+from chatroom_lib.runs.harness import spoken
 from chatroom_lib.runs.live import watch
 from chatroom_lib.runtime.background import run_here
 from chatroom_lib.runtime.console import describe
@@ -55,6 +56,7 @@ async def serve(job: dict, orders: "asyncio.Queue[dict]", out: TextIO) -> None:
     room, clients = cloudpickle.loads(base64.b64decode(job["packed"]))
     trace = ToldTrace(job["name"], clients, servers=job["servers"], told=out)
     room = create(room, path=job["path"], keep=job["keep"], nats=job["nats"])
+    trace.wire = spoken(room, Scenario(clients))[1]
     number, port = job["number"], job["port"]
     server = observed_server(room, trace, number, port=port, keepalive=job["keepalive"], write_limit=SMALL_BUFFER)
     await server.start()

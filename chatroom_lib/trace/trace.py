@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from chatroom_lib.trace.deadlock import cycle
 from chatroom_lib.trace.matching import Sayings
@@ -81,6 +81,7 @@ class Trace:
     servers: int = 1  # rooms beside each other
     threads: int = 0  # how many the room has started: of those that race, no seed decides which comes first; simulated
     ending: str = ""  # "time is up", or for a simulated run "quiescent", "livelocked" or "blocks the event loop"
+    wire: Any = field(default=None, compare=False, repr=False)  # what the frames look like, if not as this library's do
     clock: Callable[[], float] | None = None  # seconds since the run began; None before and after
     # The index that `of` makes: (kind, who or None) -> which events, and how many events are in it.
     places: defaultdict[tuple, list[int]] = field(default_factory=lambda: defaultdict(list), compare=False)

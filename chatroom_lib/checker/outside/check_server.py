@@ -70,7 +70,7 @@ def check_server(
         raise ValueError(f"rounds must be 1 or more, not {rounds!r}")
     if command is not None and pid is not None:
         raise ValueError("a command starts the server, and pid is of one that runs: give one of them")
-    address = Address(url, wire, fields, event, hello, query, tuple(map(tuple, headers)))
+    address = Address(wire, fields, event, hello, url=url, query=query, headers=tuple(map(tuple, headers)))
     ip = address.look_up()
     if not (is_private(ip) or anywhere):
         raise ValueError(f"{address.host} is not on this machine, nor in a private network, and this is a load on it")

@@ -160,7 +160,7 @@ class Probe:
         clients = [
             Client(name, patience=PATIENCE) for name in ["Ann", "Bob", *(f"P{n}" for n in range(number))][:number]
         ]
-        wire = self.address.wire_for(clients)
+        wire = self.address.new_wire(clients)
         guests: list[Guest] = []
 
         async def join(client: Client) -> None:

@@ -37,8 +37,8 @@ class AsgiRoom:
 
     server_options = AS_UVICORN
 
-    def __init__(self, app: App, path: str, name: str):
-        self.app, self.path, self.name = app, path, name
+    def __init__(self, app: App, path: str, name: str, speech: dict):
+        self.app, self.path, self.name, self.speech = app, path, name, speech
         self.lifespan = Lifespan(app)
         self.visits: dict[ServerConnection, Visit] = {}  # in the order of their coming
         self.at_the_door: dict[ServerConnection, Visit] = {}
