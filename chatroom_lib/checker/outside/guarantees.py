@@ -33,7 +33,6 @@ NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
 WE_WERE_LATE = "this machine was busy: our own clients were up to {:.1f} s late"
-
 ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
 
 UNFINISHED = untested("the run was over before all had been heard")
@@ -94,10 +93,11 @@ def without_losses(trace: OutsideTrace) -> OutsideTrace:
                 following = event.time
             elif event not in times and (following <= event.time + PROMPT or (event is said[-1] and said[-2] in times)):
                 heard.append(Event(event.time, "heard", name, event.message))
-    if not heard:
-        return trace
-    events = sorted([*trace.events, *heard], key=attrgetter("time"))
-    return trace.changed(events=events)
+    return with_events(trace, heard) if heard else trace
+
+
+def with_events(trace: OutsideTrace, more: list[Event]) -> OutsideTrace:
+    return trace.changed(events=sorted([*trace.events, *more], key=attrgetter("time")))
 
 
 def why_not(name: str) -> str:
@@ -115,7 +115,7 @@ def delivery(trace: OutsideTrace) -> Verdict:
     if verdict.kept is False and (trace.unfinished or trace.ended):
         return UNFINISHED
     if verdict.kept is False and leaves_speakers_out(trace):
-        others = guarantees.delivery(trace.changed(events=[*trace.events, *own_words(trace)]))
+        others = guarantees.delivery(with_events(trace, own_words(trace)))
         if others.kept is False:
             return broken(f"{others.evidence}; besides, nobody hears what they say themselves")
         return broken("nobody hears what they say themselves; to the others nothing is lost")
