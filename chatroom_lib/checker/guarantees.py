@@ -141,11 +141,11 @@ def at_most_once(trace: Trace) -> Verdict:
 
 @guarantee("safety")
 def total_order(trace: Trace) -> Verdict:
-    """Clients that hear the same messages of others hear them in the same order, and those of one speaker in the order
-    in which they were said.
+    """Clients that hear the same messages of others hear them in the same order.
 
-    What comes of a history, with its numbers, may come later than what is said meanwhile. Of somebody who comes back,
-    and says again what was lost, the order is that in which the room has read it.
+    Those of one speaker they hear in the order in which they were said. What comes of a history, with its numbers, may
+    come later than what is said meanwhile. Of somebody who comes back, and says again what was lost, the order is that
+    in which the room has read it.
     """
     for one, other, a, b in trace.disagreements():
         if not {one, other} & {speaker(a), speaker(b)}:
