@@ -68,7 +68,7 @@ async def test_an_example_passes_on_what_is_said_and_ends_when_it_is_told_to(run
             assert process.poll() is None
             await asyncio.sleep(0.02)
         address = Address(url=example.url(port), **example.options)
-        wire = address.wire_for([Client("Ann"), Client("Bob")])
+        wire = address.new_wire([Client("Ann"), Client("Bob")])
         async with joining(address.url_for("Ann")) as ann, joining(address.url_for("Bob")) as bob:
             await wire.open(ann)
             await wire.open(bob)
