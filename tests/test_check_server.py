@@ -27,6 +27,7 @@ from chatroom_lib import (
 )
 from chatroom_lib.checker.check import check
 from chatroom_lib.checker.outside.check_server import check_server
+from chatroom_lib.checker.outside.scenarios import NONSENSE
 from chatroom_lib.clients.scenario import SMALL_BUFFER
 from chatroom_lib.rooms import v4
 from chatroom_lib.runs.program import PROGRAM, Program
@@ -276,6 +277,26 @@ def test_socket_io_is_spoken(served):
     assert broken(card) == {}
     with pytest.raises(ServerError, match="no Socket.IO server|nobody can join"):
         check_server(served(Hub), wire="socketio", progress=False)
+
+
+class InvalidText(Hub):
+    """Passes on as text whatever it gets, as some servers do with binary frames."""
+
+    def give(self, other, frame):
+        if isinstance(frame, bytes):
+            other.protocol.send_text(frame)
+            other.send_data()
+        else:
+            super().give(other, frame)
+
+
+def test_what_our_clients_cannot_read_is_told(served):
+    def nonsense(rng, load) -> Scenario:
+        nat = vanishing("Nat", 1.0, joins=0.5, first=NONSENSE[1])
+        return Scenario([talker("Ann", 8, every=0.2, size=50), listener("Cy"), nat], 4)
+
+    card = check_server(served(InvalidText), scenarios={"nonsense": nonsense}, progress=False)
+    assert "it could not read what it was sent: 1007" in broken(card)["no-false-eviction"]
 
 
 # ---------------------------------------------------------------- what cannot be tried

@@ -43,6 +43,7 @@ class Wire(Protocol):
 
 
 Note = Callable[[Understood], None]
+UNREADABLE = (CloseCode.PROTOCOL_ERROR, CloseCode.INVALID_DATA, CloseCode.MESSAGE_TOO_BIG)  # what it closes with then
 
 
 def ignore(understood: Understood) -> None:
@@ -127,8 +128,9 @@ def why_shut_out(error: Exception) -> str:
 def why_closed(connection: ClientConnection) -> str:
     """The code and the reason with which the server closed; "" if it closed with none. If our own client did, because
     of what it was sent, that."""
-    if connection.protocol.parser_exc and (closed := connection.protocol.close_sent):
-        return one_line(f"the client could not read what it was sent: {closed.code} {closed.reason}", 100)
+    protocol = connection.protocol
+    if (sent := protocol.close_sent) and sent.code in UNREADABLE and not protocol.close_rcvd_then_sent:
+        return one_line(f"it could not read what it was sent: {sent.code} {sent.reason}", 100)
     if connection.close_code in (None, CloseCode.ABNORMAL_CLOSURE):
         return ""
     return one_line(f"{connection.close_code} {connection.close_reason}".rstrip(), 100)
