@@ -193,14 +193,13 @@ def test_descriptors_are_given_back(left, wrong):
     assert ("no-leak" in broken(trace)) == wrong
 
 
-def bulk(grows: float, reading: bool = False, says: int = 1000, behind: int = 0, **known) -> OutsideTrace:
-    """Ann says 80 MB in 5 s, hears all but the last `behind` messages, and the process grows by `grows` times that."""
+def bulk(grows: float, reading: bool = False, says: int = 1000, **known) -> OutsideTrace:
+    """Ann says 80 MB in 5 s, and the process grows by `grows` times that."""
     size = 80_000_000 // 1000
     ann = talker("Ann", 1000, every=0.005, size=size)
     said = [Event(time, "said", "Ann", f"Ann {number}") for number, time in enumerate(ann.send_times[:says], 1)]
     usages = [Usage(0.2 + n / 4, int(30e6 + grows * 80e6 * n / 20), 9) for n in range(21)]
-    heard = [event._replace(kind="heard", who="Ann", time=event.time + 0.001) for event in said[: says - behind]]
-    events = sorted([Event(0.0, "joined", name) for name in ("Ann", "Fay")] + said + heard)
+    events = [Event(0.0, "joined", name) for name in ("Ann", "Fay")] + said
     clients = (ann, listener("Fay") if reading else frozen("Fay"))
     return OutsideTrace("ws://x/", clients, events=events, usages=usages, before=usages[0], duration=6.0, **known)
 
@@ -211,8 +210,7 @@ def test_a_process_that_keeps_what_nobody_reads_grows():
     assert growth(bulk(1.0))[0] >= 53_000_000
 
 
-def test_what_waits_for_those_who_read_is_not_held_against_a_server():
-    assert "bounded-memory" not in broken(bulk(1.0, behind=600))
+def test_while_our_own_clients_are_late_a_server_may_keep_what_they_have_not_read():
     assert untested(bulk(1.0, lag=0.5))["bounded-memory"].startswith("this machine was busy")
 
 

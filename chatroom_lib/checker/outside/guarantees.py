@@ -299,7 +299,7 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
     if trace.ended:
         return untested("the server has ended")
     said, (late, grown) = said_by(trace, NEVER), growth(trace)
-    if grown > max(GROWN, late / 2) + waiting_for_readers(trace):
+    if grown > max(GROWN, late / 2):
         if trace.lag > LATE_OURSELVES:
             return untested(WE_WERE_LATE.format(trace.lag))
         return broken(f"{late / 1e6:.0f} MB were said to people who do not read, and it grew by {grown / 1e6:.0f} MB")
@@ -314,15 +314,6 @@ def growth(trace: OutsideTrace) -> tuple[int, int]:
     before = max((usage.memory for usage in trace.usages if usage.time <= middle), default=0)
     after = max((usage.memory for usage in trace.usages if usage.time > middle), default=0)
     return said_by(trace, NEVER) - said_by(trace, middle), after - before if before and after else 0
-
-
-def waiting_for_readers(trace: OutsideTrace) -> int:
-    """Characters that those who read had not heard when the last was said: a server may keep those for them."""
-    said, sizes = trace.of("said"), {client.name: client.size for client in trace.clients}
-    end = said[-1].time
-    reading = [client.name for client in trace.clients if client.prompt]
-    heard = [{event.message for event in trace.of("heard", who=name) if event.time <= end} for name in reading]
-    return sum(sizes[event.who] for messages in heard for event in said if event.message not in messages)
 
 
 def said_by(trace: OutsideTrace, time: float) -> int:
