@@ -46,14 +46,15 @@ orphan: true
 ---
 # `{path}`
 ```{{literalinclude}} /{path}
-:language: python
+:language: {language}
 ```
 """
 
 project = html_title = "chatroom_lib"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
 root_doc = "README"
-source_suffix = dict.fromkeys([".md", ".ipynb", ".py"], "myst-nb")
+LANGUAGES = {".py": "python", ".js": "javascript", ".go": "go"}  # of source files
+source_suffix = dict.fromkeys([".md", ".ipynb", *LANGUAGES], "myst-nb")
 include_patterns = [
     "README.md",
     f"{CHAPTERS}.ipynb",
@@ -63,6 +64,7 @@ include_patterns = [
     "docs/*.md",
 ]
 include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
+include_patterns += ["chatroom_lib/reference_servers/*"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False
 highlight_language = "text"
@@ -100,10 +102,9 @@ html_show_search_summary = False  # it is fetched, which a page opened from a di
 
 
 def read(_app, docname: str, source: list[str]) -> None:
-    """Show Python files as pages, make anchors targets, let links to folders and LICENSE work, add the contents."""
-    path = ROOT / f"{docname}.py"
-    if path.exists():
-        source[0] = SOURCE.format(path=f"{docname}.py")
+    """Show source files as pages, make anchors targets, let links to folders and LICENSE work, add the contents."""
+    if path := next(filter(Path.exists, (ROOT / f"{docname}{suffix}" for suffix in LANGUAGES)), None):
+        source[0] = SOURCE.format(path=f"{docname}{path.suffix}", language=LANGUAGES[path.suffix])
         if path.name == "__init__.py":
             others = sorted(other.name for other in path.parent.glob("*.py") if other != path)
             source[0] += "\n".join(f"- [{name}]({name})" for name in others)
