@@ -41,6 +41,7 @@ class Program:
         self.command, self.host, self.port = command, host, port
         self.process: asyncio.subprocess.Process | None = None
         self.reading: asyncio.Task | None = None
+        self.shell: psutil.Process | None = None
         self.output = b""
         self.mark = uuid.uuid4().hex  # in the environment of all that it starts
 
@@ -58,6 +59,9 @@ class Program:
             start_new_session=True,
             env={**os.environ, PROGRAM: self.mark},
         )
+        self.shell = None
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended
+            self.shell = psutil.Process(self.process.pid)  # which knows if somebody else has that number later
         self.reading = asyncio.create_task(self.read())
         latest = time.monotonic() + LONGEST_START
         try:
@@ -114,9 +118,9 @@ class Program:
         """At once, with all its children."""
         kill_all(partial(marked, PROGRAM, self.mark))
         if self.process:
-            if self.process.returncode is None:  # its own kill() would reap it, behind asyncio's back
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.process.pid, signal.SIGKILL)
+            if self.shell:
+                with contextlib.suppress(psutil.Error):
+                    self.shell.kill()  # self.process.kill() would reap it behind asyncio's back
             await self.process.wait()
             self.reading.cancel()  # somebody else may still hold the other end of the pipe
             await asyncio.wait([self.reading])
