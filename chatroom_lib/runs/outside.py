@@ -7,6 +7,7 @@ server's end small, too: Linux takes 3 MB there for a client on the same machine
 
 import asyncio
 import contextlib
+import os
 import socket
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
@@ -155,6 +156,8 @@ async def open_socket(ip: str, port: int, small: bool) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
     try:
         sock.setblocking(False)
+        if os.name == "posix":  # or no server that is started meanwhile could listen at the port that we happen to have
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if small:  # both count only if set before connecting
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
             with contextlib.suppress(OSError):  # not every system lets us
