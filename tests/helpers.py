@@ -27,6 +27,7 @@ from chatroom_lib.message import Message
 from chatroom_lib.rooms import v2, v2_rw
 from chatroom_lib.rooms.requirements import takes
 from chatroom_lib.runs.live_processes import ProcessesRun
+from chatroom_lib.server.server import Server
 
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
@@ -206,6 +207,20 @@ def wait_until(condition, seconds: float = AT_MOST, sleep=time.sleep) -> None:
     while not condition():
         assert time.monotonic() < latest, f"not in {seconds:g} s: {inspect.getsource(condition).strip()}"
         sleep(0.02)
+
+
+@asynccontextmanager
+async def two_of(room):
+    """Two servers, each with a room of its own."""
+    one = await Server(room).start()
+    try:
+        other = await Server(room).start()
+        try:
+            yield one, other
+        finally:
+            await other.stop()
+    finally:
+        await one.stop()
 
 
 async def until(condition) -> None:

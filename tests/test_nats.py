@@ -36,6 +36,7 @@ from tests.helpers import (
     joining,
     played_live,
     said,
+    two_of,
     until,
     without,
 )
@@ -603,18 +604,8 @@ async def test_of_a_nats_server_that_is_stopped_no_process_is_left(folder):
 # ---------------------------------------------------------------- v9.1
 
 
-@asynccontextmanager
-async def two_servers(url: str, **options):
-    room = partial(v9_1.Room, url, **{"limit": None, **options})
-    one = await Server(room).start()
-    try:
-        other = await Server(room).start()
-        try:
-            yield one, other
-        finally:
-            await other.stop()
-    finally:
-        await one.stop()
+def two_servers(url: str, **options):
+    return two_of(partial(v9_1.Room, url, **{"limit": None, **options}))
 
 
 @in_a_loop

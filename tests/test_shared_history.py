@@ -14,7 +14,7 @@ from chatroom_lib.message import Message, decode_position
 from chatroom_lib.rooms import v9
 from chatroom_lib.server.server import Server
 from chatroom_lib.shared_history import HERE, SharedHistory, is_free
-from tests.helpers import A_MOMENT, heard, hears_nothing, in_a_loop, joining, said, until
+from tests.helpers import A_MOMENT, heard, hears_nothing, in_a_loop, joining, said, two_of, until
 
 NEVER = 1e6  # seconds
 
@@ -393,18 +393,8 @@ async def test_a_server_that_starts_with_a_clock_set_back_goes_on_from_the_newes
 # ---------------------------------------------------------------- v9
 
 
-@asynccontextmanager
-async def two_servers(path: str, **options):
-    room = partial(v9.Room, path, **{"limit": None, **options})
-    one = await Server(room).start()
-    try:
-        other = await Server(room).start()
-        try:
-            yield one, other
-        finally:
-            await other.stop()
-    finally:
-        await one.stop()
+def two_servers(path: str, **options):
+    return two_of(partial(v9.Room, path, **{"limit": None, **options}))
 
 
 class Slow:

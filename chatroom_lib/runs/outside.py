@@ -124,7 +124,7 @@ class OutsideRun:
             self.trace.lag = max(self.trace.lag, clock() - due)
 
     def usage(self) -> Usage | None:
-        return self.program and usage(self.program.processes(), lambda: self.trace.now() or 0.0)
+        return self.program and usage(self.program.processes(), self.trace.now() or 0.0)
 
     async def when_all_have_left(self) -> Usage | None:
         """What the server's process has as soon as it has given back what they took, or some seconds later."""

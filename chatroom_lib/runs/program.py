@@ -9,7 +9,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -159,14 +159,14 @@ def family(pid: int) -> list[psutil.Process]:
     return []
 
 
-def usage(processes: Iterable[psutil.Process], clock: Callable[[], float]) -> Usage:
-    """What they have together. One that ends meanwhile has nothing."""
+def usage(processes: Iterable[psutil.Process], time: float) -> Usage:
+    """What they have together at that time. One that ends meanwhile has nothing."""
     memory = descriptors = 0
     for process in processes:
         with contextlib.suppress(psutil.Error):
             memory += process.memory_info().rss
             descriptors += process.num_fds()
-    return Usage(clock(), memory, descriptors)
+    return Usage(time, memory, descriptors)
 
 
 async def answers(host: str, port: int) -> bool:

@@ -34,9 +34,12 @@ NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
 WE_WERE_LATE = "this machine was busy: our own clients were up to {:.1f} s late"
 ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
+OF_THE_LIVING = (*ABOUT_TIME, "admission", "no-leak", "bounded-memory")  # not judged of a server that has ended
+ALSO_IN_BULK = ("at-most-once", "total-order", "no-crash", "no-leak", "bounded-memory")
 
 UNFINISHED = untested("the run was over before all had been heard")
-TOO_MUCH = untested("")  # so much is said that anybody may be late; another scenario tells more
+# So much is said that who reads as fast as we can may be late, and lose something by right; other scenarios tell more.
+TOO_MUCH = untested("")
 
 Judge = Callable[[OutsideTrace], Verdict]
 OUTSIDE: dict[str, Judge] = {}
@@ -51,11 +54,9 @@ def outside(name: str) -> Callable[[Judge], Judge]:
 
 
 def not_if_we_were_late(function: Judge) -> Judge:
-    """Nobody is blamed for being late if this machine was too busy to tell, or far more is said than people say."""
+    """Nobody is blamed for being late if this machine was too busy to tell."""
 
     def judge(trace: OutsideTrace) -> Verdict:
-        if planned(trace) >= MUCH:
-            return TOO_MUCH
         verdict = function(trace)
         if verdict.kept is False and trace.lag > LATE_OURSELVES:
             return untested(WE_WERE_LATE.format(trace.lag))
@@ -70,8 +71,17 @@ def judge(trace: OutsideTrace) -> dict[str, Verdict]:
     verdicts, found = {}, without_losses(trace)
     for name in GUARANTEES:
         judged = found if name in ABOUT_TIME else trace
-        verdicts[name] = OUTSIDE[name](judged) if name in OUTSIDE else untested(why_not(name))
+        verdicts[name] = cannot_tell(name, trace) or OUTSIDE[name](judged)
     return verdicts
+
+
+def cannot_tell(name: str, trace: OutsideTrace) -> Verdict | None:
+    """The verdict on a guarantee of which nothing can be said, or not after such a run; None: it is judged."""
+    if name not in OUTSIDE:
+        return untested(TAKES_MINUTES if GROUPS[name] == "presence" else NOT_FROM_OUTSIDE)
+    if trace.ended and name in OF_THE_LIVING:
+        return untested("the server has ended")
+    return TOO_MUCH if planned(trace) >= MUCH and name not in ALSO_IN_BULK else None
 
 
 def owed(trace: OutsideTrace) -> OutsideTrace:
@@ -100,17 +110,11 @@ def with_events(trace: OutsideTrace, more: list[Event]) -> OutsideTrace:
     return trace.changed(events=sorted([*trace.events, *more], key=attrgetter("time")))
 
 
-def why_not(name: str) -> str:
-    return TAKES_MINUTES if GROUPS[name] == "presence" else NOT_FROM_OUTSIDE
-
-
 # ---------------------------------------------------------------- safety
 
 
 @outside("delivery")
 def delivery(trace: OutsideTrace) -> Verdict:
-    if planned(trace) >= MUCH:  # who reads as fast as we can may be too slow then, and lose something by right
-        return TOO_MUCH
     verdict = guarantees.delivery(trace)
     if verdict.kept is False and (trace.unfinished or trace.ended):
         return UNFINISHED
@@ -139,8 +143,6 @@ OUTSIDE["total-order"] = guarantees.total_order
 def no_false_eviction(trace: OutsideTrace) -> Verdict:
     """While somebody does not read, a server may still be sending to others: who hears nothing then is not deaf. Nor is
     anybody, if in the end the whole room stands still; and who has never heard anything was not let in."""
-    if trace.ended or planned(trace) >= MUCH:
-        return untested("the server has ended") if trace.ended else TOO_MUCH
     lost = trace.disconnected()
     people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
     people = [name for name in people if trace.of("joined", who=name)]
@@ -182,8 +184,6 @@ def no_crash(trace: OutsideTrace) -> Verdict:
 def admission(trace: OutsideTrace) -> Verdict:
     """Who hears something, or is heard, is let in. Who is neither, while others hear what is said, is not. If all hear
     late, nobody can tell."""
-    if trace.ended:
-        return untested("the server has ended")
     people = [client.name for client in trace.clients if guarantees.is_healthy(client)]
     for event in guarantees.shut_out(trace, people):
         why = f": {event.message}" * bool(event.message)
@@ -230,14 +230,12 @@ def heard_by_others(said: Event, name: str, heard: dict[str, dict[Event, float]]
 @outside("prompt-join")
 @not_if_we_were_late
 def prompt_join(trace: OutsideTrace) -> Verdict:
-    return untested("the server has ended") if trace.ended else guarantees.joins_promptly(trace, GRACE)
+    return guarantees.joins_promptly(trace, GRACE)
 
 
 @outside("no-head-of-line-blocking")
 @not_if_we_were_late
 def no_head_of_line_blocking(trace: OutsideTrace) -> Verdict:
-    if trace.ended:
-        return untested("the server has ended")
     verdict = guarantees.no_head_of_line_blocking(trace)
     return too_little(trace) if verdict.kept and too_little(trace) else verdict
 
@@ -245,8 +243,6 @@ def no_head_of_line_blocking(trace: OutsideTrace) -> Verdict:
 @outside("recovery")
 @not_if_we_were_late
 def recovery(trace: OutsideTrace) -> Verdict:
-    if trace.ended:
-        return untested("the server has ended")
     deaths = [event.time for event in trace.of("vanished")]
     lost = {who: time for who, time in trace.disconnected().items() if not any(0 <= time - d < GRACE for d in deaths)}
     others = tuple(client for client in trace.clients if client.name not in lost)  # no death is to blame for those
@@ -280,8 +276,6 @@ def no_leak(trace: OutsideTrace) -> Verdict:
     """Descriptors, of sockets and files, are given back within three seconds after all have left."""
     if trace.before is None or trace.after is None:
         return untested(NO_PROCESS)
-    if trace.ended:
-        return untested("the server has ended")
     left, came = trace.after.descriptors - trace.before.descriptors, len(trace.of("joined", "shut out", "vanished"))
     if left > LEAK_TOLERANCE:
         return broken(f"some {came} people came and left, and {left} more descriptors are open than before")
@@ -296,8 +290,6 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
         return untested("everybody reads, or too little is said")
     if trace.before is None:
         return untested(NO_PROCESS)
-    if trace.ended:
-        return untested("the server has ended")
     said, (late, grown) = said_by(trace, NEVER), growth(trace)
     if grown > max(GROWN, late / 2):
         if trace.lag > LATE_OURSELVES:
@@ -329,8 +321,6 @@ def planned(trace: OutsideTrace) -> int:
 
 @outside("rate-limit")
 def rate_limit(trace: OutsideTrace) -> Verdict:
-    if planned(trace) >= MUCH:
-        return TOO_MUCH
     verdict = guarantees.rate_limit(trace)
     if verdict.kept is False and "refused" in verdict.evidence:
         return not_if_we_were_late(guarantees.rate_limit)(trace)
