@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +46,6 @@ from chatroom_lib.message import decode
 from tests.helpers import is_alive, wait_until
 
 ROOT = Path(__file__).parent.parent
-SHORT = dict(warm_up=0.05, seconds=0.15)
 pytestmark = pytest.mark.real
 exclusive = pytest.mark.exclusive  # it measures, with a server and a load generator pinned to a core each
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # so that no server has to import this file for its rooms
@@ -84,6 +84,14 @@ class Plain:
 # ---------------------------------------------------------------- what is measured
 
 
+def measured(name: str, **load) -> Measurement:
+    """In a window that is long enough for a machine on which other tests run, and no longer."""
+    for seconds in (0.15, 1):
+        with suppress(BenchError):
+            return measure(name, warm_up=0.05, seconds=seconds, **load)
+    return measure(name, warm_up=0.05, seconds=5, **load)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_target_delivers_everything(name):
@@ -91,7 +99,7 @@ def test_every_target_delivers_everything(name):
         assert any(digit.isdigit() for digit in TARGETS[name].version)
     except LookupError as error:
         pytest.skip(str(error))
-    result = measure(name, clients=7, in_flight=3, **SHORT)
+    result = measured(name, clients=7, in_flight=3)
     assert result.lost == 0 and result.messages > 0
     assert abs(result.deliveries - 7 * result.messages) <= 2 * 7 * 3  # what was in flight at either end
     assert 0 < result.p50_ms <= result.p99_ms and 0 <= result.server_cpu <= 1.5 and result.cpu_us >= 0
@@ -132,7 +140,7 @@ class Unmade(Plain):
 
 def test_an_error_says_why_a_server_did_not_start():
     with pytest.raises(BenchError, match="the server did not start .*nothing doing"):
-        measure(Unmade, clients=3, in_flight=1, **SHORT)
+        measure(Unmade, clients=3, in_flight=1, warm_up=0.05, seconds=0.15)
 
 
 class Hoarder(Plain):
