@@ -45,14 +45,18 @@ test: $(STAMP) ## Run the tests; ARGS="..." goes to pytest, e.g. ARGS="-m 'not s
 notebooks: $(STAMP) ## Execute all chapters anew and save their outputs
 	@$(VENV_PYTHON) tools/execute_notebooks.py
 
+# Python for the browser, and what cleans HTML there: served as they are, never committed.
+NPM_FOR_SITE = npm install --silent --no-save --no-package-lock --ignore-scripts --prefix build/npm pyodide@314.0.7 dompurify@3.5.0
+
 site: $(STAMP) ## Build the book from the chapters as they are, into build/site/
 	@$(VENV_PYTHON) -c 'import myst_nb, sphinx_book_theme' 2>/dev/null || $(PIP_INSTALL) --quiet -e '.[site]'
+	@if command -v npm >/dev/null; then $(NPM_FOR_SITE); else echo 'There is no npm: the book is built without Python for the browser, and so without Run buttons'; fi
 	@$(VENV_PYTHON) -m sphinx -qEW --keep-going -c docs -d build/doctrees . build/site
 	@echo 'The first page is build/site/index.html'
 
 extras: $(STAMP) ## Install what bench, compare and some tests need besides: other servers, a browser driver
 	@$(PIP_INSTALL) --quiet -e '.[asgi,bench,binder,browser,nats,site]'
-	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws socket.io; fi
+	@if command -v npm >/dev/null; then npm install --silent --no-save --no-package-lock ws socket.io && $(NPM_FOR_SITE); fi
 
 bench: extras ## Measure all versions and other servers anew (a quarter hour), into benchmarks/
 	@$(VENV_PYTHON) tools/run_benchmarks.py

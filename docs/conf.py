@@ -51,7 +51,7 @@ orphan: true
 """
 
 project = html_title = "chatroom_lib"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.linkcode", "run_here"]
 root_doc = "README"
 LANGUAGES = {".py": "python", ".js": "javascript", ".go": "go"}  # of source files
 source_suffix = dict.fromkeys([".md", ".ipynb", *LANGUAGES], "myst-nb")
@@ -63,7 +63,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "docs/*.md",
 ]
-include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py"]
+include_patterns += ["chatroom_lib/**.py", "notebooks/**.py", "tools/**.py", "docs/browser_runtime.py"]
 include_patterns += ["chatroom_lib/reference_servers/*"]
 exclude_patterns = [".*", "**/.*", "build", "dist", "node_modules", "tests"]
 smartquotes = False

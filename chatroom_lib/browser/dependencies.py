@@ -1,0 +1,74 @@
+"""Which cells of a chapter another one needs, by the names that they make and use, and which need more than Python."""
+
+import ast
+import symtable
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+# Names of what opens sockets, starts processes or shows widgets.
+OF_A_KERNEL = {
+    *("ChatPanel", "Server", "bench", "chat", "check_server", "connect", "dashboard", "open_connection", "run_here"),
+    *("nest_asyncio", "running_server", "serve", "socket", "start_server", "stop_all", "subprocess", "websocket"),
+}
+
+Needs = Literal["", "live", "kernel"]  # nothing but Python; `live`, which can be simulated; a kernel
+
+
+class Names(NamedTuple):
+    """The names that a cell makes, and those it uses that were made before it."""
+
+    made: set[str]
+    used: set[str]
+
+
+def names_in(code: str) -> Names:
+    """Those of a cell; none of what is no Python."""
+    made, used = set(), set()
+    try:
+        statements = ast.parse(code).body
+    except SyntaxError:
+        return Names(made, used)
+    for statement in statements:
+        table = table_of(statement)
+        makes = {each.get_name() for each in table.get_symbols() if each.is_assigned() or each.is_imported()}
+        uses = set(references(table, makes))
+        if isinstance(statement, ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.Try | ast.If | ast.While):
+            uses -= makes  # which come first in it
+        used |= uses - made
+        made |= makes
+    return Names(made, used)
+
+
+def table_of(statement: ast.stmt) -> symtable.SymbolTable:
+    """Its symbols, in a coroutine, where `await` may stand."""
+    wrapped = ast.parse("async def cell():\n pass")
+    wrapped.body[0].body = [statement]
+    tables = symtable.symtable(ast.unparse(wrapped), "cell", "exec").get_children()
+    return next(table for table in tables if isinstance(table, symtable.Function) and table.get_name() == "cell")
+
+
+def references(table: symtable.SymbolTable, own: set[str]) -> Iterator[str]:
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (symbol.is_global() or symbol.get_name() in own):
+            yield symbol.get_name()
+    for inner in table.get_children():
+        yield from references(inner, set())
+
+
+def makers(cells: list[Names], index: int) -> dict[str, int]:
+    """Name -> the last cell above this one that makes it, for each name that this one uses."""
+    above = {name: place for place, cell in enumerate(cells[:index]) for name in cell.made}
+    return {name: above[name] for name in cells[index].used if name in above}
+
+
+def what_they_need(codes: list[str]) -> list[Needs]:
+    """For each cell of a chapter: whether it, or one whose names it uses, needs a kernel, or runs `live`."""
+    cells = [names_in(code) for code in codes]
+    found: list[Needs] = []
+    for index, cell in enumerate(cells):
+        above = {found[maker] for maker in makers(cells, index).values()}
+        if "kernel" in above or cell.used & OF_A_KERNEL:
+            found.append("kernel")
+        else:
+            found.append("live" if "live" in above or "live" in cell.used else "")
+    return found

@@ -1,0 +1,77 @@
+"""Cells that run in the reader's browser: what the book's pages need for that, and what they may do.
+
+Without Pyodide (`make site` brings it, where there is npm) the book is built without buttons.
+"""
+
+import base64
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import browser_runtime
+import nbformat
+
+from chatroom_lib.browser.dependencies import what_they_need
+
+FOLDER = "_static/browser"
+SCRIPTS = "shown.js", "editing.js"
+POLICY = (  # of each page; a web worker with a `data:` address has the same
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; media-src 'self'; "
+    "form-action 'self'; base-uri 'none'"
+)
+
+
+def prepare(app) -> None:
+    """Before the first page: write the file with Python."""
+    app.run_here = None
+    if app.builder.name == "html" and browser_runtime.is_there():
+        app.run_here = browser_runtime.write(Path(app.outdir) / FOLDER)
+
+
+def add_scripts(app, page: str, _template, context: dict, _doctree) -> None:
+    """To a chapter, its cells as data and what runs them; to the page "Try it", what that needs."""
+    if not app.run_here:
+        return
+    last = "try.js" if page == "docs/try" else "cells.js" if page.startswith("notebooks/") else None
+    notebook = Path(app.srcdir) / f"{page}.ipynb"
+    if last == "cells.js" and not notebook.is_file():
+        return
+    if last:
+        about = {f"data-{name}": value for name, value in app.run_here.items()}
+        app.add_js_file("browser/python.js", loading_method="defer", **about)
+        for script in (*SCRIPTS, last):
+            app.add_js_file(f"browser/{script}", loading_method="defer")
+        app.add_css_file("browser/browser.css")
+    if last == "cells.js":
+        context["body"] += f'<script type="application/json" id="cells-of-this-page">{cells_of(notebook)}</script>'
+
+
+def cells_of(notebook: Path) -> str:
+    cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    codes = [cell.source for cell in cells]
+    described = [{"code": code, "needs": needs} for code, needs in zip(codes, what_they_need(codes), strict=True)]
+    return json.dumps(described).replace("<", r"\u003c")
+
+
+def set_policy(app, error: Exception | None) -> None:
+    """At the end: let each page run its own scripts, and load nothing from elsewhere."""
+    if error or app.builder.name != "html":
+        return
+    for page in Path(app.outdir).rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        inline = re.findall(r"<script(?:\s+data-cfasync=\"false\")?>(.*?)</script>", text, re.DOTALL)
+        hashes = " ".join(f"'sha256-{sha256(script)}'" for script in dict.fromkeys(inline))
+        policy = f'<meta http-equiv="Content-Security-Policy" content="{POLICY.format(scripts=hashes)}">'
+        page.write_text(re.sub(r"(<meta charset=\"utf-8\" ?/?>)", rf"\1\n{policy}", text, count=1), encoding="utf-8")
+
+
+def sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def setup(app) -> None:
+    app.connect("builder-inited", prepare)
+    app.connect("html-page-context", add_scripts)
+    app.connect("build-finished", set_policy)
