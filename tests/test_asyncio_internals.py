@@ -184,3 +184,41 @@ def test__get_running_loop_and__set_running_loop_let_code_find_a_loop_that_does_
         assert asyncio.get_running_loop() is loop
     with pytest.raises(RuntimeError):
         asyncio.get_running_loop()
+
+
+def test_Task__fut_waiter_tells_whether_a_task_is_about_to_run():
+    async def ask():
+        awaited = asyncio.get_running_loop().create_future()
+
+        async def wait():
+            await awaited
+
+        task = asyncio.create_task(wait())
+        asked = [internals.is_about_to_run(task)]
+        await asyncio.sleep(0)
+        asked.append(internals.is_about_to_run(task))
+        awaited.set_result(None)
+        asked.append(internals.is_about_to_run(task))
+        await task
+        return asked
+
+    assert run(ask()) == [True, False, True]
+
+
+def test_a_handles__callback_tells_whose_step_it_is(loop):
+    async def wait():
+        await asyncio.sleep(0)
+
+    handles = []
+    loop.run_step = lambda handle, context: (handles.append(handle), loop.run(handle))
+    task = loop.create_task(wait())
+    loop.call_soon(loop.ran.append, "callback")
+    loop.run_until_complete(task)
+    assert [internals.task_of(handle) for handle in handles[:3]] == [task, None, task]
+
+
+def test_Queue__queue_has_what_is_in_it():
+    queue = asyncio.Queue()
+    queue.put_nowait("first")
+    queue.put_nowait("second")
+    assert internals.items_in(queue) == ["first", "second"]

@@ -23,6 +23,23 @@ def unseen_error(task: asyncio.Task) -> BaseException | None:
     return task._exception if task._log_traceback else None
 
 
+def is_about_to_run(task: asyncio.Task) -> bool:
+    """Has it not begun, or has what it waits for come? Then it is ready for its next step."""
+    awaited = task._fut_waiter
+    return awaited is None or awaited.done()
+
+
+def task_of(handle: asyncio.Handle) -> asyncio.Task | None:
+    """The task whose step this callback is, if it is one."""
+    owner = getattr(handle._callback, "__self__", None)
+    return owner if isinstance(owner, asyncio.Task) else None
+
+
+def items_in(queue: asyncio.Queue) -> list:
+    """The next to be taken out first, unless the queue has an order of its own."""
+    return list(queue._queue)
+
+
 def timers(loop: asyncio.AbstractEventLoop) -> list[tuple[Callable, tuple]]:
     """(callback, arguments) of each timer that is set on `loop`."""
     handles = [timer for _, _, timer in loop.timers] if isinstance(loop, SteppedLoop) else loop._scheduled

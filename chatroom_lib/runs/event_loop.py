@@ -24,6 +24,7 @@ from typing import Literal, get_args
 
 from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
+from chatroom_lib.instrumentation.moments import MomentRecorder
 from chatroom_lib.instrumentation.room_code import place_in_room
 from chatroom_lib.instrumentation.tasks import Tasks, task_factory, watcher
 from chatroom_lib.runs.executor_calls import ExecutorCalls
@@ -69,6 +70,7 @@ class SimulationLoop(SteppedLoop):
         self.cleaning_up = False
         self.after_iteration = lambda tasks: None  # called for each server that has run in it
         self.after_jump = lambda: None
+        self.look = lambda step=None: None  # called after each step of a room's, and each iteration
         self.note_block = lambda seconds, place: None
         self.report = lambda context: None  # called with each error that asyncio hands to an exception handler
         self.listening = {}  # (host, port) -> Listener
@@ -78,6 +80,7 @@ class SimulationLoop(SteppedLoop):
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
         self.calling_for: tuple = None, None  # whose call a thread makes now, and of which executor
+        self.recorder: MomentRecorder | None = None
         self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
         self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)
         self.set_task_factory(partial(task_factory, task_class=Task))
@@ -127,6 +130,7 @@ class SimulationLoop(SteppedLoop):
                 world, self.now = self.now, max(self.now, processor.busy_until)
                 self.after_iteration(tasks)
                 self.now = world
+        self.look()
         self.iterations += 1
         if self.iterations - self.busy_since >= MAX_BUSY_ITERATIONS:
             self.look_for_progress()
@@ -153,6 +157,7 @@ class SimulationLoop(SteppedLoop):
             world, self.now = self.now, max(self.now, processor.busy_until)
             try:
                 self.run(handle)
+                self.look(handle)
             finally:
                 processor.busy_until = self.now + STEP_TIME * self.chance()
                 self.now = world
@@ -204,6 +209,7 @@ class SimulationLoop(SteppedLoop):
         """End every task and close the loop."""
         self.cleaning_up = True
         self.after_iteration, self.after_jump = lambda tasks: None, lambda: None
+        self.look = lambda step=None: None
         self.note_block = lambda seconds, place: None
         self.report = lambda context: None
         self.deadline = float("inf")

@@ -30,6 +30,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from functools import partial
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
@@ -37,6 +38,7 @@ from websockets.asyncio.server import ServerConnection
 from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Pause, Scenario, make_scenario
 from chatroom_lib.instrumentation.asyncio_internals import as_if_running
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
+from chatroom_lib.instrumentation.moments import MomentRecorder
 from chatroom_lib.instrumentation.pool import listed
 from chatroom_lib.instrumentation.tasks import watcher
 from chatroom_lib.rooms import Room, RoomError, RoomSpec, display_name
@@ -67,6 +69,7 @@ def simulate(
     schedule: Schedule = "fifo",
     *,
     keepalive: float | None = None,
+    recorder: MomentRecorder | None = None,
 ) -> Trace:
     """Run `scenario` in `room`: a version ("v1"), a class, a function that makes a room, or a handler.
 
@@ -74,6 +77,7 @@ def simulate(
     The run ends when it is quiescent, or after `scenario.duration` virtual seconds. Works anywhere, cells included.
     With `schedule="any"` the seed also decides the order of the tasks that are ready: an adversary. asyncio is not one.
     `keepalive`: as for `serve`. A server that pings is never quiescent.
+    `recorder`: notes what the room looks like after each of its steps; see `step_through`.
     Raises RoomError if there is no such room or it remembers an earlier run, RuntimeError if it does not start, and
     TypeError for what is no scenario.
     """
@@ -83,6 +87,7 @@ def simulate(
     if isinstance(room, Application):
         room.prepare()
     loop = SimulationLoop(seed, schedule)
+    loop.recorder = recorder
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -166,6 +171,8 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: note_block(run, seconds, place)
     loop.after_jump = collect_at_intervals(loop)
+    if loop.recorder:
+        loop.look = partial(loop.recorder.look, run)
     if scenario.all_prompt:
         loop.after_iteration = run.update_pools
     else:
@@ -174,6 +181,7 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     with as_if_running(loop):
         gc.collect()  # a room that refers to connections weakly may still seem to have those that have gone
     run.update_pools()
+    loop.look()
     if not scenario.all_prompt:
         sampler.sample()
     trace.threads = loop.threads.started
