@@ -23,7 +23,7 @@ def folders(*paths: "Path | str") -> tuple[str, ...]:
 OURS, OUR_ROOMS = folders(PACKAGE), folders(PACKAGE / "rooms", PACKAGE / "reference_rooms")
 AROUND_OTHERS = (str(PACKAGE / "rooms" / "handler.py"), *folders(PACKAGE / "rooms" / "asgi"))
 WEBSOCKETS = folders(Path(websockets.__file__).parent)
-STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+STANDARD_LIBRARY = folders(*{sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}, Path(os.__file__).parent)
 INSTALLED = folders(*{sysconfig.get_path(name) for name in ("purelib", "platlib")})  # may lie inside the former
 
 
