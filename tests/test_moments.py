@@ -1,6 +1,7 @@
 """A run that can be stepped through: each moment says what the room looks like after one of its steps."""
 
 import json
+import sys
 import weakref
 from dataclasses import replace
 from itertools import pairwise
@@ -135,6 +136,15 @@ def test_cy_is_evicted_in_a_step_in_which_nobody_failed_to_reach_cy(moments):
     [task] = [task for task in before.tasks if task.number == after.ran]
     assert task.ready and dict(task.calls[-1].locals)["index"] == "1"
     assert dict(before.room)["connections"] == "[Ann, Cy, Di, Eve]"  # where index 1 is Cy by now
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python tells which lines run from 3.12 on")
+def test_a_moment_tells_which_lines_ran_in_its_step(moments):
+    failed = line_of(v1_1, "self.failed_sends += 1")
+    evicting = next(moment for moment in moments if ("removed", "Cy") in kinds(moment))
+    assert failed in evicting.lines and set(evicting.lines) <= set(range(failed - 8, failed + 2))
+    assert not any(moment.lines for moment in moments if moment.ran is None)
+    assert all(sys.monitoring.get_tool(number) is None for number in range(6))
 
 
 def test_a_lock_has_a_holder_and_waiters_who_need_it():

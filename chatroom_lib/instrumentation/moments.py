@@ -4,10 +4,11 @@ room's is kept alive, and the run is the same as without."""
 import asyncio
 import contextlib
 import inspect
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from operator import attrgetter
-from types import FrameType, FunctionType
+from types import CodeType, FrameType, FunctionType
 
 from websockets.protocol import State
 
@@ -16,7 +17,7 @@ from chatroom_lib.instrumentation.asyncio_internals import is_about_to_run, item
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.names import name_of_client
 from chatroom_lib.instrumentation.pool import listed
-from chatroom_lib.instrumentation.primitives import KINDS, Usage, attributes, is_a, primitives
+from chatroom_lib.instrumentation.primitives import KINDS, Usage, attributes, current_task, is_a, primitives
 from chatroom_lib.instrumentation.room_code import is_written_for_the_room
 from chatroom_lib.instrumentation.room_globals import names_in
 from chatroom_lib.instrumentation.texts import Texts, name_of_primitive
@@ -28,6 +29,7 @@ from chatroom_lib.trace.trace import ENDS
 
 MOST_MOMENTS = 3000
 MOST_ITEMS = 20  # of a queue
+MOST_LINES = 100  # of one step
 # event -> is its message on its way, or its client in the pool, from then on?
 ON_ITS_WAY = {"sending": True, "overlap": True, "heard": False, "failed": False}
 IN_THE_POOL = {"entered": True, "removed": False}
@@ -41,6 +43,7 @@ class MomentRecorder:
         self.most, self.left_out = most, 0
         self.moments: list[Moment] = []
         self.seen = 0  # events
+        self.lines_run: list[int] = []  # since the last look
         self.on_the_way: dict[str, list[str]] = defaultdict(list)  # client -> messages sent to it and not heard
         self.gone: set[str] = set()  # clients whose connection has ended
         self.numbers: dict[int, int] = {}  # hash of a task -> its number
@@ -63,10 +66,35 @@ class MomentRecorder:
         if others or not before or state != before.state:
             time = max(run.trace.clock(), before.time if before else 0.0)
             ran = self.numbers.get(hash(task_of(step))) if step else None
-            self.moments.append(Moment(time, others, ran, *state))
+            self.moments.append(Moment(time, others, ran, tuple(self.lines_run[:MOST_LINES]), *state))
         for event in events:
             if event.kind in IN_THE_POOL:
                 self.moment_of(event).events.append(event)
+        self.lines_run.clear()
+
+    @contextlib.contextmanager
+    def noting_lines(self) -> Iterator[None]:
+        """Note, from Python 3.12 on, which lines of the room's run meanwhile."""
+        if not (monitoring := getattr(sys, "monitoring", None)):
+            yield
+            return
+
+        def note(code: CodeType, line: int):
+            if code.co_filename == "<string>" or not is_written_for_the_room(code.co_filename):  # that is a dataclass's
+                return monitoring.DISABLE
+            if current_task():  # and not we, who ask for its members
+                self.lines_run.append(line)
+
+        tool = next(number for number in range(6) if monitoring.get_tool(number) is None)
+        monitoring.use_tool_id(tool, "chatroom_lib")
+        try:
+            monitoring.register_callback(tool, monitoring.events.LINE, note)
+            monitoring.set_events(tool, monitoring.events.LINE)
+            yield
+        finally:
+            monitoring.set_events(tool, monitoring.events.NO_EVENTS)
+            monitoring.register_callback(tool, monitoring.events.LINE, None)
+            monitoring.free_tool_id(tool)
 
     def follow(self, events: list[Event]) -> None:
         for event in events:

@@ -20,4 +20,6 @@ def step_through(
     """The run that `simulate` makes of these, with a Moment after each step in which something changes: 3,000 at most,
     the first ones. Raises what `simulate` raises."""
     recorder = MomentRecorder()
-    return recorder.steps(simulate(room, scenario, seed, keepalive=keepalive, recorder=recorder))
+    with recorder.noting_lines():
+        trace = simulate(room, scenario, seed, keepalive=keepalive, recorder=recorder)
+    return recorder.steps(trace)

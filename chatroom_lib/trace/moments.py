@@ -71,6 +71,7 @@ class Moment(NamedTuple):
     time: float  # seconds since the run began
     events: list[Event]  # since the moment before
     ran: int | None  # the number of the task that took the step; None: something else has happened
+    lines: tuple[int, ...]  # of the room's code, as they ran in that step; from Python 3.12 on
     pool: tuple[str, ...]  # in the order of `members()`
     room: Texts  # the room's attributes, or the globals that a handler uses
     tasks: tuple[TaskState, ...]  # in the order of their making
@@ -81,7 +82,7 @@ class Moment(NamedTuple):
     @property
     def state(self) -> tuple:
         """All but when it was, and why."""
-        return self[3:]
+        return self[4:]
 
 
 class Steps(NamedTuple):
@@ -126,7 +127,12 @@ def to_plain(moments: Iterable[Moment]) -> dict[str, list]:
     for moment in moments:
         now = {name: getattr(moment, name) for name in SECTIONS}
         events = list(map(event_to_plain, moment.events))
-        plain: dict[str, Any] = {"time": round(moment.time, 6), "events": events, "ran": moment.ran}
+        plain: dict[str, Any] = {
+            "time": round(moment.time, 6),
+            "events": events,
+            "ran": moment.ran,
+            "lines": moment.lines,
+        }
         plain |= {name: now[name] for name in SECTIONS if now[name] != before.get(name)}
         for name in plain.keys() & PLAIN.keys():
             plain[name] = PLAIN[name](plain[name])
