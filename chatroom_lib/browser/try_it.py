@@ -1,0 +1,124 @@
+"""The page "Try it": a room that a reader edits, in a scenario, step by step; and the verdicts on it.
+
+Each function returns what JSON can carry. A reader's mistake is no exception: {"error": "line 12: ..."} comes back.
+All texts are plain; only the figures and the card are markup, and escape what they contain.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from types import ModuleType
+
+from chatroom_lib.browser.figures import figures
+from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, YOUR_OWN, people, person
+from chatroom_lib.browser.typed_code import Mistake, explain, room_of, scenario_of
+from chatroom_lib.checker.check import check
+from chatroom_lib.checker.guarantees import GUARANTEES, NOT_PROMISED, judge
+from chatroom_lib.checker.scenarios import Maker
+from chatroom_lib.clients.scenario import Scenario
+from chatroom_lib.reference_rooms import REFERENCE_ROOMS
+from chatroom_lib.rooms import VERSIONS
+from chatroom_lib.rooms.requirements import takes
+from chatroom_lib.runs.stepping import step_through
+from chatroom_lib.trace import Trace
+from chatroom_lib.trace.moments import to_plain
+
+SEEDS = 5  # with which a page checks a room
+
+
+def starts() -> list[dict[str, str]]:
+    """The rooms from which a reader can start: name, title and code. Those that need a NATS server are left out."""
+    rooms = {name: room for name, room in (VERSIONS | REFERENCE_ROOMS).items() if not takes(room, "nats")}
+    return [start(name, inspect.getmodule(room)) for name, room in rooms.items()]
+
+
+def start(name: str, module: ModuleType) -> dict[str, str]:
+    paragraph = " ".join(module.__doc__.partition("\n\n")[0].split())
+    title = paragraph.partition(". ")[0].removesuffix(".").removeprefix(f"{name}: ")
+    return {"name": name, "title": title, "code": inspect.getsource(module)}
+
+
+def scenarios() -> list[dict]:
+    """What can be chosen: name, what happens, and who is in it; of the reader's own, an example of its code."""
+    found = [{"name": name, "text": text, "people": people(scenario)} for name, text, scenario in CHOICES.values()]
+    text = "What you write yourself, with talker, listener, late_joiner, slow_reader, frozen, vanishing, leaving, ..."
+    return [*found, {"name": YOUR_OWN, "text": text, "people": [], "code": EXAMPLE}]
+
+
+def answering(function: Callable[..., dict]) -> Callable[..., dict]:
+    """A reader's mistake is an answer, too."""
+
+    @functools.wraps(function)
+    def answer(*arguments, **options) -> dict:
+        try:
+            return function(*arguments, **options)
+        except Mistake as mistake:
+            return {"error": str(mistake)}
+
+    return answer
+
+
+@answering
+def try_room(code: str, scenario: str, seed: int, own_scenario: str = "") -> dict:
+    """What comes of the room in `code` in one of `scenarios()`, and each of its moments (see trace/moments.py).
+    `more`: moments that are left out at the end."""
+    played = chosen(scenario, own_scenario)
+    with room_of(code) as (room, file):
+        trace, moments, left_out = step_through(room, played, seed)
+        return {
+            "room": trace.room,
+            "scenario": scenario,
+            "seed": seed,
+            "code": code.splitlines(),
+            **outcome(trace),
+            "errors": [explain(error, file) for error in trace.errors],
+            **to_plain(moments),
+            "more": left_out,
+            "figures": figures(trace),
+        }
+
+
+def outcome(trace: Trace) -> dict:
+    return {
+        "ending": trace.ending,
+        "duration": round(trace.duration, 6),
+        "people": list(map(person, trace.clients)),
+        "heard": {name: trace.heard(name) for name in trace.names},
+        "evicted": {name: round(time, 6) for name, time in trace.evicted().items()},
+        "verdicts": [
+            {"guarantee": name, "promise": promise(name), "kept": verdict.kept, "evidence": verdict.evidence}
+            for name, verdict in judge(trace).items()
+            if verdict.evidence not in NOT_PROMISED
+        ],
+    }
+
+
+def promise(guarantee: str) -> str:
+    return " ".join(GUARANTEES[guarantee].__doc__.partition("\n\n")[0].split())
+
+
+def chosen(scenario: str, own_scenario: str) -> Scenario | Maker:
+    if scenario == YOUR_OWN:
+        return scenario_of(own_scenario)
+    if scenario not in CHOICES:
+        raise Mistake(f"there is no scenario {scenario!r:.40}")
+    return CHOICES[scenario].scenario
+
+
+@answering
+def check_room(code: str, seeds: int = SEEDS, scenario: str | None = None, own_scenario: str = "") -> dict:
+    """The scorecard of the room in `code`, in all scenarios of `check`, or in one of `scenarios()`."""
+    tried = None if scenario is None else {scenario: chosen(scenario, own_scenario)}
+    with room_of(code) as (room, _):
+        card = check(room, seeds, scenarios=tried, progress=False)
+        broken = {
+            name: {
+                "broken": score.broken,
+                "tested": score.tested,
+                "scenario": score.scenario,
+                "seed": score.first_seed,
+                "evidence": score.evidence,
+            }
+            for name, score in card.broken.items()
+        }
+        return {"html": card._repr_html_(), "broken": broken}
