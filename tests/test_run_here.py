@@ -152,6 +152,9 @@ def test_what_a_cell_prints_is_text_and_nothing_in_its_html_runs(open_chapter):
 
 def test_python_in_the_browser_reaches_no_other_host(open_chapter):
     chapter = open_chapter(CHAPTER)
-    chapter.write(0, "from js import XMLHttpRequest\nask = XMLHttpRequest.new()\nask.open('GET', 'http://127.0.0.1:9/')\nask.send()")
+    chapter.write(
+        0,
+        "from js import XMLHttpRequest\nask = XMLHttpRequest.new()\nask.open('GET', 'http://127.0.0.1:9/')\nask.send()",
+    )
     chapter.run(0)
     assert not [url for url in chapter.asked if ":9/" in url]

@@ -13,8 +13,9 @@ from websockets.exceptions import ConnectionClosed
 
 from chatroom_lib import Message, Scenario, check, decode, encode, listener, rate_limits, simulate, talker
 from chatroom_lib.checker.guarantees import GUARANTEES, judge
+from chatroom_lib.checker.package import Conditions, pack
 from chatroom_lib.checker.scenarios import SCENARIOS, needs_path
-from chatroom_lib.checker.worker import Conditions, Worker, pack
+from chatroom_lib.checker.worker import Worker
 from chatroom_lib.runs.virtual_time import EPOCH
 
 

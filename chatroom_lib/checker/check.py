@@ -6,7 +6,8 @@
     trace = card.shortest("no-false-eviction") # the smallest one that can be found
 
 The runs take place in processes of their own, one for each core, so that a room can end or block nothing but its own
-run (see worker.py). That is no sandbox: what the room does to files or to the network, it does.
+run (see worker.py). That is no sandbox: what the room does to files or to the network, it does. In a browser, which has
+no processes, they take place one after the other in this one, and a room that never comes back is waited for.
 
 The same seeds give the same card, as long as the room has no source of randomness but the seed. Its clock may be the
 loop's, or `time.time()` and its like; `random` starts anew with each seed. But a set of objects that have no `__hash__`
@@ -18,20 +19,22 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 
 from chatroom_lib.checker.guarantees import GUARANTEES, Guarantees
 from chatroom_lib.checker.outcome import GUARD, WORKER, Outcome
+from chatroom_lib.checker.package import Conditions, Package, pack
 from chatroom_lib.checker.scenarios import SCENARIOS, Scenarios
 from chatroom_lib.checker.scorecard import Scorecard
-from chatroom_lib.checker.worker import Conditions, Package, Worker, pack
+from chatroom_lib.checker.workers import BaseWorker, workers
 from chatroom_lib.clients.scenario import require_scenario
 from chatroom_lib.instrumentation.room_code import importing
 from chatroom_lib.rooms import VERSIONS, RoomError, RoomSpec, display_name, resolve
 from chatroom_lib.rooms.loader import split
 from chatroom_lib.rooms.requirements import require_makeable
 from chatroom_lib.runs.event_loop import Schedule, require_schedule
+from chatroom_lib.runtime import platform
 from chatroom_lib.runtime.console import usable_cores
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.progress import progress_bar
@@ -74,7 +77,7 @@ def check(
 
 def require_able() -> None:
     """Raises RoomError where no room can be checked."""
-    if not (hasattr(os, "killpg") and hasattr(signal, "setitimer")):
+    if platform.HAS_PROCESSES and not (hasattr(os, "killpg") and hasattr(signal, "setitimer")):
         raise RoomError(
             "check() needs a POSIX system, such as Linux or macOS: it tries rooms in processes of their own"
         )
@@ -127,20 +130,28 @@ class Check:
 
     def run(self, processes: int, title: str | None) -> dict[tuple[str, int], Outcome]:
         """(scenario, seed) -> Outcome. `title`: what the progress bar says; None: there is none."""
-        workers = [Worker(self.package, self.conditions) for _ in range(min(processes, self.total))]
-        with ThreadPoolExecutor(len(workers)) as threads, progress_bar(title, self.total) as show:
+        crew = workers(self.package, self.conditions, min(processes, self.total))
+        with progress_bar(title, self.total) as show:
+            if platform.HAS_THREADS:
+                self.run_beside_each_other(crew, show)
+            else:
+                self.serve(crew[0], show)
+        return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}
+
+    def run_beside_each_other(self, crew: list[BaseWorker], show: Callable[[float], None]) -> None:
+        """A thread for each worker."""
+        with ThreadPoolExecutor(len(crew)) as threads:
             running = []
             try:
-                for worker in workers:
+                for worker in crew:
                     running.append(threads.submit(self.serve, worker))
                 while not self.is_over(running):
                     show(self.handed_out)
             finally:
                 self.runs = iter(())  # if we are interrupted, no run follows,
                 while wait(running, timeout=0.05).not_done:  # and nobody waits for one
-                    for worker in workers:
+                    for worker in crew:
                         worker.kill()
-        return {run: outcome for run, outcome in self.outcomes.items() if run[1] <= self.failed.get(run[0], run[1])}
 
     @staticmethod
     def is_over(running: list[Future]) -> bool:
@@ -150,10 +161,11 @@ class Check:
             each.result()
         return not others
 
-    def serve(self, worker: Worker) -> None:
+    def serve(self, worker: BaseWorker, show: Callable[[float], None] = lambda done: None) -> None:
         try:
             while run := self.next_run():
                 self.note(run, worker.run(*run))
+                show(self.handed_out)
         finally:
             worker.end()
 

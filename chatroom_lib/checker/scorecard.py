@@ -15,9 +15,9 @@ from rich.text import Text
 from chatroom_lib import rooms
 from chatroom_lib.checker.guarantees import GROUPS, NOT_PROMISED, Guarantees, Verdict
 from chatroom_lib.checker.outcome import Outcome
+from chatroom_lib.checker.package import Conditions
 from chatroom_lib.checker.scenarios import Scenarios, needs_path
 from chatroom_lib.checker.shrink import replay, shrink
-from chatroom_lib.checker.worker import Conditions
 from chatroom_lib.rooms import RoomSpec
 from chatroom_lib.trace import Trace
 

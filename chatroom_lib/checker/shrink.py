@@ -7,8 +7,9 @@ from dataclasses import replace
 from random import Random
 
 from chatroom_lib.checker.guarantees import Guarantee, Guarantees
+from chatroom_lib.checker.package import Conditions, pack
 from chatroom_lib.checker.scenarios import Maker
-from chatroom_lib.checker.worker import Conditions, Worker, pack
+from chatroom_lib.checker.workers import BaseWorker, workers
 from chatroom_lib.clients.scenario import Client, Scenario, make_scenario
 from chatroom_lib.runtime.interrupts import interruptible
 from chatroom_lib.runtime.progress import progress_bar
@@ -54,15 +55,15 @@ def size(scenario: Scenario) -> int:
 
 
 @contextlib.contextmanager
-def one_worker(room, guarantees: Guarantees, conditions: Conditions) -> Iterator[Worker]:
-    worker = Worker(pack(room, {}, guarantees), conditions)
+def one_worker(room, guarantees: Guarantees, conditions: Conditions) -> Iterator[BaseWorker]:
+    (worker,) = workers(pack(room, {}, guarantees), conditions, 1)
     try:
         yield worker
     finally:
         worker.end()
 
 
-def first_failing(worker: Worker, scenarios: Iterable[Scenario]) -> tuple[Scenario, int] | None:
+def first_failing(worker: BaseWorker, scenarios: Iterable[Scenario]) -> tuple[Scenario, int] | None:
     """The first of these scenarios in which the guarantee breaks with one of the first seeds, and that seed."""
     for scenario in scenarios:
         for seed in range(TRIES):

@@ -16,12 +16,11 @@ import time
 import uuid
 from functools import partial
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import Literal
 
 import psutil
 
 from chatroom_lib import rooms
-from chatroom_lib.checker.guarantees import Guarantees
 from chatroom_lib.checker.outcome import (
     ENDING,
     GUARD,
@@ -34,13 +33,9 @@ from chatroom_lib.checker.outcome import (
     failure,
     not_judged,
 )
-from chatroom_lib.checker.scenarios import Scenarios
+from chatroom_lib.checker.package import Conditions, Package
+from chatroom_lib.checker.workers import BaseWorker
 from chatroom_lib.clients.scenario import Scenario
-from chatroom_lib.rooms.handler import HandlerRoom, is_handler
-from chatroom_lib.rooms.packing import packed
-from chatroom_lib.runs.event_loop import Schedule
-from chatroom_lib.runs.simulation import require_fresh_globals
-from chatroom_lib.runtime.console import one_line
 from chatroom_lib.runtime.descendants import descendants, kill_all, marked
 from chatroom_lib.runtime.own_time import own_time
 from chatroom_lib.trace import Trace
@@ -51,63 +46,21 @@ LONGEST_START = 30.0  # seconds that the process may take to start, and to impor
 LONGEST_JUDGING = 120.0  # seconds that the verdicts on a run may take
 BUSY_SHARE = 5 / 6  # of the time limit, after which a run that makes progress is cut short; else it would be killed
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from chatroom_lib.checker.worker_process import main"
-ERRORS = {"TypeError": TypeError, "ValueError": ValueError}
 
 
-class Package(NamedTuple):
-    """A room, scenarios and guarantees, ready for another process."""
-
-    name: str  # what to call the room
-    data: bytes
-    guarantees: tuple[str, ...]  # their names
-
-
-def pack(room, scenarios: Scenarios, guarantees: Guarantees) -> Package:
-    """`room`: a name, a class, a function that makes one, or a handler. Raises RoomError if they cannot go to another
-    process."""
-    if is_handler(room):
-        require_fresh_globals(HandlerRoom(room))
-    data = packed(room, scenarios, guarantees, code_of=[*scenarios.values(), *guarantees.values()])
-    return Package(rooms.display_name(room), data, tuple(guarantees))
-
-
-class Conditions(NamedTuple):
-    """How each run takes place."""
-
-    schedule: Schedule = "fifo"  # this and the next as for `simulate`
-    keepalive: float | None = None
-    time_limit: float = 30.0  # seconds of the process's own time (own_time.py) that a run may take
-    memory_limit: int = 1 << 30  # bytes that the room, and what is noted about it, may take
-
-
-class Worker:
+class Worker(BaseWorker):
     """The process, started with the first run, and again if a room has ended it.
 
     To be used by one thread, which must outlive it; `kill` may be called from any.
     """
 
     def __init__(self, package: Package, conditions: Conditions, check_interval: float | None = None):
-        self.package, self.conditions = package, conditions
+        super().__init__(package, conditions)
         self.check_interval = CHECK_INTERVAL if check_interval is None else check_interval
         self.process: subprocess.Popen | None = None
         self.lock = threading.Lock()  # held while its number is used: once reaped, that may be another process's
 
-    def run(self, scenario: str | Scenario, seed: int) -> Outcome:
-        """Try the room in this scenario, or in the one of this name, with this seed.
-
-        Raises RoomError if the process cannot have the room, and TypeError or ValueError for a scenario that cannot be
-        made.
-        """
-        return self.answer_to("outcome", scenario, seed)
-
-    def trace(self, scenario: Scenario, seed: int) -> Trace:
-        """The same run again, to look at. Raises ValueError if it leaves no trace, and what `run` raises."""
-        answer = self.answer_to("trace", scenario, seed)
-        if isinstance(answer, Outcome):
-            raise ValueError(f"there is nothing to show: {answer.why}")
-        return answer
-
-    def answer_to(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
+    def answer_to(self, wanted: Literal["outcome", "trace"], scenario: str | Scenario, seed: int) -> Outcome | Trace:
         try:
             if not self.process:
                 self.start()
@@ -124,8 +77,7 @@ class Worker:
     def try_room(self, wanted: str, scenario: str | Scenario, seed: int) -> Outcome | Trace:
         self.stage = "preparing"
         try:
-            how = {"schedule": self.conditions.schedule, "keepalive": self.conditions.keepalive}
-            kind, *details = self.request((wanted, scenario, seed, how))
+            kind, *details = self.request((wanted, scenario, seed, self.conditions.of_a_run))
             if kind == "trace":
                 return as_trace(*details, scenario.clients)
             return as_outcome(details, self.package.guarantees)
@@ -189,14 +141,8 @@ class Worker:
         if self.replies.unread:
             raise BadReply("more than one answer")
         if kind == "wrong":
-            raise self.problem(*map(str, details))
+            raise self.package.problem(*map(str, details))
         return [kind, *details]
-
-    def problem(self, error: str, text: str) -> ValueError | TypeError:
-        file = self.package.name.rpartition(":")[0]
-        if file:
-            text = text.replace(os.path.abspath(file), file)  # as the user calls it
-        return ERRORS.get(error, rooms.RoomError)(one_line(text, 300))
 
     def patience(self) -> float:
         time_limit = self.conditions.time_limit
@@ -211,13 +157,12 @@ class Worker:
             return False
 
     def kill(self) -> None:
-        """End the run in progress, from another thread than the one that waits for its outcome."""
         with self.lock:
             if self.process:
                 kill_group(self.process.pid)
 
     def end(self) -> str:
-        """End the process, and all that the room has started in it; returns how it ended."""
+        """End the process, and all that the room has started in it."""
         if not self.process:
             return "it never ran"
         kill_all(partial(descendants, self.process.pid))  # while it lives: some may have lost our environment

@@ -62,6 +62,21 @@ def as_if_running(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         asyncio._set_running_loop(before)
 
 
+@contextlib.contextmanager
+def set_aside() -> Iterator[None]:
+    """Let the loop and the task that run on this thread stand still, so that another loop can run here meanwhile."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task:
+        asyncio._leave_task(loop, task)
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        if task:
+            asyncio._enter_task(loop, task)
+
+
 class SteppedLoop(asyncio.BaseEventLoop):
     """An event loop without sockets, which calls `iterate` again and again until it is stopped."""
 

@@ -36,7 +36,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.server import ServerConnection
 
 from chatroom_lib.clients.scenario import NEVER, SMALL_BUFFER, Client, Pause, Scenario, make_scenario
-from chatroom_lib.instrumentation.asyncio_internals import as_if_running
+from chatroom_lib.instrumentation.asyncio_internals import as_if_running, set_aside
 from chatroom_lib.instrumentation.memory import MemorySampler, leak_report, retained_connections, tasks_of
 from chatroom_lib.instrumentation.moments import MomentRecorder
 from chatroom_lib.instrumentation.pool import listed
@@ -53,6 +53,7 @@ from chatroom_lib.runs.network import WINDOW, Link
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runs.simulated_nats import Nats
 from chatroom_lib.runs.virtual_time import here, virtual_time
+from chatroom_lib.runtime import platform
 from chatroom_lib.runtime.interrupts import interrupt, interruptible
 from chatroom_lib.server.server import Server
 from chatroom_lib.trace import DISK_LOST, LOG, Trace
@@ -92,7 +93,10 @@ def simulate(
         asyncio.get_running_loop()
     except RuntimeError:
         return run_on(loop, room, scenario, seed, keepalive)
-    # this thread, a cell's, has a running loop and can run no second one
+    # this thread, a cell's, has a running loop and can run no second one beside it
+    if not platform.HAS_THREADS:
+        with set_aside():
+            return run_on(loop, room, scenario, seed, keepalive)
     return on_another_thread(loop, room, scenario, seed, keepalive)
 
 

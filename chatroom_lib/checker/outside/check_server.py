@@ -17,8 +17,8 @@ from chatroom_lib.checker.outcome import Outcome, not_judged
 from chatroom_lib.checker.outside.guarantees import LATE_OURSELVES, growth, judge, owed, without_losses
 from chatroom_lib.checker.outside.probe import Probe
 from chatroom_lib.checker.outside.scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
+from chatroom_lib.checker.package import Conditions
 from chatroom_lib.checker.scorecard import RoundScore, Scorecard
-from chatroom_lib.checker.worker import Conditions
 from chatroom_lib.clients.address import Address, is_private
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.runs.outside import OutsideRun, OutsideTrace
