@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chatroom_lib.instrumentation.tasks import Tasks, watcher
+from chatroom_lib.runtime import platform
 
 if TYPE_CHECKING:
     from chatroom_lib.runs.event_loop import SimulationLoop
@@ -90,7 +91,10 @@ class Call:
     def take_effect(self) -> None:
         if self.begun and not self.is_of_the_killed:
             self.loop.calling_for = self.process, self.executor
-            self.result = self.loop.threads.make_call(self.executor, self.function)
+            if platform.HAS_THREADS:
+                self.result = self.loop.threads.make_call(self.executor, self.function)
+            else:
+                self.result = called(self.function)
             self.loop.calling_for = None, None
 
     def answer(self) -> None:
@@ -100,6 +104,15 @@ class Call:
             copy(self.result, self.answered)
         else:
             self.result.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self.answer, context=Context()))
+
+
+def called(function: Callable[[], object]) -> Future:
+    result = Future()
+    try:
+        result.set_result(function())
+    except Exception as error:
+        result.set_exception(error)
+    return result
 
 
 def copy(result: Future, future: asyncio.Future) -> None:
