@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial, wraps
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -74,6 +75,14 @@ def assert_nothing_was_printed(capfd, caplog) -> None:
 def without(what: str, remedy: str) -> None:
     """Skip a test that needs `what`, but never where all is to be tested."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"there is no {what} here; {remedy} brings it")
+
+
+def pyodide_folder() -> Path:
+    """Where Python for the browser is."""
+    folder = Path(__file__).parent.parent / "build/npm/node_modules/pyodide"
+    if not (folder / "pyodide.mjs").is_file():
+        without("Pyodide", "make extras, with npm,")
+    return folder
 
 
 def said(content: str, token: str = "Ann", **more) -> str:

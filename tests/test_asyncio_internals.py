@@ -222,3 +222,20 @@ def test_Queue__queue_has_what_is_in_it():
     queue.put_nowait("first")
     queue.put_nowait("second")
     assert internals.items_in(queue) == ["first", "second"]
+
+
+def test__leave_task__enter_task_and__set_running_loop_let_another_loop_run_meanwhile():
+    async def three():
+        return 3
+
+    async def outer():
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        with internals.set_aside():
+            assert internals.running_loop() is None
+            with contextlib.closing(asyncio.new_event_loop()) as another:
+                result = another.run_until_complete(three())
+        assert (asyncio.get_running_loop(), asyncio.current_task()) == (loop, task)
+        await asyncio.sleep(0)
+        return result
+
+    assert run(outer()) == 3

@@ -20,6 +20,7 @@ from chatroom_lib.runs.harness import Run, shares_nats
 from chatroom_lib.runs.room_files import RoomFiles
 from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.measurement_lock import measured_window
+from chatroom_lib.runtime.platform import require_sockets
 from chatroom_lib.server.server import cancel_after, url_of
 from chatroom_lib.trace import Trace
 
@@ -34,6 +35,7 @@ async def live(room: RoomSpec | Room, scenario: Scenario, *, keepalive: float | 
     Raises RoomError if there is no such room, ServerError if it does not start, or needs a NATS server and none is
     installed, and TypeError or RuntimeError if its `members()` lists no connections.
     """
+    require_sockets("live()")
     scenario = make_scenario(scenario, Random())
     if scenario.handshake:
         raise ValueError("live() cannot make handshakes take longer: try simulate()")

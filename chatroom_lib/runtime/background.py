@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 from chatroom_lib.runtime.interrupts import interruptible, wake_when_interrupted
+from chatroom_lib.runtime.platform import require_sockets
 
 T = TypeVar("T")
 _lock = threading.Lock()
@@ -72,9 +73,13 @@ def run(coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
 
     Raises TimeoutError after `timeout` seconds.
     """
-    if threading.current_thread().name == "chatroom_lib":
+    try:
+        require_sockets("run()")
+        if threading.current_thread().name == "chatroom_lib":
+            raise RuntimeError("run() would wait for the thread it is called on; use await here")
+    except RuntimeError:
         coroutine.close()
-        raise RuntimeError("run() would wait for the thread it is called on; use await here")
+        raise
     future = asyncio.run_coroutine_threadsafe(coroutine, background_loop())
     try:
         return future.result(timeout)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
+from chatroom_lib.runtime.platform import IN_A_BROWSER, Absent
+
 
 def lazy_names(
     package: str, homes: Mapping[str, Iterable[str]], in_docstring: bool = False
@@ -18,7 +20,12 @@ def lazy_names(
     def get(name: str):
         if name not in home_of:
             raise AttributeError(f"{package} has no {name!r}; it has {', '.join(offered)}", name=name, obj=package)
-        module = import_module(f"{package}.{home_of[name]}")
+        try:
+            module = import_module(f"{package}.{home_of[name]}")
+        except ModuleNotFoundError as error:
+            if IN_A_BROWSER:
+                return Absent(name, error.name)
+            raise
         return getattr(module, name) if homes[home_of[name]] else module
 
     return get, lambda: offered, ListedNames(offered) if in_docstring else offered

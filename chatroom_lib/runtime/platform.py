@@ -12,9 +12,22 @@ class NotHere(RuntimeError):
 
 
 def require_sockets(what: str) -> None:
-    """Raises NotHere where there are no sockets. `what`: is asked for, "serve()"."""
+    """Raises NotHere where there are none. `what`: is asked for, "serve()"."""
     if not HAS_SOCKETS:
+        why = "needs sockets and threads, which a browser does not have"
+        raise NotHere(f"{what} {why}: simulate() runs a room there, in virtual time")
+
+
+class Absent:
+    """Stands for what cannot be imported here, so that a line which imports it beside other names does not fail; whatever
+    is done with it raises NotHere."""
+
+    def __init__(self, name: str, missing: str):
+        self.name, self.missing = name, missing
+
+    def fail(self, *_, **__):
         raise NotHere(
-            f"{what} needs sockets, threads or processes, which a browser does not have; "
-            "simulate() runs a room there, in virtual time"
+            f"{self.name} needs {self.missing}, which cannot be had in a browser: it needs a Python of your own"
         )
+
+    __call__ = __getattr__ = fail

@@ -4,6 +4,7 @@ import asyncio
 import socket
 
 from chatroom_lib.runtime.background import submit
+from chatroom_lib.runtime.platform import require_sockets
 from chatroom_lib.server.server import Server
 
 servers: list[Server] = []  # those that serve() started
@@ -25,6 +26,7 @@ async def serve(
     more. None: as the room's `server_options` say, and not at all if it has none; 0: not at all. Other `options` go to
     `websockets.serve`, before those of the room. Raises ServerError if it cannot start.
     """
+    require_sockets("serve()")
     server = Server(room, host, port, keepalive=keepalive, **options)
     server.name = name or server.name
     await submit(start_in_place(server))

@@ -1,0 +1,140 @@
+"""Where there are no threads, processes or sockets, as in a browser: the same runs and verdicts, and plain errors."""
+
+import asyncio
+
+import pytest
+
+from chatroom_lib import (
+    Scenario,
+    check,
+    frozen,
+    guarantees,
+    listener,
+    live,
+    rooms,
+    run,
+    scenarios,
+    serve,
+    simulate,
+    talker,
+)
+from chatroom_lib.checker import workers
+from chatroom_lib.runtime import lazy, platform
+from tests.helpers import for_one_server
+
+PEOPLE = Scenario([talker("Ann", says=20), frozen("Bob", vanishes=1), listener("Cy")])
+
+
+@pytest.fixture
+def in_a_browser(monkeypatch):
+    for name in ("HAS_THREADS", "HAS_PROCESSES", "HAS_SOCKETS"):
+        monkeypatch.setattr(platform, name, False)
+    monkeypatch.setattr(lazy, "IN_A_BROWSER", True)
+
+
+@pytest.fixture
+def no_thread_may_start(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", refuse)
+
+
+def from_a_cell(function, *arguments):
+    """Called where a loop runs, which goes on afterwards."""
+
+    async def cell():
+        later = asyncio.create_task(asyncio.sleep(0))
+        result = function(*arguments)
+        await later
+        assert asyncio.current_task() is not None
+        return result
+
+    return asyncio.run(cell())
+
+
+@pytest.mark.parametrize("room", ["v1.1", "v3", "v4", "v7"])
+def test_a_run_is_the_same_without_threads(room, in_a_browser, no_thread_may_start, monkeypatch):
+    scenario = scenarios.SCENARIOS["restart"] if room == "v7" else PEOPLE
+    without = from_a_cell(simulate, room, scenario, 3)
+    monkeypatch.undo()
+    assert without.digest() == simulate(room, scenario, 3).digest()
+
+
+def test_a_call_of_an_executor_that_raises_does_so_without_threads(in_a_browser, no_thread_may_start):
+    class Failing(rooms.resolve("v1")):
+        async def broadcast(self, message):
+            await asyncio.to_thread(int, "no number")
+
+    trace = from_a_cell(simulate, Failing, PEOPLE)
+    assert {str(error) for error in trace.errors} == {"invalid literal for int() with base 10: 'no number'"}
+
+
+def test_the_card_is_the_same_without_processes(in_a_browser, no_thread_may_start, monkeypatch):
+    few = {name: scenarios.SCENARIOS[name] for name in ("healthy", "frozen reader", "frozen then dies", "restart")}
+    without = from_a_cell(lambda: check("v1.1", 2, scenarios=few, progress=False))
+    assert isinstance(workers.workers(None, None, 2)[0], workers.WorkerHere)
+    monkeypatch.undo()
+    card = check("v1.1", 2, scenarios=few, progress=False)
+    assert without.as_dict() == card.as_dict() and card.broken
+
+
+def test_the_shortest_run_is_the_same_without_processes(in_a_browser, no_thread_may_start, monkeypatch):
+    def shortest():
+        return check("v1", 1, scenarios={"one": PEOPLE}, progress=False).shortest("no-leak", progress=False).digest()
+
+    without = from_a_cell(shortest)
+    monkeypatch.undo()
+    assert without == shortest()
+
+
+def test_no_run_leaves_anything_to_the_next_one_without_processes(in_a_browser):
+    class Room(rooms.resolve("v1")):
+        connections = []  # of the class: of all its rooms
+
+        def __init__(self):
+            pass
+
+    card = check(Room, 2, scenarios={"healthy": scenarios.SCENARIOS["healthy"]}, progress=False)
+    assert card.scores["no-crash"].kept == 2
+
+
+def test_problems_are_raised_as_with_processes(in_a_browser):
+    def judge(trace):
+        return 1 / 0
+
+    with pytest.raises(ValueError, match="guarantee 'mine' cannot judge a run with seed 0: ZeroDivisionError"):
+        check("v1", 1, guarantees={"mine": judge}, scenarios={"one": PEOPLE}, progress=False)
+    with pytest.raises(rooms.RoomError):
+        check(dict, 1, progress=False)
+    assert check("v1", 1, guarantees={"mine": lambda trace: guarantees.KEPT}, progress=False).kept == ["mine"]
+
+
+def test_what_needs_sockets_says_so(in_a_browser):
+    calls = (lambda: serve("v1"), lambda: live("v1", PEOPLE))
+    for call, name in zip(calls, ("serve()", "live()"), strict=True):
+        with pytest.raises(platform.NotHere, match=rf"{name[:-2]}\(\) needs sockets .*: simulate\(\) runs a room"):
+            asyncio.run(call())
+    coroutine = asyncio.sleep(0)
+    with pytest.raises(platform.NotHere, match="run"):
+        run(coroutine)
+
+
+def test_a_name_that_cannot_be_imported_fails_only_when_it_is_used(in_a_browser, tmp_path, monkeypatch):
+    (tmp_path / "a_package").mkdir()
+    (tmp_path / "a_package/__init__.py").write_text("")
+    (tmp_path / "a_package/widgets.py").write_text("import no_such_library")
+    monkeypatch.syspath_prepend(tmp_path)
+    get, _, _ = lazy.lazy_names("a_package", {"widgets": ("panel",)})
+    panel = get("panel")
+    for use in (lambda: panel("Ann"), lambda: panel.open):
+        with pytest.raises(platform.NotHere, match="panel needs no_such_library, which cannot be had in a browser"):
+            use()
+    monkeypatch.setattr(lazy, "IN_A_BROWSER", False)
+    with pytest.raises(ModuleNotFoundError):
+        get("panel")
+
+
+def test_every_scenario_can_be_tried_without_processes(in_a_browser):
+    some = {name: scenarios.SCENARIOS[name] for name in for_one_server()}
+    assert check("v5", 1, scenarios=some, progress=False).scores["kept"].tested == 1
