@@ -35,16 +35,20 @@ class Pool:
             return
         require_connections(members)
         present = set(ids)
-        for key in [key for key in self.seen if key not in present]:
+        for key in [key for key, (kept, *_) in self.seen.items() if key not in present or not kept()]:
             self.remove(key)
         new = [(key, connection) for key, connection in zip(ids, members) if key not in self.seen]
         for key, connection in new:
             self.trace.record("entered", connection.name)
-            kept = weakref.ref(connection, lambda _, key=key: self.remove(key))
-            self.seen[key] = kept, connection.name, self.trace.now() or 0.0
+            self.seen[key] = weakref.ref(connection, self.look_again), connection.name, self.trace.now() or 0.0
         self.ids = ids
         if new:
             observe_all(self.room, self.trace, self.which)
+
+    def look_again(self, _) -> None:
+        """A connection is no more: its id may be that of another one soon. It is noted at the end of the step, since how
+        early in it Python throws a connection away depends on its version."""
+        self.ids = []
 
     def end(self) -> None:
         """The room is no more: whoever was in it is in no pool."""
@@ -53,11 +57,9 @@ class Pool:
             self.remove(key)
 
     def remove(self, key: int) -> None:
-        self.ids = []
-        if key in self.seen:
-            _, name, since = self.seen.pop(key)
-            what = self.trace.in_since(name, since)
-            self.trace.record("removed", name, what, not_before=since)  # a simulated room's clock may be ahead
+        _, name, since = self.seen.pop(key)
+        what = self.trace.in_since(name, since)
+        self.trace.record("removed", name, what, not_before=since)  # a simulated room's clock may be ahead
 
 
 def require_connections(members: list) -> None:

@@ -174,7 +174,7 @@ def play_simulated(loop: SimulationLoop, run: Run, nats: Nats) -> Trace:
     killing += [loop.create_task(stand_still(loop, run, pause)) for pause in scenario.pauses]
     loop.count_events = trace.events.__len__
     loop.note_block = lambda seconds, place: note_block(run, seconds, place)
-    loop.after_jump = collect_at_intervals(loop)
+    loop.after_jump = collect_at_intervals(loop, run)
     if loop.recorder:
         loop.look = partial(loop.recorder.look, run)
     if scenario.all_prompt:
@@ -293,7 +293,7 @@ def garbage_kept():
             gc.enable()
 
 
-def collect_at_intervals(loop: SimulationLoop) -> Callable[[], None]:
+def collect_at_intervals(loop: SimulationLoop, run: Run) -> Callable[[], None]:
     due = COLLECTION_INTERVAL
 
     def collect() -> None:
@@ -301,6 +301,7 @@ def collect_at_intervals(loop: SimulationLoop) -> Callable[[], None]:
         if loop.now >= due:
             due = loop.now + COLLECTION_INTERVAL
             gc.collect(1)
+            run.update_pools()  # a room may have members for as long as somebody else refers to them
 
     return collect
 
