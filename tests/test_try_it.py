@@ -50,8 +50,14 @@ def test_a_reader_can_start_from_every_room_that_needs_nothing_else():
     assert all("\n" not in title and title for title in titles.values())
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """They take most of the time."""
+    monkeypatch.setattr(try_it, "figures", lambda trace: {})
+
+
 @pytest.mark.parametrize("name", CODE)
-def test_every_start_runs_as_it_is(name):
+def test_every_start_runs_as_it_is(name, no_figures):
     result = try_room(CODE[name], DYING, 1)
     assert "error" not in result and not result["errors"] and result["moments"]
     json.dumps(result, allow_nan=False)
@@ -68,13 +74,13 @@ def test_scenarios_say_what_happens_and_who_is_in_them():
 
 
 @pytest.mark.parametrize("name", [name for name in CHOICES if name != DYING])
-def test_every_scenario_can_be_stepped_through_to_its_end(name):
+def test_every_scenario_can_be_stepped_through_to_its_end(name, no_figures):
     for room in ("v1.1", "v3"):
         result = try_room(CODE[room], name, 2)
         assert result["more"] == 0 and 20 < len(result["moments"]) < 1000
 
 
-def test_v1_1_evicts_cy_and_the_others_evict_nobody():
+def test_v1_1_evicts_cy_and_the_others_evict_nobody(no_figures):
     results = {name: try_room(CODE[name], DYING, 1) for name in ("v1.1", "v2", "v4", "BoundedBroadcast")}
     assert {name: list(result["evicted"]) for name, result in results.items()} == {
         "v1.1": ["Cy"],
@@ -172,7 +178,8 @@ def test_an_error_while_the_room_runs_is_told_with_its_line():
         ("Scenario(\n[talkr('Ann')])", "the scenario, line 2: NameError: name 'talkr' is not defined"),
         ("Scenario([talker('Ann', says=-1)])", "the scenario, line 1: ValueError: Ann: times, counts and sizes"),
         ("[talker('Ann')]", "the scenario must be a Scenario([talker(...), ...]), not list"),
-        ("", "the scenario"),
+        ("", "the scenario, line "),
+        ("Scenario([])", "there is nobody in the scenario"),
     ],
 )
 def test_a_mistake_in_the_scenario_is_one_line_that_says_where(code, error):

@@ -60,6 +60,8 @@ def scenario_of(code: str) -> Scenario:
         made = eval(compile(code.strip(), SCENARIO, "eval"), names)
     if not isinstance(made, Scenario):
         raise Mistake(f"{SCENARIO} must be a Scenario([talker(...), ...]), not {type(made).__name__}")
+    if not made.clients:
+        raise Mistake(f"there is nobody in {SCENARIO}")
     return made
 
 

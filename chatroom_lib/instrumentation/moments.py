@@ -30,6 +30,7 @@ from chatroom_lib.trace.trace import ENDS
 MOST_MOMENTS = 3000
 MOST_ITEMS = 20  # of a queue
 MOST_LINES = 100  # of one step
+MOST_STATES = 50_000  # of tasks, in all moments together
 # event -> is its message on its way, or its client in the pool, from then on?
 ON_ITS_WAY = {"sending": True, "overlap": True, "heard": False, "failed": False}
 IN_THE_POOL = {"entered": True, "removed": False}
@@ -39,10 +40,11 @@ class MomentRecorder:
     """Notes the moments of one run, whose loop calls `look` after each step of a room's, and at the end of each of its
     iterations."""
 
-    def __init__(self, most: int = MOST_MOMENTS):
+    def __init__(self, most: int):
         self.most, self.left_out = most, 0
         self.moments: list[Moment] = []
         self.seen = 0  # events
+        self.states = 0  # of tasks
         self.lines_run: list[int] = []  # since the last look
         self.on_the_way: dict[str, list[str]] = defaultdict(list)  # client -> messages sent to it and not heard
         self.gone: set[str] = set()  # clients whose connection has ended
@@ -56,17 +58,18 @@ class MomentRecorder:
         if not (events or step) or run.trace.clock is None:
             return
         self.seen += len(events)
-        if len(self.moments) >= self.most:
-            self.left_out += bool(events)
+        if len(self.moments) >= self.most or self.states >= MOST_STATES:
+            self.left_out += 1
             return
         self.follow(events)
         before = self.moments[-1] if self.moments else None
-        state = self.state(run)
+        time = max(run.trace.clock(), before.time if before else 0.0)
         others = [event for event in events if event.kind not in IN_THE_POOL]
-        if others or not before or state != before.state:
-            time = max(run.trace.clock(), before.time if before else 0.0)
-            ran = self.numbers.get(hash(task_of(step))) if step else None
-            self.moments.append(Moment(time, others, ran, tuple(self.lines_run[:MOST_LINES]), *state))
+        state = self.state(run)
+        ran = self.numbers.get(hash(task_of(step))) if step else None
+        moment = Moment(time, others, ran, tuple(self.lines_run), *state)
+        if others or not before or not moment.looks_like(before):
+            self.moments.append(moment)
         for event in events:
             if event.kind in IN_THE_POOL:
                 self.moment_of(event).events.append(event)
@@ -82,7 +85,7 @@ class MomentRecorder:
         def note(code: CodeType, line: int):
             if code.co_filename == "<string>" or not is_written_for_the_room(code.co_filename):  # that is a dataclass's
                 return monitoring.DISABLE
-            if current_task():  # and not we, who ask for its members
+            if len(self.lines_run) < MOST_LINES and current_task():  # without one it is we, who ask for its members
                 self.lines_run.append(line)
 
         tool = next(number for number in range(6) if monitoring.get_tool(number) is None)
@@ -99,7 +102,7 @@ class MomentRecorder:
     def follow(self, events: list[Event]) -> None:
         for event in events:
             messages = self.on_the_way[event.who]
-            if event.kind in ENDS:
+            if event.kind in (*ENDS, "knocked"):
                 self.gone.add(event.who)
             elif event.kind == "joined" and event.who in self.gone:  # what its last connection had is lost
                 self.gone.remove(event.who)
@@ -128,11 +131,12 @@ class MomentRecorder:
     # ------------------------------------------------------------ the room, as it is now
 
     def state(self, run) -> tuple:
-        """The fields of a Moment from `pool` on."""
+        """The fields of a Moment from `pool` on. First the tasks are looked at: from then on each has a number."""
         servers = run.running
         rooms = [server.room for server in servers]
         found = {name: thing for room in rooms for name, thing in primitives(room)}
-        tasks = self.keep(self.tasks(servers))  # first: from now on each has a number
+        tasks = self.keep(self.tasks(servers))
+        self.states += len(tasks)
         return (
             self.keep(name for room in rooms for name in self.pool(room)),
             self.keep(text for room in rooms for text in self.texts.of_all(things_of(room))),
@@ -207,15 +211,21 @@ def is_observed_lock(thing: object) -> bool:
 
 def things_of(room) -> Iterator[tuple[str, object]]:
     """A room's attributes; of a handler the globals that it uses. Without locks, queues and channels."""
-    named = globals_of(without_partial(room.handler)) if isinstance(room, HandlerRoom) else attributes(room)
+    named = kept_by_handler(without_partial(room.handler)) if isinstance(room, HandlerRoom) else attributes(room)
     return ((name, thing) for name, thing in named if not is_a(thing, KINDS))
 
 
-def globals_of(handler) -> list[tuple[str, object]]:
-    code = getattr(handler, "__code__", None)
+def kept_by_handler(handler) -> list[tuple[str, object]]:
+    """The globals that a function uses, itself or by the functions that it calls; the attributes of an object."""
     if not isinstance(handler, FunctionType):
-        return attributes(handler)
-    return [(name, handler.__globals__[name]) for name in sorted(names_in(code) & handler.__globals__.keys())]
+        return attributes(getattr(handler, "__self__", handler))
+    names, ahead, kept = set(), [handler], handler.__globals__
+    while ahead:
+        new = names_in(ahead.pop().__code__) & kept.keys() - names
+        names |= new
+        functions = [kept[name] for name in new if is_a(kept[name], FunctionType)]
+        ahead += [function for function in functions if function.__globals__ is kept]
+    return [(name, kept[name]) for name in kept if name in names]
 
 
 def locals_of(frame: FrameType) -> dict[str, object]:
@@ -236,6 +246,9 @@ def what_for(task: asyncio.Task, wait: Wait, frames: list[FrameType]) -> str:
         channels = operation_in(frames).f_locals["channels"]
         *others, last = [name_of_primitive(channel) or "a channel" for channel in channels]
         thing = f"{', '.join(others)} or {last}" if others else last
+    if wait.kind == "sleep":
+        delay = operation_in(frames).f_locals["delay"]
+        return f"{delay:g} s to pass" if type(delay) in (int, float) and delay > 0 else "its turn"
     return PHRASES[wait.kind].format(thing=thing, who=wait.on or wait.visitor or "a client")
 
 
@@ -256,6 +269,5 @@ PHRASES = {  # kind of wait -> what for
     "get": "get from {thing}",
     "take": "take from {thing}",
     "receive": "the next message from {who}",
-    "sleep": "time to pass",
     "tasks": "other tasks",
 }

@@ -20,7 +20,7 @@ class Pool:
 
     def __init__(self, room, trace: Trace, server: int = 0):
         self.room, self.trace, self.which = room, trace, trace.which(server)
-        self.ids: list[int] = []  # of the members
+        self.ids: list[int] | None = None  # of the members; None: look again
         # id -> (connection, name, since when); the room alone decides how long a connection is kept
         self.seen: dict[int, tuple[weakref.ref, str, float]] = {}
         self.ended = False
@@ -46,9 +46,9 @@ class Pool:
             observe_all(self.room, self.trace, self.which)
 
     def look_again(self, _) -> None:
-        """A connection is no more: its id may be that of another one soon. It is noted at the end of the step, since how
-        early in it Python throws a connection away depends on its version."""
-        self.ids = []
+        """A connection is no more, and its id may be another one's soon. Noted at the end of the step, since when in it
+        Python throws a connection away depends on Python's version."""
+        self.ids = None
 
     def end(self) -> None:
         """The room is no more: whoever was in it is in no pool."""

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from types import FunctionType, ModuleType
 from weakref import WeakSet
 
 from websockets.asyncio.server import ServerConnection
@@ -53,6 +54,8 @@ class Texts:
             return cut(kind.__name__)
         if is_a(thing, KINDS):
             return name_of_primitive(thing)
+        if is_a(thing, (type, ModuleType, FunctionType)):
+            return None
         return of_owner(thing)
 
     def of_items(self, things: Iterable, depth: int) -> str:

@@ -5,7 +5,8 @@ the next, over connections that live in memory. Nothing really waits, so a run o
 What is ready runs first in, first out, as asyncio documents. A seed decides what chance decides on a real machine: how
 long each packet travels, and how long the processor takes for each step of the room and each write to a socket.
 
-The same seed gives the same Trace, in every process, and whatever it shows can happen on a real event loop:
+The same seed gives the same Trace, in every process, and in a browser's Python too; whatever it shows can happen on a
+real event loop:
 
 - `time.time`, `monotonic`, `perf_counter`, their `_ns` twins, `datetime.now` and `date.today` tell virtual time in a
   room. The module `random`, `uuid4`, `secrets` and `os.urandom` follow the seed.
@@ -17,7 +18,8 @@ The same seed gives the same Trace, in every process, and whatever it shows can 
   time.
 - What the seed does not decide: the order of a set of texts (`check` fixes it; elsewhere set PYTHONHASHSEED) or of
   objects that hash by their address (connections and tasks do not), what files, sockets, subprocesses and unlisted
-  clocks say, and module globals or class attributes that an earlier run has changed.
+  clocks say, module globals or class attributes that an earlier run has changed, and how many steps asyncio's own code
+  takes: runs of rooms that ping differ by microseconds between Python 3.13 and 3.14.
 
 If nothing is ready and no timer is set, nothing will ever happen again: the run is *quiescent*.
 """

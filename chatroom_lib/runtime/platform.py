@@ -19,7 +19,7 @@ def require_sockets(what: str) -> None:
 
 
 class Absent:
-    """Stands for what cannot be imported here, so that a line which imports it beside other names does not fail; whatever
+    """Stands for what cannot be imported here, so that a line which imports it with other names does not fail. Whatever
     is done with it raises NotHere."""
 
     def __init__(self, name: str, missing: str):

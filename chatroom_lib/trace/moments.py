@@ -5,7 +5,7 @@ Trace calls it.
 """
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from chatroom_lib.trace.records import Event
 from chatroom_lib.trace.trace import Trace
@@ -79,10 +79,13 @@ class Moment(NamedTuple):
     queues: tuple[QueueState, ...]
     locks: tuple[LockState, ...]
 
-    @property
-    def state(self) -> tuple:
-        """All but when it was, and why."""
-        return self[4:]
+    def looks_like(self, other: Self) -> bool:
+        """Is all the same but when it was, and why, and what is in the network?"""
+        return self.without_flight() == other.without_flight()
+
+    def without_flight(self) -> tuple:
+        buffers = [buffer._replace(in_flight=0) for buffer in self.buffers]
+        return self.pool, self.room, self.tasks, buffers, self.queues, self.locks
 
 
 class Steps(NamedTuple):
@@ -90,7 +93,7 @@ class Steps(NamedTuple):
 
     trace: Trace
     moments: list[Moment]
-    left_out: int  # steps after the last of these moments in which something changed
+    left_out: int  # steps, and events between them, after the last of these moments
 
 
 SENTENCES = {  # kind of event -> what a page says of it
