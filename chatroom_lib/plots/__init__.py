@@ -1,10 +1,12 @@
 """One function per figure. Each reads Traces, draws on `ax` (matplotlib Axes; new ones by default) and returns it.
+Where there is no matplotlib, as in a browser, the Axes are our own, and make SVG (canvas.py).
 
 Each version has one colour in every figure: a hue for each of 1, 2, 3 and 4, and shades within it. Colour-blind
 readers can distinguish the hues too.
 """
 
 from chatroom_lib.plots.bench import breakdown, ratios, scaling, waiting
+from chatroom_lib.plots.canvas import panels
 from chatroom_lib.plots.dashboard import dashboard_figure
 from chatroom_lib.plots.latency import latency
 from chatroom_lib.plots.lines import curves, depth, failed_sends, pool_size, sends_in_flight, shares
@@ -46,6 +48,7 @@ __all__ = [
     "lock",
     "orders",
     "pale",
+    "panels",
     "passed",
     "pool",
     "pool_size",

@@ -1,10 +1,9 @@
 """Figures of benchmark results."""
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
+from collections.abc import Sequence
 
 from chatroom_lib.bench.loads import CLIENTS, CURVES, IN_FLIGHT, ON_CURVES
+from chatroom_lib.plots.canvas import Axes, all_of, subplots
 from chatroom_lib.plots.lines import curves
 from chatroom_lib.plots.style import ALARM, MUTED, axes, colour_of, readable_on_white
 
@@ -14,15 +13,15 @@ TITLES = {
 }
 
 
-def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = None) -> np.ndarray:
+def breakdown(profiles: dict[str, dict[str, float]], axs: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """Where the time for one delivery goes, in microseconds: a panel for each profile, on one scale.
 
     Returns the array of axes, one for each profile.
     """
     if axs is None:
-        _, axs = plt.subplots(1, len(profiles), figsize=(7, 2.6), layout="constrained", sharex=True, sharey=True)
+        _, axs = subplots(1, len(profiles), figsize=(7, 2.6), sharex=True, sharey=True)
     names = list(dict.fromkeys(part for profile in profiles.values() for part in profile))
-    for ax, (room, profile) in zip(np.atleast_1d(axs), profiles.items()):
+    for ax, (room, profile) in zip(all_of(axs), profiles.items()):
         axes(ax).spines[["left", "bottom"]].set_visible(False)
         bars = ax.barh(names, [profile.get(name, 0) for name in names], color=colour_of(room))
         ax.bar_label(bars, [f" {profile.get(name, 0):.2f}" for name in names], fontsize=8)
@@ -31,7 +30,7 @@ def breakdown(profiles: dict[str, dict[str, float]], axs: np.ndarray | None = No
         )
         ax.tick_params(length=0, labelbottom=False)
         ax.margins(x=0.35)
-    np.atleast_1d(axs)[0].invert_yaxis()
+    all_of(axs)[0].invert_yaxis()
     return axs
 
 
@@ -66,13 +65,13 @@ def times(ratio: float | None) -> str:
     return "not measured" if ratio is None else f"{ratio:.{1 if ratio >= 10 else 2}f}×"
 
 
-def scaling(report, curve: str, axs: np.ndarray | None = None) -> np.ndarray:
+def scaling(report, curve: str, axs: Sequence[Axes] | None = None) -> Sequence[Axes]:
     """How deliveries per second and p99 (ms) change along a curve of the benchmark ("clients", "in flight").
 
     Returns both axes.
     """
     if axs is None:
-        _, axs = plt.subplots(1, 2, figsize=(7, 3), layout="constrained", gridspec_kw={"wspace": 0.1})
+        _, axs = subplots(1, 2, figsize=(7, 3), gridspec_kw={"wspace": 0.1})
     titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
     axs[0].figure.suptitle(TITLES[curve], x=0.01, ha="left", fontsize=10)
     for ax, (what, title) in zip(axs, titles.items()):

@@ -3,9 +3,7 @@
 import math
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
-
+from chatroom_lib.plots.canvas import Axes, plain_numbers
 from chatroom_lib.plots.style import as_is, axes, colour_of, readable_on_white
 from chatroom_lib.trace import Trace, percentile
 
@@ -83,8 +81,7 @@ def label(ax, runs: list[Latencies]) -> None:
 def logarithmic(ax, low: float, high: float) -> None:
     """The x axis, with plain numbers: 0.1, 1, 10, 1,000."""
     ax.set(xscale="log", xlim=(low, high))
-    ax.xaxis.set_major_formatter("{x:,.10g}")
-    ax.xaxis.set_minor_locator(NullLocator())
+    plain_numbers(ax, "x")
 
 
 def written(ms: float) -> str:

@@ -1,8 +1,6 @@
 """Figures with a line or a bar for each run."""
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
-
+from chatroom_lib.plots.canvas import Axes, plain_numbers, whole_numbers
 from chatroom_lib.plots.style import ALARM, axes, colour_of, end_label, keep_apart, label_rows, readable_on_white
 from chatroom_lib.trace import Trace
 
@@ -26,8 +24,8 @@ def failed_sends(trace: Trace, ax: Axes | None = None) -> Axes:
     points = trace.failed_per_broadcast()
     ax = lines([trace], Trace.pool_size, "connections", ax, what=" in the pool", va="bottom" if points else "center")
     if points:
-        style = dict(marker="x", linestyle="") if len(points) <= 60 else dict(linestyle=":", linewidth=2)
-        ax.plot(*zip(*points), color=ALARM, markersize=5, clip_on=False, zorder=3, **style)
+        style = "x" if len(points) <= 60 else ":"
+        ax.plot(*zip(*points), style, color=ALARM, markersize=5, linewidth=2, clip_on=False, zorder=3)
         last = points[-1][1]
         end_label(ax, trace.duration, last, f"{last} failed sends\nper message", ALARM, va="top")
     return ax
@@ -49,7 +47,7 @@ def lines(traces, points_of, ylabel: str, ax: Axes | None = None, what: str = ""
         labels.append(end_label(ax, trace.duration, last, f"{trace.room}: {last}{what}", colour, va))
     ax.set(xlabel="seconds", ylabel=ylabel, xlim=(0, max(trace.duration for trace in traces)))
     ax.set_ylim(bottom=0)
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(ax)
     keep_apart(labels)
     return ax
 
@@ -86,10 +84,8 @@ def logarithmic(ax, xs: list[float]) -> None:
     """Both axes, with a tick at each of `xs`, and numbers written out."""
     ax.set(xscale="log", yscale="log")
     ax.set_xticks(xs)
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter("{x:,.10g}")
-        axis.set_minor_locator(NullLocator())
+    plain_numbers(ax, "x")
+    plain_numbers(ax, "y", subs=(1, 2, 5))
     ax.tick_params(axis="both", labelsize=8)
 
 

@@ -2,8 +2,7 @@
 
 from itertools import combinations, cycle
 
-from matplotlib.axes import Axes
-
+from chatroom_lib.plots.canvas import Axes
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, readable_on_white
 from chatroom_lib.trace import Trace
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-
+from chatroom_lib.plots.canvas import Axes, whole_numbers
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, end_label, readable_on_white
 from chatroom_lib.trace import Event, Trace, numbers_gone
 
@@ -49,7 +47,7 @@ def resume(trace: Trace, *names: str, between: tuple[float, float] | None = None
             ax.plot(*zip(*holes), marker, color=ALARM, fillstyle="none", markersize=6, zorder=4)
     shown = [event.seq for event in numbered(trace) if start <= event.time <= end] or [0, 1]
     ax.set(xlim=(start, end), ylim=(min(shown) - 1, max(shown) + 1), xlabel="seconds", ylabel="message number")
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_numbers(ax)
     ax.set_title(as_is(trace.room), loc="left", fontsize=10, color=readable_on_white(colour))
     return ax
 

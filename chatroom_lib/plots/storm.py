@@ -1,11 +1,9 @@
 """How many clients try to come back that have lost their server, over time."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-
+from chatroom_lib.plots.canvas import Axes, all_of, plain_numbers, subplots
 from chatroom_lib.plots.style import MUTED, OTHER, as_is, axes, colour_of, readable_on_white
 
 if TYPE_CHECKING:  # a figure loads no client
@@ -14,7 +12,7 @@ if TYPE_CHECKING:  # a figure loads no client
 BIN = 0.1  # seconds
 
 
-def storm(*storms: "Storm", ax: Axes | np.ndarray | None = None) -> np.ndarray:
+def storm(*storms: "Storm", ax: Axes | Sequence[Axes] | None = None) -> Sequence[Axes]:
     """The attempts to connect that begin in each 100 ms since the loss of the server, a panel for each Storm. Filled,
     in the version's colour: those that succeeded; outlined: all. The scale is logarithmic, and the same for all.
 
@@ -22,8 +20,8 @@ def storm(*storms: "Storm", ax: Axes | np.ndarray | None = None) -> np.ndarray:
     """
     if ax is None:
         size = (7, 0.6 + 1.3 * len(storms))
-        _, ax = plt.subplots(len(storms), 1, figsize=size, layout="constrained", sharex=True, sharey=True)
-    panels = np.atleast_1d(ax)
+        _, ax = subplots(len(storms), 1, figsize=size, sharex=True, sharey=True)
+    panels = all_of(ax)
     for panel, each in zip(panels, storms, strict=True):
         draw(axes(panel), each)
     duration = max((BIN * len(each.bins(BIN)) for each in storms), default=1)
@@ -31,8 +29,7 @@ def storm(*storms: "Storm", ax: Axes | np.ndarray | None = None) -> np.ndarray:
     for panel in panels:
         panel.set(xlim=(0, duration), yscale="log", ylim=(0.7, 2 * most))
         panel.set_yticks([10**power for power in range(5) if 10**power <= 2 * most])
-        panel.yaxis.set_major_formatter("{x:,.0f}")
-        panel.minorticks_off()
+        plain_numbers(panel, "y")
     panels[-1].set_xlabel("seconds since the loss")
     panels[0].set_ylabel("attempts in 100 ms")
     return panels
@@ -40,7 +37,7 @@ def storm(*storms: "Storm", ax: Axes | np.ndarray | None = None) -> np.ndarray:
 
 def draw(ax: Axes, result: "Storm") -> None:
     bins = result.bins(BIN)
-    edges = BIN * np.arange(len(bins) + 1)
+    edges = [BIN * place for place in range(len(bins) + 1)]
     colour = colour_of(result.room) if result.room else OTHER
     ax.stairs([succeeded for _, succeeded in bins], edges, baseline=0.1, fill=True, color=colour)
     ax.stairs([began for began, _ in bins], edges, baseline=0.1, color=MUTED, linewidth=0.8)

@@ -2,12 +2,8 @@
 
 import math
 
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import to_hex, to_rgb
-
 from chatroom_lib.bench.targets import TARGETS
+from chatroom_lib.plots.canvas import Axes, subplots
 
 COLOURS = {
     "v1": "#E08214",
@@ -44,25 +40,31 @@ def colour_of(name: str) -> str:
 
 def pale(colour: str) -> list[float]:
     """The colour mixed with an equal amount of white: red, green, blue, each from 0 to 1."""
-    return [(1 + part) / 2 for part in to_rgb(colour)]
+    return [(1 + part) / 2 for part in red_green_blue(colour)]
+
+
+def red_green_blue(colour: str) -> list[float]:
+    """Each from 0 to 1, of "#rrggbb"."""
+    return [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
 
 
 def readable_on_white(colour: str) -> str:
     """The colour, darkened until text in it is readable on white: a contrast of at least 4.5 (WCAG 2.2)."""
-    rgb = np.array(to_rgb(colour))
+    rgb = red_green_blue(colour)
     while 1.05 / (0.05 + luminance(rgb)) < 4.5:
-        rgb = 0.95 * rgb
-    return to_hex(rgb)
+        rgb = [0.95 * part for part in rgb]
+    return "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
 
 
 def luminance(rgb) -> float:
     """Relative luminance (WCAG 2.2), from 0 to 1."""
-    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in rgb]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear))
 
 
 def axes(ax: Axes | None = None, height: float = 3.0) -> Axes:
     if ax is None:
-        _, ax = plt.subplots(figsize=(7, height), layout="constrained")
+        _, ax = subplots(figsize=(7, height))
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 

@@ -3,9 +3,8 @@
 from itertools import zip_longest
 from statistics import fmean, median
 
-from matplotlib.axes import Axes
-
 from chatroom_lib.clients.scenario import NEVER, Client
+from chatroom_lib.plots.canvas import Axes
 from chatroom_lib.plots.style import (
     ALARM,
     MUTED,

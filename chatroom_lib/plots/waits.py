@@ -3,8 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from matplotlib.axes import Axes
-
+from chatroom_lib.plots.canvas import Axes
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, colour_of, label_rows, pale, readable_on_white
 from chatroom_lib.trace import Trace, Wait, cycle
 from chatroom_lib.trace.records import WAITS, task_label

@@ -1,7 +1,6 @@
 """When a message is said, when it is heard, and when it is committed to the history."""
 
-from matplotlib.axes import Axes
-
+from chatroom_lib.plots.canvas import Axes
 from chatroom_lib.plots.style import ALARM, MUTED, as_is, axes, label_rows, readable_on_white
 from chatroom_lib.trace import Trace
 

@@ -1,0 +1,56 @@
+"""Where figures are drawn: on matplotlib's axes or, where it cannot be had, on our own, which make SVG (`plots.svg`).
+
+Nothing else here imports matplotlib. What the two do not have in common by name is a function of this file.
+"""
+
+from typing import Any
+
+from chatroom_lib.plots import svg
+
+try:
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+except ModuleNotFoundError:  # as in a browser
+    plt = None
+    Axes = svg.Axes
+
+
+def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options) -> tuple[Any, Any]:
+    """As matplotlib's: a figure of so many inches, and its Axes, or an array of them."""
+    if plt is None:
+        return svg.subplots(rows, columns, figsize=figsize, **options)
+    return plt.subplots(rows, columns, figsize=figsize, layout="constrained", **options)
+
+
+def panels(columns: int, height: float = 3.0) -> list:
+    """Axes side by side, which share the y axis: `left, right = plots.panels(2)`, for figures that take `ax`."""
+    figure, axs = subplots(1, columns, figsize=(7, height), sharey=True)
+    return [axs] if columns == 1 else list(axs)
+
+
+def all_of(axs) -> list:
+    """The Axes in an array of them, or the one that there is."""
+    return list(axs) if hasattr(axs, "__len__") else [axs]
+
+
+def whole_numbers(ax, axis: str = "y", most: int | None = None) -> None:
+    """Ticks at whole numbers only, and at most so many."""
+    if isinstance(ax, svg.Axes):
+        scale = getattr(ax, axis)
+        scale.whole, scale.most = True, most
+    else:
+        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(most or "auto", integer=True))
+
+
+def plain_numbers(ax, axis: str, subs: tuple[int, ...] | None = None) -> None:
+    """Of a logarithmic axis: numbers written out, 0.1, 1, 10, 1,000, and no small ticks. `subs`: the multiples of 10,
+    100, ... that have a tick; None: as they are."""
+    if isinstance(ax, svg.Axes):
+        getattr(ax, axis).subs = subs or (1,)
+        return
+    of_matplotlib = getattr(ax, f"{axis}axis")
+    if subs:
+        of_matplotlib.set_major_locator(LogLocator(subs=subs))
+    of_matplotlib.set_major_formatter("{x:,.10g}")
+    of_matplotlib.set_minor_locator(NullLocator())

@@ -1,2 +1,0 @@
-def unshown():
-    return []

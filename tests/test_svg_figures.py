@@ -1,0 +1,219 @@
+"""Figures without matplotlib: the same marks and words as with it, and no name is taken for SVG."""
+
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+
+from chatroom_lib import (
+    Scenario,
+    frozen,
+    late_joiner,
+    listener,
+    plots,
+    scenarios,
+    simulate,
+    slow_reader,
+    talker,
+)
+from chatroom_lib.plots import canvas, svg
+
+ANN = talker("Ann", says=60, every=0.03)
+TWO = [talker(name, says=40, every=0.02) for name in ("Ann", "Di")]
+
+
+@pytest.fixture(scope="module")
+def traces():
+    killed = [frozen("Bob", vanishes=1), listener("Cy"), listener("Di")]
+    few = [talker("Ann", says=5, every=0.3, size=4000), frozen("Bob", vanishes=1.3), listener("Cy")]
+    late = [talker("Ann", says=12, every=0.05), slow_reader("Bob", pause=0.1), late_joiner("Eve", joins=0.3)]
+    return {
+        "killed": simulate("v1.1", Scenario([ANN, *killed], duration=2.5), seed=1),
+        "few": simulate("v1.1", Scenario(few, duration=3), seed=1),
+        "lock": simulate("v2", Scenario(late, duration=4), seed=1),
+        "deadlock": simulate("v2-rw", Scenario([ANN, frozen("Bob"), talker("Cy", says=4)], duration=4), seed=1),
+        "two": simulate("v1", Scenario([*TWO, slow_reader("Bob", pause=0.02), listener("Cy")], duration=60), seed=0),
+        "outbox": simulate("v3.1", scenarios.SCENARIOS["slow reader"], seed=1),
+        "restart": simulate("v7", scenarios.SCENARIOS["restart"], seed=1),
+    }
+
+
+LINES = {"v2": [(1, 2.0), (2, 20), (4, 220), (8, 2300)], "v3": [(1, 1.0), (2, 15), (4, 300), (8, 700)]}
+FIGURES = {
+    "heard": lambda t, ax: plots.heard(t["killed"], ax),
+    "pool": lambda t, ax: plots.pool(t["killed"], ax),
+    "space_time": lambda t, ax: plots.space_time(t["few"], ax),
+    "passed": lambda t, ax: plots.passed({"one": t["killed"], "two": t["lock"]}, "Ann", ax),
+    "pool_size": lambda t, ax: plots.pool_size(t["killed"], t["lock"], ax=ax),
+    "failed_sends": lambda t, ax: plots.failed_sends(t["killed"], ax),
+    "sends_in_flight": lambda t, ax: plots.sends_in_flight(t["killed"], ax=ax),
+    "depth": lambda t, ax: plots.depth(t["outbox"], what="Bob's outbox", ax=ax),
+    "curves": lambda t, ax: plots.curves(LINES, "people", "ms", ax),
+    "curves, log": lambda t, ax: plots.curves(LINES, "people", "ms", ax, log=True),
+    "shares": lambda t, ax: plots.shares({"v1.1": 72.0, "mine": 4.0}, "% of days", ax),
+    "latency": lambda t, ax: plots.latency(t["killed"], t["lock"], ax=ax),
+    "lock": lambda t, ax: plots.lock(t["lock"], ax=ax),
+    "wait_for": lambda t, ax: plots.wait_for(t["deadlock"], ax),
+    "orders": lambda t, ax: plots.orders(t["two"], "Bob", "Cy", ax=ax),
+    "resume": lambda t, ax: plots.resume(t["restart"], *t["restart"].names[:2], ax=ax),
+    "writing": lambda t, ax: plots.writing({"v7": t["restart"]}, ax=ax),
+    "ratios": lambda t, ax: plots.ratios({"v4": 2.1, "FastAPI": 0.3, "picows": None}, "times", ax, {"v4": [2, 2.2]}),
+    "breakdown": lambda t, ax: plots.breakdown({"v4": {"sockets": 1.5, "loop": 0.5}}, [ax])[0],
+    "waiting": lambda t, ax: plots.waiting({"v4": SimpleNamespace(limit_ms=100, points=LINES["v2"])}, ax),
+}
+each_figure = pytest.mark.parametrize("name", FIGURES)
+
+
+def drawn_with_matplotlib(draw) -> dict[str, int]:
+    """How many lines, markers, bars, ... are on it."""
+    figure, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    try:
+        draw(ax)
+        lines = [each for each in ax.get_children() if isinstance(each, Line2D)]
+        scattered = [each for each in ax.collections if not isinstance(each, LineCollection)]
+        return {
+            "lines": sum(each.get_linestyle() != "None" and len(each.get_xdata()) > 1 for each in lines)
+            + sum(len(each.get_segments()) for each in ax.collections if isinstance(each, LineCollection)),
+            "markers": sum(map(markers, lines)) + sum(len(each.get_offsets()) for each in scattered),
+            "bars": sum(isinstance(each, Rectangle | Polygon) for each in ax.patches),
+            "texts": sorted(words(each.get_text() for each in ax.texts)),
+            "title": ax.get_title(loc="left"),
+            "arrows": sum(
+                isinstance(each.arrow_patch, FancyArrowPatch) for each in ax.texts if hasattr(each, "arrow_patch")
+            ),
+        }
+    finally:
+        plt.close(figure)
+
+
+def markers(line: Line2D) -> int:
+    if line.get_marker() in ("None", "", None):
+        return 0
+    points = sum(map(math.isfinite, line.get_xdata()))
+    return points if line.get_markevery() is None else len(line.get_markevery())
+
+
+def words(texts) -> list[str]:
+    return [line.strip().replace(r"\$", "$") for text in texts for line in text.split("\n") if line.strip()]
+
+
+def drawn_as_svg(draw) -> tuple[dict[str, int], ElementTree.Element]:
+    figure, ax = svg.subplots(figsize=(7, 3))
+    draw(ax)
+    root = ElementTree.fromstring(figure._repr_svg_())
+    tags = [(each.tag.rpartition("}")[2], each.get("class")) for each in root.iter()]
+    inner = [each for group in root.iter() if group.get("class") == "text" for each in group.iter()]
+    return {
+        "lines": sum(tag == "polyline" and kind is None for tag, kind in tags),
+        "markers": sum(kind == "marker" for _, kind in tags),
+        "bars": sum(kind == "bar" for _, kind in tags),
+        "texts": sorted(words(each.text for each in inner if each.tag.endswith("}text"))),
+        "title": ax.title[0] if ax.title else "",
+        "arrows": sum(kind == "arrow" for _, kind in tags),
+    }, root
+
+
+@each_figure
+def test_a_figure_has_the_same_marks_with_and_without_matplotlib(name, traces):
+    def draw(ax):
+        return FIGURES[name](traces, ax)
+
+    expected = drawn_with_matplotlib(draw)
+    found, _ = drawn_as_svg(draw)
+    assert found == expected and sum(expected[each] for each in ("lines", "markers", "bars")) > 0
+
+
+@each_figure
+def test_no_word_of_a_figure_is_cut(name, traces):
+    figure, ax = svg.subplots(figsize=(7, 3))
+    FIGURES[name](traces, ax)
+    figure.lay_out()
+    boxes = [mark.bounds(ax.place) for mark in ax.marks if isinstance(mark, svg.marks.Text)]
+    assert all(left >= 0 and right <= figure.width for left, _, right, _ in boxes)
+    assert all(top >= -1 and bottom <= figure.height + 1 for _, top, _, bottom in boxes)
+    left, top, right, bottom = ax.rectangle
+    assert 0 < left < right < figure.width and 0 < top < bottom <= figure.height
+
+
+def test_the_ticks_are_round_numbers_within_the_limits():
+    _, ax = svg.subplots()
+    ax.plot([0, 3.7], [0, 17], color="#000000")
+    ax.set_xlim(0, 3.7)
+    assert [text for _, text in ax.x.ticks_shown(400)] == ["0.0", "0.5", "1.0", "1.5", "2.0", "2.5", "3.0", "3.5"]
+    canvas.whole_numbers(ax)
+    ax.set_ylim(0, 3)
+    assert [text for _, text in ax.y.ticks_shown(200)] == ["0", "1", "2", "3"]
+
+
+def test_names_are_words_and_nothing_else(traces):
+    name = "<script>alert(1)</script>&\"'"
+    trace = simulate("v1.1", Scenario([talker(name, says=3), listener("Cy")], duration=2), seed=1)
+    figure, ax = svg.subplots()
+    plots.heard(trace, ax)
+    text = figure._repr_svg_()
+    assert "<script" not in text and "&lt;script&gt;" in text
+    assert name in [each.text for each in ElementTree.fromstring(text).iter() if each.tag.endswith("}text")]
+
+
+def test_panels_share_their_axis_and_say_so_once():
+    figure, (left, right) = svg.subplots(1, 2, sharey=True)
+    plots.curves({"v2": [(1, 2.0), (2, 2.5)]}, "readers", "seconds", left)
+    plots.curves({"v2": [(1, 2.0), (2, 9.0)]}, "times as slow", "", right)
+    figure.lay_out()
+    assert left.y.limits() == right.y.limits() and right.ticks_y() == [] != left.ticks_y()
+    assert left.rectangle[2] < right.rectangle[0]
+
+
+def test_what_is_drawn_is_handed_out_once():
+    svg.unshown()
+    figure, _ = svg.subplots()
+    assert svg.unshown() == [figure] and svg.unshown() == []
+
+
+def test_what_it_does_not_know_is_an_error():
+    _, ax = svg.subplots()
+    for call in (lambda: ax.pie([1]), lambda: ax.plot([1], [1], color="#000000", alpha=0.5)):
+        with pytest.raises((AttributeError, TypeError), match="pie|alpha"):
+            call()
+
+
+WITHOUT = """
+import sys
+for name in ("matplotlib", "numpy", "psutil", "ipywidgets"):
+    sys.modules[name] = None
+from chatroom_lib import Scenario, listener, plots, simulate, talker
+ax = plots.heard(simulate("v1", Scenario([talker("Ann", says=3), listener("Bob")]), 1))
+left, right = plots.panels(2)
+print(type(ax).__module__, ax.figure._repr_svg_()[:4], left.figure is right.figure)
+"""
+
+
+def test_without_matplotlib_figures_are_svg_by_themselves():
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert done.stdout == "chatroom_lib.plots.svg.axes <svg True\n", done.stderr
+
+
+def test_with_matplotlib_panels_are_its_own():
+    left, right = plots.panels(2)
+    try:
+        assert isinstance(left, plt.Axes) and left.get_shared_y_axes().joined(left, right)
+        (one,) = plots.panels(1)
+        assert isinstance(one, plt.Axes)
+    finally:
+        plt.close("all")
+
+
+def test_only_one_file_of_the_figures_imports_matplotlib():
+    files = Path(canvas.__file__).parent.rglob("*.py")
+    importing = re.compile(r"^ {0,4}(import|from) (matplotlib|numpy)", re.MULTILINE)
+    found = [file.name for file in files if importing.search(file.read_text(encoding="utf-8"))]
+    assert sorted(found) == ["canvas.py", "dashboard.py"]  # the latter in a function, for a server that runs
