@@ -22,9 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 NPM = ROOT / "build/npm/node_modules"
 LIBRARIES = "websockets", "rich", "pygments", "markdown-it-py", "mdurl", "cloudpickle"
-UNUSED = re.compile(  # of them, to keep the download small
-    r"websockets/(legacy|sync|trio)/|pygments/(lexers/(?!__init__|_mapping|python|diff|special|text)|styles/_|formatters/(?!__init__|_mapping|html))"
-)
+UNUSED = re.compile(r"websockets/(legacy|sync|trio)/|pygments/lexers/(?!__init__|_mapping|python|diff|special)")
 OF_OUR_OWN = "chatroom_lib/**/*.py", "chatroom_lib/server/chat.html", "notebooks/exercises/*.py", "LICENSE", "NOTICE"
 NOT_THERE = re.compile("chatroom_lib/(bench/servers|reference_servers)/")
 

@@ -30,7 +30,8 @@ CONTENTS = f"""
 ```
 ```{{toctree}}
 :hidden:
-:caption: To look things up
+:caption: To try and to look up
+docs/try
 docs/failures
 docs/your_room
 docs/any_server

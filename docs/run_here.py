@@ -13,9 +13,12 @@ import browser_runtime
 import nbformat
 
 from chatroom_lib.browser.dependencies import what_they_need
+from chatroom_lib.browser.try_it import scenarios, starts
 
 FOLDER = "_static/browser"
-SCRIPTS = "shown.js", "editing.js"
+SCRIPTS = "python.js", "shown.js", "editing.js"
+CELLS, TRY = ("cells.js",), ("steps.js", "try.js")  # of chapters, and of the page "Try it"
+TRY_PAGE = "docs/try"
 POLICY = (  # of each page; a web worker with a `data:` address has the same
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; media-src 'self'; "
@@ -31,28 +34,30 @@ def prepare(app) -> None:
 
 
 def add_scripts(app, page: str, _template, context: dict, _doctree) -> None:
-    """To a chapter, its cells as data and what runs them; to the page "Try it", what that needs."""
-    if not app.run_here:
-        return
-    last = "try.js" if page == "docs/try" else "cells.js" if page.startswith("notebooks/") else None
+    """To a chapter, its cells as data and what runs them; to the page "Try it", what can be chosen there."""
     notebook = Path(app.srcdir) / f"{page}.ipynb"
-    if last == "cells.js" and not notebook.is_file():
+    if not app.run_here or not (notebook.is_file() or page == TRY_PAGE):
         return
-    if last:
-        about = {f"data-{name}": value for name, value in app.run_here.items()}
-        app.add_js_file("browser/python.js", loading_method="defer", **about)
-        for script in (*SCRIPTS, last):
-            app.add_js_file(f"browser/{script}", loading_method="defer")
-        app.add_css_file("browser/browser.css")
-    if last == "cells.js":
-        context["body"] += f'<script type="application/json" id="cells-of-this-page">{cells_of(notebook)}</script>'
+    about = {f"data-{name}": value for name, value in app.run_here.items()}
+    for script in (*SCRIPTS, *(TRY if page == TRY_PAGE else CELLS)):
+        app.add_js_file(f"browser/{script}", loading_method="defer", **(about if script == "python.js" else {}))
+    app.add_css_file(f"browser/{'try' if page == TRY_PAGE else 'browser'}.css")
+    if page == TRY_PAGE:
+        context["body"] += data("try-choices", {"starts": starts(), "scenarios": scenarios()})
+    else:
+        context["body"] += data("cells-of-this-page", cells_of(notebook))
 
 
-def cells_of(notebook: Path) -> str:
+def data(name: str, value: object) -> str:
+    """An element that holds this for scripts."""
+    text = json.dumps(value).replace("<", r"\u003c")
+    return f'<script type="application/json" id="{name}">{text}</script>'
+
+
+def cells_of(notebook: Path) -> list[dict]:
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
     codes = [cell.source for cell in cells]
-    described = [{"code": code, "needs": needs} for code, needs in zip(codes, what_they_need(codes), strict=True)]
-    return json.dumps(described).replace("<", r"\u003c")
+    return [{"code": code, "needs": needs} for code, needs in zip(codes, what_they_need(codes), strict=True)]
 
 
 def set_policy(app, error: Exception | None) -> None:

@@ -70,7 +70,7 @@ def test_which_cells_need_a_kernel_and_which_run_live():
 
 def test_a_cell_shows_what_it_prints_and_then_its_last_value():
     (outputs,) = ran(Chapter(), "print('one')\n'<b>'")
-    assert outputs == [("text", "one\n"), ("text", "'<b>'\n")]
+    assert outputs == [("text", "one\n"), ("value", "'<b>'\n")]
 
 
 @pytest.mark.parametrize("code", ["x = 1", "1;", "None", "def f(): pass", "", "# nothing"])
@@ -80,7 +80,7 @@ def test_a_cell_without_a_last_value_shows_nothing(code):
 
 def test_names_outlive_their_cell_and_await_may_stand_anywhere():
     first = "import asyncio\nasync def two(): return 2\nx = await two()"
-    assert ran(Chapter(), first, "x + await two()")[1] == [("text", "4\n")]
+    assert ran(Chapter(), first, "x + await two()")[1] == [("value", "4\n")]
 
 
 def test_an_error_says_in_which_line_and_keeps_what_was_printed():
@@ -103,4 +103,4 @@ def test_an_html_representation_is_told_apart_from_text():
 
 def test_a_room_that_raises_or_exits_ends_its_cell_only():
     outputs = ran(Chapter(), "raise SystemExit(3)", "1")
-    assert outputs[0][0].kind == "error" and outputs[1] == [("text", "1\n")]
+    assert outputs[0][0].kind == "error" and outputs[1] == [("value", "1\n")]

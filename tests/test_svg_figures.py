@@ -129,7 +129,7 @@ def test_a_figure_has_the_same_marks_with_and_without_matplotlib(name, traces):
 
     expected = drawn_with_matplotlib(draw)
     found, _ = drawn_as_svg(draw)
-    assert found == expected and sum(expected[each] for each in ("lines", "markers", "bars")) > 0
+    assert found == expected and sum(expected[each] for each in ("lines", "markers", "bars", "arrows")) > 0
 
 
 @each_figure

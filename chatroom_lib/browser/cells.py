@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import io
 import linecache
+import sys
 import traceback
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ FILE = "cell {}"  # what a traceback calls a cell
 class Output(NamedTuple):
     """What a cell shows. An "html" may hold anything that the code of the cell has put there."""
 
-    kind: str  # "text", "html", "figure" (an SVG), "error"
+    kind: str  # "text" (printed), "value" (of the last line), "html", "figure" (an SVG), "error"
     content: str
 
 
@@ -74,9 +75,9 @@ async def finished(result: object) -> object:
 
 def figures() -> list[Output]:
     """Those drawn since the last time."""
-    from chatroom_lib.plots.svg import unshown
-
-    return [Output("figure", figure._repr_svg_()) for figure in unshown()]
+    if not (svg := sys.modules.get("chatroom_lib.plots.svg")):
+        return []  # nothing has been drawn so far
+    return [Output("figure", figure._repr_svg_()) for figure in svg.unshown()]
 
 
 def representation(value: object) -> list[Output]:
@@ -84,7 +85,7 @@ def representation(value: object) -> list[Output]:
         return []  # figures are shown by themselves
     if hasattr(value, "_repr_html_"):
         return [Output("html", value._repr_html_())]
-    return [Output("text", f"{value!r}\n")]
+    return [Output("value", f"{value!r}\n")]
 
 
 def described(error: BaseException, code: str) -> str:

@@ -1,6 +1,6 @@
 """Figures of a run, as SVG."""
 
-import io
+from collections.abc import Callable
 
 from chatroom_lib.trace import Trace
 
@@ -12,20 +12,19 @@ def figures(trace: Trace) -> dict[str, str | None]:
     from chatroom_lib import plots  # which is slow to load
 
     small = len(trace.clients) <= MOST_PEOPLE and len(trace.of("said")) <= MOST_MESSAGES
+    height = len(trace.clients)
     return {
-        "heard": as_svg(plots.heard(trace)),
-        "pool": as_svg(plots.pool(trace)),
-        "space_time": as_svg(plots.space_time(trace)) if small else None,
+        "heard": drawn(plots.heard, trace, 0.9 + 0.4 * height),
+        "pool": drawn(plots.pool, trace, 0.9 + 0.4 * height),
+        "space_time": drawn(plots.space_time, trace, 2.1 + 0.7 * height) if small else None,
     }
 
 
-def as_svg(axes) -> str:
-    figure = axes.figure
-    if hasattr(figure, "_repr_svg_"):
-        return figure._repr_svg_()
-    from matplotlib import pyplot
+def drawn(draw: Callable, trace: Trace, height: float) -> str:
+    """Of so many inches."""
+    from chatroom_lib.plots import svg
 
-    text = io.StringIO()
-    figure.savefig(text, format="svg")
-    pyplot.close(figure)
-    return text.getvalue()
+    figure, ax = svg.subplots(figsize=(7, height))
+    draw(trace, ax)
+    svg.unshown()  # it is shown here
+    return figure._repr_svg_()

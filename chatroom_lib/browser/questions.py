@@ -7,6 +7,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 
 import chatroom_lib
+from chatroom_lib.browser import try_it
 from chatroom_lib.browser.cells import Chapter
 from chatroom_lib.clients.scenario import Scenario
 from chatroom_lib.rooms import Room, RoomSpec
@@ -14,7 +15,14 @@ from chatroom_lib.runs.simulation import simulate
 from chatroom_lib.trace import Trace
 
 chapter = Chapter(vars(sys.modules["__main__"]))
-QUESTIONS: dict[str, Callable] = {"needed": chapter.needed, "run": chapter.run}
+QUESTIONS: dict[str, Callable] = {
+    "needed": chapter.needed,
+    "run": chapter.run,
+    "starts": try_it.starts,
+    "scenarios": try_it.scenarios,
+    "try_room": try_it.try_room,
+    "check_room": try_it.check_room,
+}
 
 
 async def ask(question: str, values: str) -> str:

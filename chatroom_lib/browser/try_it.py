@@ -24,18 +24,36 @@ from chatroom_lib.trace import Trace
 from chatroom_lib.trace.moments import to_plain
 
 SEEDS = 5  # with which a page checks a room
+HANDLER = """from websockets.exceptions import ConnectionClosed
+
+people = set()
+
+
+async def handler(websocket):
+    people.add(websocket)
+    try:
+        async for frame in websocket:
+            for person in list(people):
+                await person.send(frame)
+    except ConnectionClosed:
+        pass
+    finally:
+        people.discard(websocket)
+"""
 
 
 def starts() -> list[dict[str, str]]:
     """The rooms from which a reader can start: name, title and code. Those that need a NATS server are left out."""
     rooms = {name: room for name, room in (VERSIONS | REFERENCE_ROOMS).items() if not takes(room, "nats")}
-    return [start(name, inspect.getmodule(room)) for name, room in rooms.items()]
+    handler = {"name": "a handler of your own", "title": "a function, as most people write one", "code": HANDLER}
+    return [*(start(name, inspect.getmodule(room)) for name, room in rooms.items()), handler]
 
 
 def start(name: str, module: ModuleType) -> dict[str, str]:
     paragraph = " ".join(module.__doc__.partition("\n\n")[0].split())
     title = paragraph.partition(". ")[0].removesuffix(".").removeprefix(f"{name}: ")
-    return {"name": name, "title": title, "code": inspect.getsource(module)}
+    code = inspect.getsource(module).replace(module.__doc__, f"{name}: {title}.", 1)  # how it fails is to be found out
+    return {"name": name, "title": title, "code": code}
 
 
 def scenarios() -> list[dict]:

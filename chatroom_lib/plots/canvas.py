@@ -23,10 +23,11 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], *
     return plt.subplots(rows, columns, figsize=figsize, layout="constrained", **options)
 
 
-def panels(columns: int, height: float = 3.0) -> list:
-    """Axes side by side, which share the y axis: `left, right = plots.panels(2)`, for figures that take `ax`."""
-    figure, axs = subplots(1, columns, figsize=(7, height), sharey=True)
-    return [axs] if columns == 1 else list(axs)
+def panels(columns: int = 1, rows: int = 1, height: float = 3.0) -> list:
+    """The Axes of a new figure, for those that take `ax`: `left, right = plots.panels(2)` share their y axis, and
+    `above, below = plots.panels(rows=2)` nothing. `height`: of the figure, in inches."""
+    _, axs = subplots(rows, columns, figsize=(7, height), sharey="row" if columns > 1 else False)
+    return list(axs.flat) if hasattr(axs, "flat") else all_of(axs)
 
 
 def all_of(axs) -> list:

@@ -22,6 +22,7 @@ const Shown = (() => {
       const lines = text.split(/(?<=\n)/).map(line => line.startsWith("✓ ") ? element("span", { className: "claim" }, line) : line);
       return element("div", { className: "output stream" }, element("pre", {}, ...lines));
     },
+    value: text => element("div", { className: "output text_plain" }, element("pre", {}, text)),
     html: html => {
       const clean = document.createElement("div");
       clean.className = "output text_html";

@@ -1,0 +1,221 @@
+// The page "Try it": a room, a scenario and a seed, tried in Python; and a link that carries all three.
+"use strict";
+(() => {
+  const root = document.getElementById("try");
+  const choices = document.getElementById("try-choices");
+  if (!root || !choices) return;
+  const { element, output, figure } = Shown;
+  const { starts, scenarios } = JSON.parse(choices.textContent);
+  const FIRST = "v1.1";
+  const LONGEST_LINK = 20_000; // characters; more is cut by mail programs
+  const SEEDS = 5;
+
+  const labelled = (text, control) => element("label", { className: "try-field" }, element("span", {}, text), control);
+  const button = (text, onclick, title = "") => element("button", { type: "button", textContent: text, onclick, title });
+  const select = names => element("select", {}, ...names.map(name => element("option", { value: name, textContent: name })));
+
+  const start = select(starts.map(each => each.name));
+  const scenario = select(scenarios.map(each => each.name));
+  const about = element("p", { className: "try-note" });
+  const code = element("textarea", { className: "try-code", rows: 20, spellcheck: false, wrap: "off" });
+  const own = element("textarea", { className: "try-code", rows: 8, spellcheck: false, wrap: "off" });
+  const ownField = labelled("Your own scenario", own);
+  const seed = element("input", { type: "range", min: 0, max: 199, value: 1 });
+  const seedNumber = element("output", { textContent: "1" });
+  const runButton = button("Run", () => run(), "Ctrl+Enter in the code");
+  const checkButton = button(`Check with ${SEEDS} seeds`, () => check(), "Every guarantee, in every scenario");
+  const stopButton = button("Stop", () => Python.stop());
+  const linkButton = button("Copy link", () => copyLink(), "A link that carries this room, scenario and seed");
+  const undoButton = button("Undo changes", () => startFrom(start.value));
+  const status = element("p", { className: "try-status", role: "status" });
+  const answer = element("div", { className: "try-answer" });
+  code.setAttribute("aria-label", "The code of the room");
+  stopButton.hidden = true;
+
+  const values = () => ({ code: code.value, scenario: scenario.value, seed: Number(seed.value), own_scenario: own.value });
+  const isOwn = () => scenarios.find(each => each.name === scenario.value).code !== undefined;
+
+  function startFrom(name) {
+    const chosen = starts.find(each => each.name === name);
+    start.value = name;
+    code.value = chosen.code;
+    runIfRunBefore();
+  }
+
+  function describe() {
+    const chosen = scenarios.find(each => each.name === scenario.value);
+    about.textContent = chosen.text;
+    ownField.hidden = !isOwn();
+    if (isOwn() && !own.value) own.value = chosen.code;
+  }
+
+  // ------------------------------------------------------------ asking Python
+
+  let hasRun = false, wanted = null, busy = false, edited = 0;
+
+  function runIfRunBefore() {
+    if (hasRun) run();
+  }
+
+  // What was asked for last is what is answered: while one run is under way, only the newest of the others waits.
+  async function run() {
+    hasRun = true;
+    wanted = values();
+    if (busy) return;
+    while (wanted) {
+      const asked = wanted;
+      wanted = null;
+      await working(async () => {
+        const result = await Python.ask("try_room", asked);
+        if (!wanted) show(result);
+      });
+    }
+  }
+
+  async function check() {
+    if (busy) return;
+    await working(async () => {
+      const { code, own_scenario } = values();
+      status.textContent = "Every scenario, with every seed; that takes some seconds …";
+      const asked = { code, own_scenario, seeds: SEEDS, scenario: isOwn() ? scenario.value : null };
+      const result = await Python.ask("check_room", asked);
+      answer.replaceChildren(...(result.error ? [mistake(result.error)] : [output(["html", result.html])]));
+    });
+  }
+
+  async function working(action) {
+    busy = true;
+    stopButton.hidden = false;
+    status.textContent = Python.isRunning ? "Running …" : `Loading Python (${Python.size}) …`;
+    try {
+      await action();
+      status.textContent = "";
+    } catch (error) {
+      wanted = null;
+      status.textContent = error instanceof Python.Stopped ? `${error.message} The next run starts Python anew.` : error.message;
+    } finally {
+      busy = false;
+      stopButton.hidden = true;
+      relabel();
+    }
+  }
+
+  const relabel = () => { runButton.textContent = Python.isRunning ? "Run" : `Run (loads Python, ${Python.size})`; };
+
+  // ------------------------------------------------------------ what comes of it
+
+  const mistake = text => element("p", { className: "try-mistake" }, `✗ ${text}`);
+
+  function show(result) {
+    if (result.error) return answer.replaceChildren(mistake(result.error));
+    const place = answer.querySelector(".steps")?.dataset.at;
+    const steps = Steps.view(result, place);
+    const isFirst = !answer.firstChild;
+    answer.replaceChildren(summary(result), steps, pictures(result), verdicts(result));
+    if (isFirst) answer.scrollIntoView({ block: "start" });
+  }
+
+  function summary({ room, seed, evicted, people, heard, verdicts, errors, duration, ending }) {
+    const out = Object.entries(evicted).map(([name, time]) => `${name} is evicted at ${time.toFixed(3)} s`);
+    const broken = verdicts.filter(each => each.kept === false);
+    const lines = [
+      ...(out.length ? [`✗ ${out.join(", and ")}.`] : ["✓ Nobody is evicted."]),
+      ...broken.map(each => `✗ ${each.guarantee} is broken: ${each.evidence}.`),
+      ...(broken.length ? [] : ["✓ No guarantee is broken in this run."]),
+      ...errors.map(each => `✗ The room raises an error: ${each}`),
+    ];
+    const head = `Seed ${seed}, ${duration.toFixed(1)} s of virtual time, ${ending}. Heard: ` +
+      people.map(({ name }) => `${name} ${heard[name].length}`).join(", ") + ".";
+    const list = element("ul", { className: "try-summary" }, ...lines.map(line => element("li", {}, line)));
+    return element("div", {}, element("h2", {}, `What happens in ${room}`), element("p", {}, head), list);
+  }
+
+  function pictures({ figures }) {
+    const shown = Object.values(figures).filter(Boolean).map(figure);
+    return element("details", { open: true, className: "try-figures" }, element("summary", {}, "The whole run in pictures"), ...shown);
+  }
+
+  function verdicts({ verdicts }) {
+    const mark = kept => kept === null ? "· cannot tell" : kept ? "✓ kept" : "✗ broken";
+    const rows = verdicts.map(({ guarantee, kept, evidence, promise }) =>
+      element("tr", {}, element("th", { title: promise }, guarantee), element("td", {}, mark(kept)), element("td", {}, evidence)));
+    const table = element("table", {}, element("tbody", {}, ...rows));
+    return element("details", {}, element("summary", {}, "What this run says about each guarantee"), table);
+  }
+
+  // ------------------------------------------------------------ the link
+
+  const through = async (bytes, stream) => new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
+
+  async function packed(value) {
+    const bytes = await through(new TextEncoder().encode(JSON.stringify(value)), new CompressionStream("deflate-raw"));
+    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+  }
+
+  async function unpacked(text) {
+    if (text.length > LONGEST_LINK) throw new Error("too long");
+    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), character => character.charCodeAt(0));
+    return JSON.parse(new TextDecoder().decode(await through(bytes, new DecompressionStream("deflate-raw"))));
+  }
+
+  async function copyLink() {
+    const text = await packed(values());
+    if (text.length > LONGEST_LINK) {
+      status.textContent = `This room is too long for a link: ${text.length} characters, and ${LONGEST_LINK} are the most.`;
+      return;
+    }
+    const link = `${location.href.split("#")[0]}#${text}`;
+    history.replaceState(null, "", `#${text}`);
+    try {
+      await navigator.clipboard.writeText(link);
+      status.textContent = "The link is copied.";
+    } catch {
+      status.textContent = "The link is in the address bar.";
+    }
+  }
+
+  // What comes by a link is somebody else's: it is shown, and runs when the reader says so.
+  async function take(text) {
+    try {
+      const given = await unpacked(text);
+      if (typeof given.code !== "string" || !scenarios.some(each => each.name === given.scenario)) throw new Error("not ours");
+      code.value = given.code;
+      scenario.value = given.scenario;
+      own.value = String(given.own_scenario ?? "");
+      seed.value = seedNumber.textContent = Number(given.seed) || 0;
+      describe();
+      status.textContent = "This room came with the link. Read it, and press Run: it runs in your browser, without a network.";
+    } catch {
+      status.textContent = "The link is damaged, or of another version of this book: there is no room in it.";
+    }
+  }
+
+  // ------------------------------------------------------------ the page
+
+  start.addEventListener("change", () => startFrom(start.value));
+  scenario.addEventListener("change", () => { describe(); runIfRunBefore(); });
+  seed.addEventListener("input", () => {
+    seedNumber.textContent = seed.value;
+    clearTimeout(edited);
+    edited = setTimeout(runIfRunBefore, 150);
+  });
+  for (const editor of [code, own]) {
+    editor.addEventListener("keydown", event => {
+      if (event.key !== "Enter") return;
+      if (event.ctrlKey || event.metaKey) { event.preventDefault(); run(); } else if (!event.shiftKey) Editing.newLine(event);
+    });
+  }
+  document.addEventListener("python-ended", relabel);
+
+  root.replaceChildren(
+    element("p", { className: "try-hint" }, "Press Run, and then drag the time below: each step shows where everything stands."),
+    element("div", { className: "try-fields" }, labelled("Start from", start), labelled("What happens", scenario),
+      labelled("Seed", element("span", { className: "try-seed" }, seed, seedNumber))),
+    about, ownField, code,
+    element("div", { className: "try-buttons" }, runButton, checkButton, stopButton, undoButton, linkButton),
+    status, answer);
+  relabel();
+  startFrom(FIRST);
+  describe();
+  if (location.hash.length > 1) take(location.hash.slice(1));
+})();
