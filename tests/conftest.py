@@ -4,14 +4,21 @@ With pytest-xdist (`-n 2`, as `make test` does) tests run beside each other. Tho
 one by one, in the process that started the others.
 """
 
+import functools
 import shutil
+import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from tests.helpers import TIMEOUT_FACTOR, without
 
 sys.modules.setdefault("rfc3987_syntax", None)  # nbformat would have it build a grammar, for seconds, and never use it
+ROOT = Path(__file__).parent.parent
 EXCLUSIVE = pytest.StashKey[list[str]]()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 QUIET = (  # no sandbox: it cannot be had as root, and nothing but our own pages is opened
@@ -78,3 +85,34 @@ def browser():
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory) -> Path:
+    """The book, built once. Its tests are in one xdist_group, "site"."""
+    if missing := [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]:
+        without(" and ".join(missing), "make site")
+    folder = tmp_path_factory.mktemp("book")
+    command = [sys.executable, "-m", "sphinx", "-qEW", "--keep-going", "-c", "docs", "-d", folder / "doctrees"]
+    built = subprocess.run([*command, ".", folder / "site"], cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder / "site"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(site):
+    """Where a plain web server on this machine shows the book."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

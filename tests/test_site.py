@@ -1,16 +1,10 @@
 """The book that `make site` builds: everything is there, every link leads somewhere, and nothing leads out."""
 
-import functools
 import html
 import inspect
 import re
-import subprocess
-import sys
-import threading
 from dataclasses import fields
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -24,13 +18,12 @@ from chatroom_lib import Client, Event, Scenario, Trace, Use, bench, plots, room
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.trace import Wait
-from tests.helpers import TIMEOUT_FACTOR, without
+from tests.helpers import TIMEOUT_FACTOR
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
 DRAWN = [chapter for chapter in CHAPTERS if chapter.name.startswith("0")]  # the others may do without figures
 SOURCES = [path for folder in ("chatroom_lib", "notebooks", "tools") for path in (ROOT / folder).rglob("[!.]*.py")]
-MISSING = [name for name in ("sphinx", "myst_nb", "sphinx_book_theme") if find_spec(name) is None]
 LOADING = {"script": "src", "link": "href", "img": "src", "iframe": "src", "source": "src", "object": "data"}
 pytestmark = [  # the book is built once, for all of them; on a busy machine that takes minutes
     *(pytest.mark.slow, pytest.mark.xdist_group("site"), pytest.mark.timeout(300 * TIMEOUT_FACTOR)),
@@ -59,17 +52,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory) -> Path:
-    if MISSING:
-        without(" and ".join(MISSING), "make site")
-    folder = tmp_path_factory.mktemp("book")
-    command = [sys.executable, "-m", "sphinx", "-qEW", "--keep-going", "-c", "docs", "-d", folder / "doctrees"]
-    built = subprocess.run([*command, ".", folder / "site"], cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    return folder / "site"
 
 
 @pytest.fixture(scope="module")
@@ -239,25 +221,6 @@ def test_no_path_of_this_machine_is_told(site):
         if path.parent.name != "scripts":  # the theme's own
             assert not secrets.search(path.read_text(encoding="utf-8")), path
     assert site / "searchindex.js" in written
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def address(site):
-    """Where a plain web server on this machine shows the book."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=site))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.mark.real

@@ -12,7 +12,7 @@
   let running = Promise.resolve(); // one after the other
   let ended = 0; // how often Python has been ended: what was to run before does not run afterwards
 
-  const codeOf = cell => cell.pre.textContent.replace(/\u00a0/g, " ").replace(/\n$/, "");
+  const codeOf = cell => cell.pre.innerText.replace(/\u00a0/g, " ").replace(/\n$/, "");
 
   const NOTES = {
     live: "live() opens sockets, which a browser has not: here it is simulated, with seed 0, so numbers differ.",

@@ -53,34 +53,32 @@
 
   let hasRun = false, wanted = null, busy = false, edited = 0;
 
+  function run() {
+    hasRun = true;
+    next("try_room", values(), show);
+  }
+
   function runIfRunBefore() {
     if (hasRun) run();
   }
 
-  // What was asked for last is what is answered: while one run is under way, only the newest of the others waits.
-  async function run() {
-    hasRun = true;
-    wanted = values();
-    if (busy) return;
-    while (wanted) {
-      const asked = wanted;
-      wanted = null;
-      await working(async () => {
-        const result = await Python.ask("try_room", asked);
-        if (!wanted) show(result);
-      });
-    }
+  function check() {
+    const { code, own_scenario } = values();
+    next("check_room", { code, own_scenario, seeds: SEEDS, scenario: isOwn() ? scenario.value : null }, showCard);
   }
 
-  async function check() {
+  // What was asked for last is what is answered: while one question is under way, only the newest of the others waits.
+  async function next(question, asked, answered) {
+    wanted = { question, asked, answered };
     if (busy) return;
-    await working(async () => {
-      const { code, own_scenario } = values();
-      status.textContent = "Every scenario, with every seed; that takes some seconds …";
-      const asked = { code, own_scenario, seeds: SEEDS, scenario: isOwn() ? scenario.value : null };
-      const result = await Python.ask("check_room", asked);
-      answer.replaceChildren(...(result.error ? [mistake(result.error)] : [output(["html", result.html])]));
-    });
+    while (wanted) {
+      const { question, asked, answered } = wanted;
+      wanted = null;
+      await working(async () => {
+        const result = await Python.ask(question, asked);
+        if (!wanted) answered(result);
+      });
+    }
   }
 
   async function working(action) {
@@ -105,6 +103,10 @@
   // ------------------------------------------------------------ what comes of it
 
   const mistake = text => element("p", { className: "try-mistake" }, `✗ ${text}`);
+
+  function showCard({ error, html }) {
+    answer.replaceChildren(error ? mistake(error) : output(["html", html]));
+  }
 
   function show(result) {
     if (result.error) return answer.replaceChildren(mistake(result.error));

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 
 from chatroom_lib import Trace
+from chatroom_lib.runtime.platform import NotHere
 
 
 class NotYet(Exception):
@@ -19,6 +20,9 @@ def exercise(verify: Callable[[type], None]) -> Callable[[type], bool]:
             verify(room)
         except NotYet as reason:
             print(f"Not yet: {reason}")
+            return False
+        except NotHere as reason:
+            print(f"This exercise needs a Python of your own: {reason}")
             return False
         except Exception as error:
             print(f"Not yet: the room does not run: {type(error).__name__}: {error}")

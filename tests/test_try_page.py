@@ -1,0 +1,163 @@
+"""The page "Try it" in a real browser: a room is run, stepped through, changed, checked, and sent as a link."""
+
+import json
+
+import pytest
+
+from chatroom_lib.browser.try_it import starts
+from tests.helpers import TIMEOUT_FACTOR
+
+MS = 60_000 * TIMEOUT_FACTOR
+CODE = {each["name"]: each["code"] for each in starts()}
+REPAIRED = CODE["v1.1"].replace(
+    "self.connections = self.connections[:index] + self.connections[index + 1 :]",
+    "self.connections = [other for other in self.connections if other is not connection]",
+)
+pytestmark = [
+    *(pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("site"), pytest.mark.timeout(600 * TIMEOUT_FACTOR)),
+]
+
+
+class TryIt:
+    def __init__(self, browser, base: str, width: int = 1300):
+        self.page = browser.new_context(viewport={"width": width, "height": 900}).new_page()
+        self.page.set_default_timeout(MS)
+        self.asked, self.failed = [], []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.failed.append(str(error)))
+        self.page.goto(f"{base}/docs/try.html", wait_until="load")
+        self.code = self.page.get_by_label("The code of the room")
+        self.summary = self.page.locator(".try-summary")
+        self.said = self.page.locator(".steps-said")
+
+    def close(self) -> None:
+        assert not self.failed
+        self.page.context.close()
+
+    def press(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=False).first.click()
+        self.rest()
+
+    def rest(self) -> None:
+        self.page.get_by_role("button", name="Stop").wait_for(state="hidden")
+
+    def status(self) -> str:
+        return self.page.locator(".try-status").inner_text()
+
+    def panel(self, title: str) -> str:
+        return self.page.locator(".steps-state section", has=self.page.locator("h3", has_text=title)).inner_text()
+
+
+@pytest.fixture
+def try_it(browser, site, address):
+    opened = []
+
+    def open_it(scheme: str = "http", **options) -> TryIt:
+        opened.append(TryIt(browser, address if scheme == "http" else site.as_uri(), **options))
+        return opened[-1]
+
+    yield open_it
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize("scheme", ["file", "http"])
+def test_a_reader_sees_why_cy_is_evicted_and_mends_the_room(scheme, try_it):
+    page = try_it(scheme)
+    assert not [url for url in page.asked if "runtime" in url]
+    page.press("Run")
+    assert "Cy is evicted at 10.000 s" in page.summary.inner_text()
+    assert page.page.locator(".try-figures img").count() == 3
+
+    page.page.get_by_label("Jump to an event").select_option(label="10.000 s: Cy is not in the pool any more")
+    page.page.locator(".steps-slider").press("ArrowLeft")  # the step before: Bob has just been removed
+    assert "Bob is not in the pool any more." in page.said.inner_text()
+    assert page.panel("In the pool").split()[4:] == ["0", "Ann", "1", "Cy", "2", "Di", "1", "Bob", "removed"]
+    assert "index = 1, connection = Bob" in page.panel("Tasks")  # of the other broadcast, which goes on
+    page.page.locator(".steps-slider").press("ArrowRight")
+    assert "Cy is not in the pool any more." in page.said.inner_text()
+    ran = page.page.locator(".steps-code li.ran").all_inner_texts()
+    assert any("self.connections[:index] + self.connections[index + 1 :]" in line for line in ran)
+    page.page.locator(".steps-slider").press("Home")
+    assert "The room has started." in page.said.inner_text()
+
+    page.code.fill(REPAIRED)
+    page.press("Run")
+    assert "Nobody is evicted" in page.summary.inner_text()
+    base = page.page.url.rpartition("/docs/")[0]
+    assert [url for url in page.asked if not url.startswith((base, "data:"))] == []
+
+
+def test_moving_the_seed_runs_anew_and_the_last_one_counts(try_it):
+    page = try_it()
+    page.press("Run")
+    seed = page.page.locator(".try-seed input")
+    for _ in range(4):
+        seed.press("ArrowRight")
+    page.page.get_by_text("Seed 5, ").wait_for()
+
+
+def test_a_link_carries_the_room_the_scenario_and_the_seed_and_runs_nothing_by_itself(try_it):
+    sender = try_it()
+    sender.code.fill(REPAIRED)
+    sender.page.get_by_label("What happens").select_option("your own")
+    sender.page.get_by_label("Your own scenario").fill("Scenario([talker('Ann', says=2), listener('Zoë')], duration=9)")
+    sender.page.locator(".try-seed input").press("End")
+    sender.page.get_by_role("button", name="Copy link").click()
+    sender.page.wait_for_url("**/try.html#*")
+
+    receiver = try_it()
+    receiver.page.goto(sender.page.url)
+    receiver.page.reload()
+    receiver.page.get_by_text("came with the link").wait_for()
+    assert receiver.code.input_value() == REPAIRED and not [url for url in receiver.asked if "runtime" in url]
+    receiver.press("Run")
+    assert "Zoë 2" in receiver.page.locator(".try-answer").inner_text()
+    assert receiver.page.get_by_text("Seed 199, ").count() == 1
+
+
+def test_a_damaged_link_is_told_so_and_the_page_works(try_it):
+    page = try_it()
+    page.page.goto(f"{page.page.url}#no-link")
+    page.page.reload()
+    page.page.get_by_text("The link is damaged").wait_for()
+    assert page.code.input_value() == CODE["v1.1"]
+
+
+def test_mistakes_are_one_line_and_what_people_are_called_is_text(try_it):
+    page = try_it()
+    page.code.fill("class Room:\n    def __init__(self:\n")
+    page.press("Run")
+    assert page.page.locator(".try-mistake").inner_text().startswith("✗ line 2: SyntaxError")
+    name = "<img src=x onerror='document.title=1'>"
+    page.page.get_by_label("What happens").select_option("your own")
+    own = f"Scenario([talker({json.dumps(name)}, says=2), listener('Cy')], duration=9)"
+    page.page.get_by_label("Your own scenario").fill(own)
+    page.code.fill(CODE["v1"])
+    page.press("Run")
+    assert name in page.page.locator(".try-answer").inner_text() and page.page.title() != "1"
+    assert page.page.locator(".try-answer img[src='x']").count() == 0
+
+
+def test_a_room_that_never_yields_is_stopped_and_checks_go_on_afterwards(try_it):
+    page = try_it()
+    page.code.fill(CODE["v1"].replace("frame = encode(message)", "while True: pass"))
+    page.page.get_by_role("button", name="Run", exact=False).first.click()
+    page.page.get_by_text("Running …").or_(page.page.get_by_text("Loading Python")).first.wait_for()
+    page.page.wait_for_timeout(6000)  # it is in the room by now, or will never end
+    page.press("Stop")
+    assert "The next run starts Python anew" in page.status()
+    page.code.fill(CODE["v1"])
+    page.page.get_by_label("What happens").select_option("your own")
+    page.page.get_by_label("Your own scenario").fill("Scenario([talker('Ann', says=2), leaving('Bob', leaves=1)])")
+    page.press("Check with 5 seeds")
+    card = page.page.locator(".try-answer table").inner_text()
+    assert "delivery" in card and "no-leak" in card
+
+
+def test_it_fits_a_phone(try_it):
+    page = try_it(width=390)
+    page.press("Run")
+    assert page.page.evaluate("document.documentElement.scrollWidth") == 390
+    controls = page.page.locator(".try button:visible, .try select:visible").all()
+    assert controls and min(control.bounding_box()["height"] for control in controls) >= 39
