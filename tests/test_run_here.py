@@ -129,6 +129,10 @@ def test_an_exercise_is_solved_in_the_browser_and_code_can_be_taken_back(open_ch
 def test_what_never_yields_is_stopped_and_the_next_run_starts_anew(open_chapter):
     chapter = open_chapter(CHAPTER)
     chapter.write(0, "x = 1")
+    chapter.press(0)
+    chapter.press(0, "Stop")  # while Python is loading
+    chapter.rest(0)
+    assert "Stopped." in chapter.status(0) and chapter.cells.nth(0).locator(".run-output").count() == 0
     chapter.run(0)
     chapter.write(1, "while True:\n    pass")
     chapter.press(1)

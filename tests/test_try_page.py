@@ -82,6 +82,9 @@ def test_a_reader_sees_why_cy_is_evicted_and_mends_the_room(scheme, try_it):
     assert "The room has started." in page.said.inner_text()
 
     page.code.fill(REPAIRED)
+    page.page.get_by_label("Start from").select_option("v2")
+    page.page.get_by_label("Start from").select_option("v1.1")
+    assert page.code.input_value() == REPAIRED  # what one has written stays
     page.press("Run")
     assert "Nobody is evicted" in page.summary.inner_text()
     base = page.page.url.rpartition("/docs/")[0]

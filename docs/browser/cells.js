@@ -67,6 +67,11 @@
     busy(cell);
     try {
       const wanted = await Python.ask("needed", { codes: cells.map(codeOf), index: cell.index });
+      const impossible = wanted.find(index => cells[index].needs === "kernel");
+      if (impossible !== undefined) {
+        cell.status.textContent = `This cell uses what cell ${impossible + 1} makes, which needs a kernel.`;
+        return;
+      }
       for (const index of wanted.slice(0, -1)) if (!await runOne(cells[index], cell)) return;
       await runOne(cell, cell);
     } catch (error) {
@@ -79,8 +84,9 @@
   const runAbove = cell => queue(async () => {
     busy(cell);
     try {
-      for (const other of cells.slice(0, cell.index)) if (other.needs !== "kernel") await runOne(other, cell);
-      cell.status.textContent = "The cells above have run.";
+      let failures = 0;
+      for (const other of cells.slice(0, cell.index)) if (other.needs !== "kernel") failures += !await runOne(other, cell);
+      cell.status.textContent = `The cells above have run${failures ? `, and ${failures} of them failed` : ""}.`;
     } catch (error) {
       failed(cell, error);
     } finally {

@@ -5,6 +5,7 @@ const Python = (() => {
   const base = new URL(".", document.currentScript.src);
   const asked = new Map(); // id -> what to do with the answer
   let starting = null, worker = null, last = 0;
+  let stops = 0; // so that what is still loading when somebody presses Stop does not start afterwards
 
   class Stopped extends Error {}
 
@@ -33,9 +34,11 @@ const Python = (() => {
   }
 
   async function start() {
+    const since = stops;
     const runtime = await loadRuntime();
     const [source, wasm, stdlib, library] = await Promise.all(
       [runtime.worker, runtime.wasm, runtime.stdlib, runtime.library].map(bytes));
+    if (since !== stops) throw new Stopped("Stopped.");
     // A `data:` address: what runs there has no part in this page, and works from a disk, too.
     const address = "data:text/javascript;charset=utf-8," + encodeURIComponent(new TextDecoder().decode(source));
     worker = new Worker(address, { type: "module" });
@@ -50,11 +53,11 @@ const Python = (() => {
   }
 
   async function ask(question, values = {}) {
-    starting ??= start();
+    const mine = starting ??= start();
     try {
-      await starting;
+      await mine;
     } catch (error) {
-      starting = null; // the next question tries again
+      if (starting === mine) starting = null; // the next question tries again
       throw error;
     }
     return send({ question, values });
@@ -64,6 +67,7 @@ const Python = (() => {
   function stop(why = "Stopped.") {
     worker?.terminate();
     worker = starting = null;
+    stops += 1;
     for (const { reject } of asked.values()) reject(new Stopped(why));
     asked.clear();
     document.dispatchEvent(new Event("python-ended"));

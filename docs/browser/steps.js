@@ -35,6 +35,7 @@ const Steps = (() => {
     function go(to) {
       at = Math.max(0, Math.min(last, to));
       slider.value = at;
+      slider.setAttribute("aria-valuetext", `step ${at} of ${last}, ${moments[at].time.toFixed(3)} s`);
       frame.dataset.at = at;
       const before = moments[Math.max(0, at - 1)], now = moments[at];
       said.replaceChildren(...sentences(now, before, at, last));

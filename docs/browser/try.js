@@ -26,7 +26,7 @@
   const checkButton = button(`Check with ${SEEDS} seeds`, () => check(), "Every guarantee, in every scenario");
   const stopButton = button("Stop", () => Python.stop());
   const linkButton = button("Copy link", () => copyLink(), "A link that carries this room, scenario and seed");
-  const undoButton = button("Undo changes", () => startFrom(start.value));
+  const undoButton = button("Undo changes", () => { drafts.delete(start.value); startFrom(start.value); });
   const status = element("p", { className: "try-status", role: "status" });
   const answer = element("div", { className: "try-answer" });
   code.setAttribute("aria-label", "The code of the room");
@@ -35,10 +35,11 @@
   const values = () => ({ code: code.value, scenario: scenario.value, seed: Number(seed.value), own_scenario: own.value });
   const isOwn = () => scenarios.find(each => each.name === scenario.value).code !== undefined;
 
+  const drafts = new Map(); // start -> what the reader has made of it
+
   function startFrom(name) {
-    const chosen = starts.find(each => each.name === name);
     start.value = name;
-    code.value = chosen.code;
+    code.value = drafts.get(name) ?? starts.find(each => each.name === name).code;
     runIfRunBefore();
   }
 
@@ -182,6 +183,7 @@
       const given = await unpacked(text);
       if (typeof given.code !== "string" || !scenarios.some(each => each.name === given.scenario)) throw new Error("not ours");
       code.value = given.code;
+      drafts.set(start.value, given.code);
       scenario.value = given.scenario;
       own.value = String(given.own_scenario ?? "");
       seed.value = seedNumber.textContent = Number(given.seed) || 0;
@@ -201,6 +203,7 @@
     clearTimeout(edited);
     edited = setTimeout(runIfRunBefore, 150);
   });
+  code.addEventListener("input", () => drafts.set(start.value, code.value));
   for (const editor of [code, own]) {
     editor.addEventListener("keydown", event => {
       if (event.key !== "Enter") return;
