@@ -6,7 +6,9 @@ import pytest
 
 from chatroom_lib import (
     Scenario,
+    Server,
     check,
+    dashboard,
     frozen,
     guarantees,
     listener,
@@ -16,6 +18,7 @@ from chatroom_lib import (
     scenarios,
     serve,
     simulate,
+    stop_all,
     talker,
 )
 from chatroom_lib.checker import workers
@@ -23,6 +26,7 @@ from chatroom_lib.runtime import lazy, platform
 from tests.helpers import for_one_server
 
 PEOPLE = Scenario([talker("Ann", says=20), frozen("Bob", vanishes=1), listener("Cy")])
+ABSENT = platform.Absent("chat", "ipywidgets")
 
 
 @pytest.fixture
@@ -111,13 +115,21 @@ def test_problems_are_raised_as_with_processes(in_a_browser):
 
 
 def test_what_needs_sockets_says_so(in_a_browser):
-    calls = (lambda: serve("v1"), lambda: live("v1", PEOPLE))
-    for call, name in zip(calls, ("serve()", "live()"), strict=True):
-        with pytest.raises(platform.NotHere, match=rf"{name[:-2]}\(\) needs sockets .*: simulate\(\) runs a room"):
+    async def shown():
+        dashboard(server)
+
+    server = Server("v1")
+    for name, call in {
+        "serve": lambda: serve("v1"),
+        "live": lambda: live("v1", PEOPLE),
+        "Server.start": server.start,
+        "stop_all": stop_all,
+        "dashboard": shown,
+    }.items():
+        with pytest.raises(platform.NotHere, match=rf"^{name}\(\) needs sockets .*: simulate\(\) runs a room"):
             asyncio.run(call())
-    coroutine = asyncio.sleep(0)
-    with pytest.raises(platform.NotHere, match="run"):
-        run(coroutine)
+    with pytest.raises(platform.NotHere, match=r"^run\(\) needs sockets"):
+        run(asyncio.sleep(0))
 
 
 def test_a_name_that_cannot_be_imported_fails_only_when_it_is_used(in_a_browser, tmp_path, monkeypatch):
@@ -130,9 +142,18 @@ def test_a_name_that_cannot_be_imported_fails_only_when_it_is_used(in_a_browser,
     for use in (lambda: panel("Ann"), lambda: panel.open):
         with pytest.raises(platform.NotHere, match="panel needs no_such_library, which cannot be had in a browser"):
             use()
+    assert not hasattr(panel, "_repr_html_")  # it may be looked at
     monkeypatch.setattr(lazy, "IN_A_BROWSER", False)
     with pytest.raises(ModuleNotFoundError):
         get("panel")
+
+
+def test_a_room_may_name_what_cannot_be_imported(in_a_browser):
+    async def handler(connection):
+        async for frame in connection:
+            await connection.send(frame if ABSENT else "")
+
+    assert simulate(handler, PEOPLE).ending == "quiescent"
 
 
 def test_every_scenario_can_be_tried_without_processes(in_a_browser):

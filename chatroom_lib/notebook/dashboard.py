@@ -28,6 +28,7 @@ from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.console import describe
 from chatroom_lib.runtime.jupyter import in_a_notebook
 from chatroom_lib.runtime.measurement_lock import drawing
+from chatroom_lib.runtime.platform import require_sockets
 from chatroom_lib.server.server import Server
 from chatroom_lib.trace import Trace, Use
 
@@ -235,6 +236,7 @@ def dashboard(server: Server, seconds: float = 60) -> Dashboard:
     It ends any other dashboard of that server. Raises DashboardError outside a notebook, if `serve` did not start the
     server, if it has stopped, or if its event loop does not answer within 2 s.
     """
+    require_sockets("dashboard()")
     if not in_a_notebook():
         raise DashboardError("a dashboard is shown below a cell; run this in a notebook")
     if not server.running or server.loop is not background_loop():

@@ -25,9 +25,12 @@ class Absent:
     def __init__(self, name: str, missing: str):
         self.name, self.missing = name, missing
 
-    def fail(self, *_, **__):
+    def __call__(self, *_, **__):
         raise NotHere(
             f"{self.name} needs {self.missing}, which cannot be had in a browser: it needs a Python of your own"
         )
 
-    __call__ = __getattr__ = fail
+    def __getattr__(self, name: str):
+        if name.startswith("_"):  # whoever asks only wants to know what this is
+            raise AttributeError(name)
+        self()

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import Close, CloseCode, Frame, Opcode
 
 from chatroom_lib import rooms
+from chatroom_lib.instrumentation.asyncio_internals import SteppedLoop
 from chatroom_lib.instrumentation.connections import ObservedConnection
 from chatroom_lib.instrumentation.histories import observe_history
 from chatroom_lib.instrumentation.names import name_of_client
@@ -28,6 +29,7 @@ from chatroom_lib.runtime.background import submit
 from chatroom_lib.runtime.connection import BoundedConnection
 from chatroom_lib.runtime.console import describe, one_line
 from chatroom_lib.runtime.descriptors import SayItOnce, allow_many_connections
+from chatroom_lib.runtime.platform import require_sockets
 from chatroom_lib.server.http import answer, complete
 from chatroom_lib.server.options import options_for
 from chatroom_lib.trace import Trace
@@ -107,8 +109,10 @@ class Server:
 
     async def start(self) -> "Server":
         """Start the room and listen. Raises ServerError if the room does not start or the port is unavailable."""
-        allow_many_connections()
         self.loop = asyncio.get_running_loop()
+        if not isinstance(self.loop, SteppedLoop):  # on which connections are in memory
+            require_sockets("Server.start()")
+            allow_many_connections()
         if self.loop.get_task_factory() is None:
             self.loop.set_task_factory(task_factory)
         await asyncio.create_task(self.open())  # in a task, so that `watcher` is set for what it starts, only

@@ -58,6 +58,7 @@ def is_free(host: str, port: int) -> bool:
 
 async def stop_all() -> None:
     """Stop every server that `serve` started."""
+    require_sockets("stop_all()")
     await submit(stop_each())
 
 
