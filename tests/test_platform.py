@@ -1,6 +1,7 @@
 """Where there are no threads, processes or sockets, as in a browser: the same runs and verdicts, and plain errors."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_a_call_of_an_executor_that_raises_does_so_without_threads(in_a_browser,
 
     trace = from_a_cell(simulate, Failing, PEOPLE)
     assert {str(error) for error in trace.errors} == {"invalid literal for int() with base 10: 'no number'"}
+
+
+@pytest.mark.parametrize("where", ["__aenter__", "handle"])
+def test_a_room_that_starts_a_thread_is_told_that_there_are_none_and_not_judged(where, in_a_browser):
+    async def start_thread(self, *_):
+        threading.Thread(target=print).start()
+
+    room = type("Room", (rooms.resolve("v1"),), {where: start_thread})
+    card = check(room, 2, scenarios={"one": PEOPLE}, progress=False)
+    assert set(card.untested) == set(guarantees.GUARANTEES)
+    assert card.scores["delivery"].untested.startswith("a browser has no threads to start: asyncio.to_thread()")
 
 
 def test_the_card_is_the_same_without_processes(in_a_browser, no_thread_may_start, monkeypatch):

@@ -6,7 +6,7 @@ worker_process.py answers such questions in a process of its own, workers.py whe
 import contextlib
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from random import Random
@@ -34,6 +34,7 @@ from chatroom_lib.rooms.asgi.room import AsgiRoom
 from chatroom_lib.rooms.loader import as_room
 from chatroom_lib.rooms.requirements import ASKED_FOR, require_makeable, takes
 from chatroom_lib.runs.simulation import simulate
+from chatroom_lib.runtime.platform import NotHere
 from chatroom_lib.trace import Trace
 
 Wanted = Literal["outcome", "trace"]
@@ -178,7 +179,7 @@ class Trials:
             with self.watch.over_run():
                 return simulate(room, self.scenario, seed, **conditions)
         except BaseException as error:  # that of a room which does not start, or whatever it throws at us
-            return failure(describe_error(error))
+            return asks_too_much([error.__cause__ or error]) or failure(describe_error(error))
 
     def blames_a_reader(self, outcome: Outcome, scenario: str | Scenario) -> bool:
         """For the first time in this scenario? Seeds come in order, so what a card shows, the first of all seeds that
@@ -208,6 +209,8 @@ class Trials:
         """Raises Problem if a guarantee of somebody's own cannot judge it: that is no fault of the room either."""
         if trace.ending == CUT_SHORT:
             return not_judged("so much happens in the run that it was cut short: it takes too much real time")
+        if outcome := asks_too_much(trace.errors):
+            return outcome
         out_of_memory = any(isinstance(error, MemoryError) or NO_THREADS in str(error) for error in trace.errors)
         endless = trace.ending in ("livelocked", "blocks the event loop")
         failed = endless or out_of_memory or isinstance(trace.exit_error, BlocksTheEventLoop)
@@ -236,6 +239,11 @@ class Trials:
 def stuck_in_import(frame: FrameType, seconds: float) -> Problem:
     what = f"{importing(frame) or 'the import'} has not returned for {seconds:.0f} s, so the room cannot be imported"
     return Problem("RoomError", f"{what}: put what runs for long below `{GUARD}`")
+
+
+def asks_too_much(errors: Sequence[BaseException]) -> Outcome | None:
+    """The outcome of a run whose room wants what this platform does not have."""
+    return next((not_judged(str(error)) for error in errors if isinstance(error, NotHere)), None)
 
 
 def require_verdict(verdict: object) -> Verdict:

@@ -13,7 +13,8 @@ real event loop:
 - `time.sleep` in a room makes everybody wait, in virtual time. Any other call that blocks takes real time, and none
   here.
 - Threads that a room starts, and those of `asyncio.to_thread`, run for real. The clock waits for them, and
-  `time.sleep` in them takes virtual time. When two of them race, no seed decides: `Trace.threads` counts them.
+  `time.sleep` in them takes virtual time. When two of them race, no seed decides: `Trace.threads` counts them. (A
+  browser has no threads: there a room can start none, and what `asyncio.to_thread` calls is called in between.)
 - The garbage collector runs at fixed virtual times, so a task that nothing refers to is lost at the same moment each
   time.
 - What the seed does not decide: the order of a set of texts (`check` fixes it; elsewhere set PYTHONHASHSEED) or of

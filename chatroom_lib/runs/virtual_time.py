@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from chatroom_lib.instrumentation.room_code import INSTALLED, is_room_code
+from chatroom_lib.runtime.platform import require_threads
 
 if TYPE_CHECKING:
     from chatroom_lib.runs.event_loop import SimulationLoop
@@ -219,6 +220,7 @@ class VirtualTime:
 
     def start(self, start_thread: Callable, thread: threading.Thread) -> None:
         if loop := here():
+            require_threads()
             loop.threads.adopt(thread, self)
         start_thread(thread)
 

@@ -18,6 +18,12 @@ def require_sockets(what: str) -> None:
         raise NotHere(f"{what} {why}: simulate() runs a room there, in virtual time")
 
 
+def require_threads() -> None:
+    """Raises NotHere where no room can start one."""
+    if not HAS_THREADS:
+        raise NotHere("a browser has no threads to start: asyncio.to_thread() and loop.run_in_executor() work there")
+
+
 class Absent:
     """Stands for what cannot be imported here, so that a line which imports it with other names does not fail. Whatever
     is done with it raises NotHere."""
