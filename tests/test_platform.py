@@ -1,11 +1,15 @@
 """Where there are no threads, processes or sockets, as in a browser: the same runs and verdicts, and plain errors."""
 
 import asyncio
+import sqlite3
+import sys
 import threading
+import time
 
 import pytest
 
 from chatroom_lib import (
+    Kill,
     Scenario,
     Server,
     check,
@@ -24,7 +28,9 @@ from chatroom_lib import (
 )
 from chatroom_lib.checker import workers
 from chatroom_lib.runtime import lazy, platform
+from chatroom_lib.runtime.console import describe
 from tests.helpers import for_one_server
+from tests.test_room_files import Statements
 
 PEOPLE = Scenario([talker("Ann", says=20), frozen("Bob", vanishes=1), listener("Cy")])
 ABSENT = platform.Absent("chat", "ipywidgets")
@@ -58,21 +64,66 @@ def from_a_cell(function, *arguments):
     return asyncio.run(cell())
 
 
-@pytest.mark.parametrize("room", ["v1.1", "v3", "v4", "v7"])
-def test_a_run_is_the_same_without_threads(room, in_a_browser, no_thread_may_start, monkeypatch):
-    scenario = scenarios.SCENARIOS["restart"] if room == "v7" else PEOPLE
+@pytest.mark.parametrize(
+    "room, scenario",
+    [("v1.1", ""), ("v3", ""), ("v4", ""), ("v5", "power cut"), ("v7", "restart"), ("v9", "one of three")],
+)
+def test_a_run_is_the_same_without_threads(room, scenario, in_a_browser, no_thread_may_start, monkeypatch):
+    scenario = scenarios.SCENARIOS.get(scenario, PEOPLE)
     without = from_a_cell(simulate, room, scenario, 3)
     monkeypatch.undo()
     assert without.digest() == simulate(room, scenario, 3).digest()
 
 
-def test_a_call_of_an_executor_that_raises_does_so_without_threads(in_a_browser, no_thread_may_start):
-    class Failing(rooms.resolve("v1")):
-        async def broadcast(self, message):
-            await asyncio.to_thread(int, "no number")
+def fail():
+    int("no number")
 
-    trace = from_a_cell(simulate, Failing, PEOPLE)
-    assert {str(error) for error in trace.errors} == {"invalid literal for int() with base 10: 'no number'"}
+
+def end_everything():
+    sys.exit(3)
+
+
+def sleep_for_long():
+    start = time.monotonic()
+    time.sleep(0.1)
+    time.sleep(0.05)
+    return time.monotonic() - start
+
+
+def find_a_loop():
+    with pytest.raises(RuntimeError):
+        asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("call", [fail, end_everything, sleep_for_long, find_a_loop])
+def test_a_call_of_an_executor_is_the_same_without_threads(call, in_a_browser, no_thread_may_start, monkeypatch):
+    class Calling(rooms.resolve("v1")):
+        async def broadcast(self, message):
+            taken = await asyncio.gather(*(asyncio.to_thread(call) for _ in range(2)))
+            assert taken in ([None, None], [pytest.approx(0.15, rel=1e-3)] * 2)
+            await super().broadcast(message)
+
+    without = from_a_cell(simulate, Calling, PEOPLE)
+    assert not without.of("blocked")
+    monkeypatch.undo()
+    trace = simulate(Calling, PEOPLE)
+    assert (without.digest(), without.ending) == (trace.digest(), trace.ending)
+    assert list(map(describe, without.errors)) == list(map(describe, trace.errors))
+    assert bool(trace.errors) == (call in (fail, end_everything))
+
+
+def test_a_killed_server_leaves_no_transaction_open_without_threads(in_a_browser, no_thread_may_start):
+    class LeavesOne(Statements):
+        async def handle(self, connection):
+            if connection.name == "Bob":
+                self.db = await asyncio.to_thread(sqlite3.connect, self.path, isolation_level=None)
+                await self.sql("BEGIN IMMEDIATE")
+                await self.sql("INSERT INTO said VALUES ('?')")
+            await super().handle(connection)
+
+    people = [listener("Ann"), listener("Bob"), talker("Cy", says=3, starts=2, every=1)]
+    trace = simulate(LeavesOne, Scenario(people, duration=6, servers=3, kills=[Kill(1, server=1)]), seed=1)
+    assert trace.errors == [] and len(trace.of("accepted")) == 3
 
 
 @pytest.mark.parametrize("where", ["__aenter__", "handle"])

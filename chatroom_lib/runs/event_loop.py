@@ -79,7 +79,7 @@ class SimulationLoop(SteppedLoop):
         self.lines: dict[Tasks, Link] = {}  # what these travel on, of each server
         self.serials = itertools.count()
         self.files: RoomFiles | None = None  # of the room
-        self.calling_for: tuple = None, None  # whose call a thread makes now, and of which executor
+        self.calling_for: tuple = None, None  # whose call is made now, and of which executor
         self.recorder: MomentRecorder | None = None
         self.handshake = 0.0  # seconds that the room's processor is busy with each, at most
         self.threads, self.calls = RoomThreads(self), ExecutorCalls(self)

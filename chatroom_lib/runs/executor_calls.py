@@ -4,16 +4,20 @@
 one, so a process can be killed before, between and after. Really, a thread makes the call at the first of these
 moments, while the clock stands. If it does not come back, because it waits for the loop or for time to pass, it goes on
 as the room's own threads do (room_threads.py).
+
+Where there are no threads, the loop's own makes the call at that moment, from beginning to end. A `time.sleep` in it
+still takes the time of that call only; but if it waits for anything that others do, it waits in vain.
 """
 
 import asyncio
 import heapq
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING
 
+from chatroom_lib.instrumentation.asyncio_internals import set_aside
 from chatroom_lib.instrumentation.tasks import Tasks, watcher
 from chatroom_lib.runtime import platform
 
@@ -30,6 +34,7 @@ class ExecutorCalls:
     def __init__(self, loop: "SimulationLoop"):
         self.loop = loop
         self.own: dict[str, ThreadPoolExecutor] = {}  # those that somebody else has on a real loop
+        self.sleeps: list[tuple[float, Context]] = []  # those in a call on the loop's thread
         self.free_at: dict[ThreadPoolExecutor, list[float]] = {}  # a heap: when each of its threads is free
 
     def make(self, executor: ThreadPoolExecutor | None, function: Callable, *arguments) -> asyncio.Future:
@@ -63,6 +68,30 @@ class ExecutorCalls:
         self.loop.threads.wait_for(executor._threads)
         return future
 
+    def call_here(self, function: Callable[[], object]) -> Future:
+        """Call `function` on the loop's thread. What it sleeps passes afterwards, and then there is the result."""
+        result, now, self.sleeps = Future(), self.loop.now, []
+        try:
+            with set_aside():  # on another thread there is no running loop
+                finish = partial(result.set_result, function())
+        except BaseException as error:  # as an executor does
+            finish = partial(result.set_exception, error)
+        self.loop.now = now
+        self.pass_time(self.sleeps, finish)
+        return result
+
+    def sleep(self, seconds: float) -> None:
+        """What `time.sleep` does in such a call."""
+        self.sleeps.append((seconds, copy_context()))
+        self.loop.spend(max(0.0, seconds))
+
+    def pass_time(self, sleeps: list[tuple[float, Context]], finish: Callable[[], None]) -> None:
+        """As it passes for a thread, which asks the loop to wake it."""
+        if not sleeps:
+            return finish()
+        (seconds, context), *others = sleeps
+        self.loop.call_soon(self.loop.call_later, seconds, self.pass_time, others, finish, context=context)
+
     def end(self) -> None:
         for executor in self.free_at:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -94,7 +123,7 @@ class Call:
             if platform.HAS_THREADS:
                 self.result = self.loop.threads.make_call(self.executor, self.function)
             else:
-                self.result = called(self.function)
+                self.result = self.loop.calls.call_here(self.function)
             self.loop.calling_for = None, None
 
     def answer(self) -> None:
@@ -104,15 +133,6 @@ class Call:
             copy(self.result, self.answered)
         else:
             self.result.add_done_callback(lambda _: self.loop.call_soon_threadsafe(self.answer, context=Context()))
-
-
-def called(function: Callable[[], object]) -> Future:
-    result = Future()
-    try:
-        result.set_result(function())
-    except Exception as error:
-        result.set_exception(error)
-    return result
 
 
 def copy(result: Future, future: asyncio.Future) -> None:

@@ -24,6 +24,7 @@ from chatroom_lib.clients.scenario import Kill
 from chatroom_lib.instrumentation.tasks import Tasks, watcher
 from chatroom_lib.runs.patient_sqlite import PatientConnection
 from chatroom_lib.runs.virtual_time import here
+from chatroom_lib.runtime import platform
 
 IN_MEMORY = "/dev/shm"  # where Linux has files that take no time
 SYNCHRONOUS = re.compile(r"\bpragma\s+(?:\w+\.)?synchronous\s*[=(]\s*'?(\w+)", re.IGNORECASE)
@@ -76,7 +77,7 @@ class RoomFiles:
         """What the system does with the databases of a process that was killed."""
         for executor, connection in [(each[1], each[2]) for each in self.opened if each[0] is process]:
             with contextlib.suppress(sqlite3.Error, RuntimeError):  # it may have closed all that itself
-                if executor:  # a connection may be of use on its own thread only
+                if executor and platform.HAS_THREADS:  # a connection may be of use on its own thread only
                     ThreadPoolExecutor.submit(executor, connection.close).exception(timeout=1)
                 else:
                     connection.close()

@@ -45,10 +45,12 @@ def virtual(real: Callable, read: Callable[["SimulationLoop"], float]) -> Callab
 def sleep(real: Callable, seconds: float) -> None:
     if not (loop := here()):
         real(seconds)
-    elif threading.get_ident() == loop.thread:
-        loop.block(seconds)
-    else:
+    elif threading.get_ident() != loop.thread:
         loop.threads.sleep(seconds)
+    elif any(loop.calling_for):
+        loop.calls.sleep(seconds)
+    else:
+        loop.block(seconds)
 
 
 def urandom(real: Callable, size: int) -> bytes:
