@@ -19,10 +19,10 @@ FOLDER = "_static/browser"
 SCRIPTS = "python.js", "shown.js", "editing.js"
 CELLS, TRY = ("cells.js",), ("steps.js", "try.js")  # of chapters, and of the page "Try it"
 TRY_PAGE = "docs/try"
-POLICY = (  # of each page; a web worker with a `data:` address has the same
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; media-src 'self'; "
-    "form-action 'self'; base-uri 'none'"
+POLICY = (  # of each page; a web worker with a `data:` address has the same, and for it nothing is 'self'
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; connect-src 'none'; "
+    "object-src 'none'; frame-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "font-src 'self' data:; form-action 'self'; base-uri 'none'"
 )
 
 
