@@ -42,7 +42,10 @@ class BaseWorker:
 
 
 class WorkerHere(BaseWorker):
-    """In this very process: a room that never comes back is waited for, and what it prints is seen."""
+    """In this very process: a room that never comes back is waited for, and what it prints is seen.
+
+    Whoever starts Python fixes the order of a set of texts, by PYTHONHASHSEED.
+    """
 
     trials: Trials | None = None
 
