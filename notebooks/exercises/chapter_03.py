@@ -22,7 +22,7 @@ SEEDS = range(5)
 def check_a_slip_is_forgiven(room: type) -> None:
     requirements = {f"Ann is told that {slip} is no message": partial(is_told, slip) for slip in SLIPS}
     requirements["Bob hears what Ann says next, and nothing else"] = hears_the_rest
-    kept({sentence: partial(run, in_a_room(room, visit)) for sentence, visit in requirements.items()})
+    kept({sentence: lambda visit=visit: run(in_a_room(room, visit)) for sentence, visit in requirements.items()})
 
 
 async def is_told(slip: str, url: str) -> None:
