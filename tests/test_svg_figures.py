@@ -13,6 +13,7 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib import (
     Scenario,
@@ -217,3 +218,14 @@ def test_only_one_file_of_the_figures_imports_matplotlib():
     importing = re.compile(r"^ {0,4}(import|from) (matplotlib|numpy)", re.MULTILINE)
     found = [file.name for file in files if importing.search(file.read_text(encoding="utf-8"))]
     assert sorted(found) == ["canvas.py", "dashboard.py"]  # the latter in a function, for a server that runs
+
+
+def test_with_matplotlib_whole_numbers_are_those_that_its_locator_chooses():
+    figure, ax = plt.subplots()
+    canvas.whole_numbers(ax)
+    try:
+        assert list(ax.yaxis.get_major_locator().tick_values(0, 39)) == list(
+            MaxNLocator(integer=True).tick_values(0, 39)
+        )
+    finally:
+        plt.close(figure)

@@ -35,13 +35,13 @@ def all_of(axs) -> list:
     return list(axs) if hasattr(axs, "__len__") else [axs]
 
 
-def whole_numbers(ax, axis: str = "y", most: int | None = None) -> None:
-    """Ticks at whole numbers only, and at most so many."""
+def whole_numbers(ax, axis: str = "y", most: int = 10) -> None:
+    """Ticks at whole numbers only, and at most so many intervals between them."""
     if isinstance(ax, svg.Axes):
         scale = getattr(ax, axis)
         scale.whole, scale.most = True, most
     else:
-        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(most or "auto", integer=True))
+        getattr(ax, f"{axis}axis").set_major_locator(MaxNLocator(most, integer=True))
 
 
 def plain_numbers(ax, axis: str, subs: tuple[int, ...] | None = None) -> None:
