@@ -229,3 +229,13 @@ def test_with_matplotlib_whole_numbers_are_those_that_its_locator_chooses():
         )
     finally:
         plt.close(figure)
+
+
+def test_a_label_at_a_point_far_outside_takes_no_space(traces):
+    figure, ax = svg.subplots()
+    ann, bob, *_ = traces["restart"].names
+    plots.resume(traces["restart"], ann, bob, between=(1, 1.1), ax=ax)
+    figure.lay_out()
+    left, _, right, _ = ax.rectangle
+    assert right - left > figure.width / 2
+    assert f">{ann}<" not in figure._repr_svg_()

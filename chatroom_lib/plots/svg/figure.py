@@ -87,7 +87,7 @@ class Figure:
 def overflow(ax: Axes) -> tuple[float, float, float, float]:
     """By how much the words of a panel go beyond its cell: to the left, above, to the right, and below."""
     left, top, right, bottom = ax.cell
-    boxes = [mark.bounds(ax.place) for mark in ax.marks if hasattr(mark, "bounds")]
+    boxes = [mark.bounds(ax.place) for mark in ax.marks if hasattr(mark, "bounds") and mark.near(ax.place)]
     for x, y, text, ha, size, _, turned in ax.decorations():
         wide = LETTER * size * max(map(len, text.split("\n")))
         high = LINE * size * (text.count("\n") + 1)

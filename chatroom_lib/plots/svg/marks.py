@@ -174,7 +174,16 @@ class Text:
         y = bottom - self.xy[1] * (bottom - top) if self.shares[1] else y
         return x + self.offset[0], y - self.offset[1]
 
+    def near(self, place: Place) -> bool:
+        """Whether its point is on the axes, or less than half of their size away. Others are not seen."""
+        x, y = self.at(place)
+        left, top, right, bottom = self.axes.rectangle
+        dx, dy = (right - left) / 2, (bottom - top) / 2
+        return inside((x - self.offset[0], y + self.offset[1]), (left - dx, top - dy, right + dx, bottom + dy))
+
     def svg(self, place: Place) -> Iterator[str]:
+        if not self.near(place):
+            return
         if self.box:
             yield self.frame(place)
         top = self.bounds(place)[1]
