@@ -239,3 +239,12 @@ def test_a_label_at_a_point_far_outside_takes_no_space(traces):
     left, _, right, _ = ax.rectangle
     assert right - left > figure.width / 2
     assert f">{ann}<" not in figure._repr_svg_()
+
+
+@pytest.mark.parametrize("character", ["\x00", "\x1b", "\ufffe", "\ud800"])
+def test_what_xml_does_not_know_breaks_no_figure(character):
+    figure, ax = svg.subplots()
+    ax.set_title(f"Ann{character}")
+    ax.text(0, 0, f"Bob{character}")
+    texts = [each.text for each in ElementTree.fromstring(figure._repr_svg_()).iter()]
+    assert "Ann\ufffd" in texts and "Bob\ufffd" in texts

@@ -1,9 +1,7 @@
 """A figure: panels in rows and columns, laid out so that no word is cut, as SVG."""
 
-from html import escape
-
 from chatroom_lib.plots.svg.axes import Axes
-from chatroom_lib.plots.svg.marks import LETTER, LINE, words
+from chatroom_lib.plots.svg.marks import LETTER, LINE, escape, words
 
 EDGE = 6  # points that stay free around everything
 GAP = 14  # points between panels

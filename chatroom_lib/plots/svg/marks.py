@@ -1,9 +1,10 @@
 """What is drawn on axes, and its SVG. Positions on the paper are in points, from the upper left corner."""
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_html
 from typing import Any
 
 Point = tuple[float, float]
@@ -21,6 +22,11 @@ def hexadecimal(colour) -> str:
     if isinstance(colour, str):
         return NAMED.get(colour, colour)
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
+def escape(text: str) -> str:
+    """Text for XML, which knows neither control characters nor halves of surrogate pairs."""
+    return escape_html(re.sub("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text))
 
 
 def number(value: float) -> str:
