@@ -263,7 +263,7 @@ class Axes:
     def svg(self) -> Iterator[str]:
         yield from self.lines()
         left, top, right, bottom = self.rectangle
-        name = f"axes-{self.row}-{self.column}"
+        name = f"clip-{left:.1f}-{top:.1f}-{right:.1f}-{bottom:.1f}"  # those of one name clip the same, on any page
         yield f'<clipPath id="{name}"><path d="M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z"/></clipPath>'
         for mark in sorted(self.marks, key=lambda mark: mark.zorder):
             clip = f' clip-path="url(#{name})"' if mark.clipped else ""
