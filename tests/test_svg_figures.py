@@ -248,3 +248,12 @@ def test_what_xml_does_not_know_breaks_no_figure(character):
     ax.text(0, 0, f"Bob{character}")
     texts = [each.text for each in ElementTree.fromstring(figure._repr_svg_()).iter()]
     assert "Ann\ufffd" in texts and "Bob\ufffd" in texts
+
+
+def test_a_name_that_is_longer_than_the_figure_makes_the_picture_larger(traces):
+    figure, ax = svg.subplots()
+    plots.heard(simulate("v1", Scenario([talker("W" * 90, says=3), listener("Cy")], duration=2)), ax)
+    root = ElementTree.fromstring(figure._repr_svg_())
+    left, _, width, _ = map(float, root.get("viewBox").split())
+    assert width > figure.width and left <= min(x for x, *_ in ax.decorations()) - 0.98 * 10 * 90
+    assert ax.rectangle[2] - ax.rectangle[0] >= figure.width / 4

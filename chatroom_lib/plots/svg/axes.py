@@ -3,7 +3,19 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from chatroom_lib.plots.svg.marks import DASHES, MARKERS, Area, Arrow, Bar, Line, Point, Text, hexadecimal, words
+from chatroom_lib.plots.svg.marks import (
+    DASHES,
+    MARKERS,
+    Area,
+    Arrow,
+    Bar,
+    Line,
+    Point,
+    Text,
+    hexadecimal,
+    width_of,
+    words,
+)
 from chatroom_lib.plots.svg.scale import Scale
 
 if TYPE_CHECKING:
@@ -247,7 +259,7 @@ class Axes:
                 size = self.x.label_size
                 yield (left + right) / 2, bottom + 6 + below + size, self.x.label, "center", size, GREY, False
             if self.y.label:
-                width = max((0.6 * self.y.tick_size * len(text) for _, text in self.ticks_y()), default=0)
+                width = max((width_of(text, self.y.tick_size) for _, text in self.ticks_y()), default=0)
                 yield left - 8 - self.y.tick_length - width, (top + bottom) / 2, self.y.label, "center", 10, GREY, True
         if self.title:
             yield left, top - 7, self.title[0], "left", self.title[1], self.title[2], False

@@ -1,7 +1,7 @@
 """A figure: panels in rows and columns, laid out so that no word is cut, as SVG."""
 
 from chatroom_lib.plots.svg.axes import Axes
-from chatroom_lib.plots.svg.marks import LETTER, LINE, escape, words
+from chatroom_lib.plots.svg.marks import LINE, escape, width_of, words
 
 EDGE = 6  # points that stay free around everything
 GAP = 14  # points between panels
@@ -49,6 +49,15 @@ class Figure:
                     margin[side] = max(EDGE, margin[side] + needed) if needed > 0 else margin[side]
         self.place_panels(margins)
 
+    def whole(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of the picture: larger than the figure where the axes would get too small."""
+        left, top, right, bottom = 0.0, 0.0, self.width, self.height
+        for ax in self.axes:
+            before, above, after, below = overflow(ax)
+            left, top = min(left, ax.cell[0] - before), min(top, ax.cell[1] - above)
+            right, bottom = max(right, ax.cell[2] + after), max(bottom, ax.cell[3] + below)
+        return left, top, right - left, bottom - top
+
     def place_panels(self, margins: list[list[float]]) -> None:
         """Panels in a column have the same margins at the sides, and those in a row above and below."""
         above = 16 if self.heading else 0
@@ -64,19 +73,21 @@ class Figure:
             ax.rectangle = (
                 x + left,
                 y + top,
-                max(x + left + 20, x + width - right),
+                max(x + left + width / 4, x + width - right),
                 max(y + top + 10, y + height - bottom),
             )
 
     def _repr_svg_(self) -> str:
         self.lay_out()
-        parts = ['<rect width="100%" height="100%" fill="#ffffff"/>']
+        left, top, width, height = self.whole()
+        place = f'x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}"'
+        parts = [f'<rect {place} fill="#ffffff"/>']
         for ax in self.axes:
             parts += ax.svg()
         if self.heading:
             parts += words(EDGE, 13, self.heading, "left", 10)
         title = self.heading or next((ax.title[0] for ax in self.axes if ax.title), "a figure")
-        size = f'viewBox="0 0 {self.width:.0f} {self.height:.0f}" width="{self.width / 72 * 100:.0f}"'
+        size = f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" width="{width / 72 * 100:.0f}"'
         font = 'font-family="DejaVu Sans, Verdana, sans-serif"'
         head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font} role="img"><title>{escape(title)}</title>'
         return f"{head}{''.join(parts)}</svg>"
@@ -87,7 +98,7 @@ def overflow(ax: Axes) -> tuple[float, float, float, float]:
     left, top, right, bottom = ax.cell
     boxes = [mark.bounds(ax.place) for mark in ax.marks if hasattr(mark, "bounds") and mark.near(ax.place)]
     for x, y, text, ha, size, _, turned in ax.decorations():
-        wide = LETTER * size * max(map(len, text.split("\n")))
+        wide = width_of(text, size)
         high = LINE * size * (text.count("\n") + 1)
         if turned:
             boxes.append((x - size, y - wide / 2, x + 3, y + wide / 2))
