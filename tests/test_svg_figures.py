@@ -174,6 +174,15 @@ def test_panels_share_their_axis_and_say_so_once():
     assert left.rectangle[2] < right.rectangle[0]
 
 
+def test_the_rows_of_all_panels_are_in_the_order_of_their_names():
+    _, axs = svg.subplots(1, 2, sharex=True, sharey=True)
+    plots.breakdown({"v3.1": {"sockets": 1.5, "loop": 0.5}, "v4": {"loop": 0.1, "sockets": 1.1}}, axs)
+    axs[0].figure.lay_out()
+    for ax, widths in zip(axs, ([1.5, 0.5], [1.1, 0.1])):
+        bars = sorted((ax.place(0, sum(bar.y) / 2)[1], bar.x[1]) for bar in ax.marks if isinstance(bar, svg.marks.Bar))
+        assert [width for _, width in bars] == widths
+
+
 def test_what_is_drawn_is_handed_out_once():
     svg.unshown()
     figure, _ = svg.subplots()

@@ -209,7 +209,9 @@ class Axes:
         self.x.margin = x
 
     def invert_yaxis(self) -> None:
-        self.y.inverted = not self.y.inverted
+        upside_down = not self.y.inverted
+        for scale in self.y.twins:
+            scale.inverted = upside_down
 
     def axis(self, how: str) -> None:
         if how != "off":
