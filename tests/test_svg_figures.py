@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle
+from matplotlib.patches import FancyArrowPatch, Polygon, Rectangle, StepPatch
 from matplotlib.ticker import MaxNLocator
 
 from chatroom_lib import (
@@ -27,6 +27,7 @@ from chatroom_lib import (
     talker,
 )
 from chatroom_lib.plots import canvas, svg
+from tests.test_storm import RESULT as STORM
 
 ANN = talker("Ann", says=60, every=0.03)
 TWO = [talker(name, says=40, every=0.02) for name in ("Ann", "Di")]
@@ -67,6 +68,7 @@ FIGURES = {
     "orders": lambda t, ax: plots.orders(t["two"], "Bob", "Cy", ax=ax),
     "resume": lambda t, ax: plots.resume(t["restart"], *t["restart"].names[:2], ax=ax),
     "writing": lambda t, ax: plots.writing({"v7": t["restart"]}, ax=ax),
+    "storm": lambda t, ax: plots.storm(STORM, ax=ax)[0],
     "ratios": lambda t, ax: plots.ratios({"v4": 2.1, "FastAPI": 0.3, "picows": None}, "times", ax, {"v4": [2, 2.2]}),
     "breakdown": lambda t, ax: plots.breakdown({"v4": {"sockets": 1.5, "loop": 0.5}}, [ax])[0],
     "waiting": lambda t, ax: plots.waiting({"v4": SimpleNamespace(limit_ms=100, points=LINES["v2"])}, ax),
@@ -83,9 +85,11 @@ def drawn_with_matplotlib(draw) -> dict[str, int]:
         scattered = [each for each in ax.collections if not isinstance(each, LineCollection)]
         return {
             "lines": sum(each.get_linestyle() != "None" and len(each.get_xdata()) > 1 for each in lines)
-            + sum(len(each.get_segments()) for each in ax.collections if isinstance(each, LineCollection)),
+            + sum(len(each.get_segments()) for each in ax.collections if isinstance(each, LineCollection))
+            + sum(not each.get_fill() for each in ax.patches if isinstance(each, StepPatch)),
             "markers": sum(map(markers, lines)) + sum(len(each.get_offsets()) for each in scattered),
             "bars": sum(isinstance(each, Rectangle | Polygon) for each in ax.patches),
+            "areas": sum(isinstance(each, StepPatch) and each.get_fill() for each in ax.patches),
             "texts": sorted(words(each.get_text() for each in ax.texts)),
             "title": ax.get_title(loc="left"),
             "arrows": sum(
@@ -117,6 +121,7 @@ def drawn_as_svg(draw) -> tuple[dict[str, int], ElementTree.Element]:
         "lines": sum(tag == "polyline" and kind is None for tag, kind in tags),
         "markers": sum(kind == "marker" for _, kind in tags),
         "bars": sum(kind == "bar" for _, kind in tags),
+        "areas": sum(kind == "area" for _, kind in tags),
         "texts": sorted(words(each.text for each in inner if each.tag.endswith("}text"))),
         "title": ax.title[0] if ax.title else "",
         "arrows": sum(kind == "arrow" for _, kind in tags),
@@ -170,8 +175,27 @@ def test_panels_share_their_axis_and_say_so_once():
     plots.curves({"v2": [(1, 2.0), (2, 2.5)]}, "readers", "seconds", left)
     plots.curves({"v2": [(1, 2.0), (2, 9.0)]}, "times as slow", "", right)
     figure.lay_out()
-    assert left.y.limits() == right.y.limits() and right.ticks_y() == [] != left.ticks_y()
+    assert left.y.limits() == right.y.limits()
+    assert [place for place, _ in right.ticks_y()] == [place for place, _ in left.ticks_y()] and left.ticks_y()[0][1]
+    assert not any(text for _, text in right.ticks_y())
     assert left.rectangle[2] < right.rectangle[0]
+
+
+def test_panels_are_of_one_size_whatever_is_written_beside_them():
+    figure, axs = svg.subplots(3, 1, figsize=(7, 4.5), sharex=True, sharey=True)
+    plots.storm(STORM, STORM, STORM, ax=axs)
+    figure.lay_out()
+    heights = [bottom - top for _, top, _, bottom in (ax.rectangle for ax in axs)]
+    assert max(heights) - min(heights) < 0.1 and min(heights) > 72 * 4.5 / 3 / 2
+    assert [any(text for _, text in ax.ticks_x()) for ax in axs] == [False, False, True]
+
+
+def test_a_label_that_is_longer_than_its_axis_leaves_it_as_long():
+    figure, ax = svg.subplots(figsize=(7, 2))
+    plots.curves({"v2": [(1, 2.0)]}, "people", "messages that wait for " + "Bob" * 20, ax)
+    root = ElementTree.fromstring(figure._repr_svg_())
+    assert ax.rectangle[3] - ax.rectangle[1] > figure.height / 2
+    assert float(root.get("viewBox").split()[3]) > figure.height
 
 
 def test_the_rows_of_all_panels_are_in_the_order_of_their_names():

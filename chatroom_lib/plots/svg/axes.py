@@ -242,18 +242,10 @@ class Axes:
         left, top, right, bottom = self.rectangle
         below = 0.0
         if not self.off:
-            for value, text in self.ticks_x():
-                below = 1.2 * self.x.tick_size
-                yield (
-                    self.place(value, None)[0],
-                    bottom + 4 + self.x.tick_size,
-                    text,
-                    "center",
-                    self.x.tick_size,
-                    GREY,
-                    False,
-                )
-            for value, text in self.ticks_y():
+            for value, text in filter(has_words, self.ticks_x()):
+                size, below = self.x.tick_size, 1.2 * self.x.tick_size
+                yield self.place(value, None)[0], bottom + 4 + size, text, "center", size, GREY, False
+            for value, text in filter(has_words, self.ticks_y()):
                 size, lines = self.y.tick_size, text.count("\n")
                 y = self.place(None, value)[1] + 0.35 * size - 0.6 * size * lines
                 yield left - 3 - self.y.tick_length, y, text, "right", size, GREY, False
@@ -268,11 +260,14 @@ class Axes:
 
     def ticks_x(self) -> list[tuple[float, str]]:
         left, _, right, _ = self.rectangle
-        return self.x.ticks_shown(right - left)
+        shown = self.x.ticks_shown(right - left)
+        below = self.figure.shares_x and self.row < self.figure.rows - 1  # is there a panel that says them
+        return without_words(shown) if below else shown
 
     def ticks_y(self) -> list[tuple[float, str]]:
         _, top, _, bottom = self.rectangle
-        return [] if self.figure.shares_y and self.column else self.y.ticks_shown(bottom - top)
+        shown = self.y.ticks_shown(bottom - top)
+        return without_words(shown) if self.figure.shares_y and self.column else shown
 
     def svg(self) -> Iterator[str]:
         yield from self.lines()
@@ -323,3 +318,11 @@ def ticks(places, labels) -> list[tuple[float, str]]:
         else [str(label).replace(r"\$", "$") for label in labels]
     )
     return list(zip(places, texts))
+
+
+def without_words(ticks: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    return [(place, "") for place, _ in ticks]
+
+
+def has_words(tick: tuple[float, str]) -> bool:
+    return tick[1] != ""

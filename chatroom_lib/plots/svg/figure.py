@@ -4,7 +4,7 @@ from chatroom_lib.plots.svg.axes import Axes
 from chatroom_lib.plots.svg.marks import LINE, escape, width_of, words
 
 EDGE = 6  # points that stay free around everything
-GAP = 14  # points between panels
+GAP = 4  # points between the words of two panels, besides
 TIMES = 3  # that the layout is improved: what a margin takes, the axes lose, and labels move with them
 _unshown: list["Figure"] = []  # in the order in which they were made
 
@@ -22,15 +22,12 @@ class Figure:
     def __init__(self, figsize: tuple[float, float], rows: int = 1, columns: int = 1, sharex=False, sharey=False):
         """`figsize`: in inches."""
         self.width, self.height = 72 * figsize[0], 72 * figsize[1]
-        self.rows, self.columns, self.shares_y = rows, columns, sharey
+        self.rows, self.columns, self.shares_x, self.shares_y = rows, columns, sharex, sharey
         self.heading = ""
         self.axes = [Axes(self, row, column) for row in range(rows) for column in range(columns)]
         for wanted, scales in ((sharex, [ax.x for ax in self.axes]), (sharey, [ax.y for ax in self.axes])):
             for scale in scales if wanted else ():
                 scale.twins = scales
-        for ax in self.axes if sharex else ():
-            if ax.row < rows - 1:
-                ax.x.ticks = []
         _unshown.append(self)
 
     def suptitle(self, text: str, *, x=0.01, ha="left", fontsize=10) -> None:
@@ -45,7 +42,7 @@ class Figure:
         for _ in range(TIMES):
             self.place_panels(margins)
             for ax, margin in zip(self.axes, margins):
-                for side, needed in enumerate(overflow(ax)):
+                for side, needed in enumerate(overflow(ax, long_label=False)):
                     margin[side] = max(EDGE, margin[side] + needed) if needed > 0 else margin[side]
         self.place_panels(margins)
 
@@ -59,23 +56,25 @@ class Figure:
         return left, top, right - left, bottom - top
 
     def place_panels(self, margins: list[list[float]]) -> None:
-        """Panels in a column have the same margins at the sides, and those in a row above and below."""
+        """All are of one size. Those in a column have the same margins at the sides, and those in a row above and
+        below."""
         above = 16 if self.heading else 0
-        width = (self.width - GAP * (self.columns - 1)) / self.columns
-        height = (self.height - above - GAP * (self.rows - 1)) / self.rows
+        sides = [self.widest(margins, "column", each, (0, 2)) for each in range(self.columns)]
+        ends = [self.widest(margins, "row", each, (1, 3)) for each in range(self.rows)]
+        width = (self.width - GAP * (self.columns - 1) - sum(map(sum, sides))) / self.columns
+        height = (self.height - above - GAP * (self.rows - 1) - sum(map(sum, ends))) / self.rows
+        width, height = max(width, self.width / self.columns / 4), max(height, 10)
         for ax in self.axes:
-            same_column = [margin for other, margin in zip(self.axes, margins) if other.column == ax.column]
-            same_row = [margin for other, margin in zip(self.axes, margins) if other.row == ax.row]
-            left, right = (max(margin[side] for margin in same_column) for side in (0, 2))
-            top, bottom = (max(margin[side] for margin in same_row) for side in (1, 3))
-            x, y = ax.column * (width + GAP), above + ax.row * (height + GAP)
-            ax.cell = x, y, x + width, y + height
-            ax.rectangle = (
-                x + left,
-                y + top,
-                max(x + left + width / 4, x + width - right),
-                max(y + top + 10, y + height - bottom),
-            )
+            (before, after), (over, under) = sides[ax.column], ends[ax.row]
+            left = sum(map(sum, sides[: ax.column])) + ax.column * (width + GAP) + before
+            top = above + sum(map(sum, ends[: ax.row])) + ax.row * (height + GAP) + over
+            ax.rectangle = left, top, left + width, top + height
+            ax.cell = left - before, top - over, left + width + after, top + height + under
+
+    def widest(self, margins: list[list[float]], line: str, place: int, ends: tuple[int, int]) -> list[float]:
+        """The margins at both ends of the panels in that "row" or "column"."""
+        of_line = [margin for ax, margin in zip(self.axes, margins) if getattr(ax, line) == place]
+        return [max(margin[end] for margin in of_line) for end in ends]
 
     def _repr_svg_(self) -> str:
         self.lay_out()
@@ -93,14 +92,16 @@ class Figure:
         return f"{head}{''.join(parts)}</svg>"
 
 
-def overflow(ax: Axes) -> tuple[float, float, float, float]:
-    """By how much the words of a panel go beyond its cell: to the left, above, to the right, and below."""
+def overflow(ax: Axes, long_label: bool = True) -> tuple[float, float, float, float]:
+    """By how much the words of a panel go beyond its cell: to the left, above, to the right, and below. `long_label`:
+    also a y label that is longer than its axis, which no margin makes fit."""
     left, top, right, bottom = ax.cell
     boxes = [mark.bounds(ax.place) for mark in ax.marks if hasattr(mark, "bounds") and mark.near(ax.place)]
     for x, y, text, ha, size, _, turned in ax.decorations():
         wide = width_of(text, size)
         high = LINE * size * (text.count("\n") + 1)
         if turned:
+            wide = wide if long_label else min(wide, ax.rectangle[3] - ax.rectangle[1])
             boxes.append((x - size, y - wide / 2, x + 3, y + wide / 2))
         else:
             start = x - {"left": 0, "center": 0.5, "right": 1}[ha] * wide
