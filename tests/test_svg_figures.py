@@ -264,6 +264,22 @@ def test_with_matplotlib_whole_numbers_are_those_that_its_locator_chooses():
         plt.close(figure)
 
 
+def test_an_arrow_goes_from_box_to_box_without_a_gap(traces):
+    figure, ax = svg.subplots(figsize=(20, 3))
+    plots.wait_for(traces["deadlock"], ax)
+    root = ElementTree.fromstring(figure._repr_svg_())
+    outlines = [mark.outline(ax.place) for mark in ax.marks if isinstance(mark, svg.marks.Text) and mark.box]
+    for arrow in (each for each in root.iter() if each.get("class") == "arrow"):
+        shaft, head = ([tuple(map(float, xy.split(","))) for xy in part.get("points").split()] for part in arrow)
+        assert math.dist(shaft[-1], head[0]) < 1.1 * math.dist(head[0], head[1])
+        assert all(min(distance(end, outline) for outline in outlines) < 8 for end in (shaft[0], head[0]))
+
+
+def distance(point: tuple[float, float], rectangle: tuple[float, float, float, float]) -> float:
+    (x, y), (left, top, right, bottom) = point, rectangle
+    return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
+
+
 def test_a_label_at_a_point_far_outside_takes_no_space(traces):
     figure, ax = svg.subplots()
     ann, bob, *_ = traces["restart"].names

@@ -114,12 +114,8 @@ class Bar:
 
     def svg(self, place: Place) -> Iterator[str]:
         (x1, y1), (x2, y2) = place(self.x[0], self.y[0]), place(self.x[1], self.y[1])
-        left, top, width, height = (
-            min(x1, x2),
-            min(y1, y2),
-            max(0.1, abs(x2 - x1)),
-            abs(y2 - y1),
-        )  # SVG draws none without a width
+        least = 0 if self.edge == "none" else 0.1  # SVG draws no edge of what has no width
+        left, top, width, height = min(x1, x2), min(y1, y2), max(least, abs(x2 - x1)), abs(y2 - y1)
         alpha = f' fill-opacity="{self.alpha}"' if self.alpha < 1 else ""
         yield (
             f'<rect x="{number(left)}" y="{number(top)}" width="{number(width)}" height="{number(height)}" '
@@ -242,6 +238,9 @@ def words(
         yield f"<text {place} {look}{turn}>{escape(line)}</text>"
 
 
+CURVE = 200  # straight lines that make a curve
+
+
 @dataclass
 class Arrow:
     """A curve from one point of the data to another, outside of the boxes there. `bend`: by how much of its length it
@@ -259,16 +258,18 @@ class Arrow:
     def svg(self, place: Place) -> Iterator[str]:
         (x1, y1), (x2, y2) = place(*self.tail), place(*self.tip)
         control = (x1 + x2) / 2 - self.bend * (y2 - y1), (y1 + y2) / 2 + self.bend * (x2 - x1)
-        curve = [between((x1, y1), control, (x2, y2), step / 60) for step in range(61)]
+        curve = [between((x1, y1), control, (x2, y2), step / CURVE) for step in range(CURVE + 1)]
         outlines = [box.outline(place) for box in self.boxes]
         curve = [point for point in curve if not any(inside(point, outline) for outline in outlines)]
-        if len(curve) < 6:
+        size = 5 + 2 * self.width
+        shaft = [point for point in curve if math.dist(point, curve[-1]) >= 0.8 * size]
+        if not shaft:
             return
-        (xa, ya), (xb, yb) = curve[-5], curve[-1]
-        direction, size = math.atan2(yb - ya, xb - xa), 5 + 2 * self.width
+        (xa, ya), (xb, yb) = shaft[-1], curve[-1]
+        direction = math.atan2(yb - ya, xb - xa)
         sides = [(xb - size * math.cos(direction + a), yb - size * math.sin(direction + a)) for a in (0.4, -0.4)]
         stroke = f'stroke="{self.colour}" stroke-width="{number(self.width)}"'
-        yield f'<polyline class="shaft" points="{points(curve[:-2])}" fill="none" {stroke}/>'
+        yield f'<polyline class="shaft" points="{points(shaft[:-1:4] + shaft[-1:])}" fill="none" {stroke}/>'
         yield f'<polygon points="{points([(xb, yb), *sides])}" fill="{self.colour}"/>'
 
 
