@@ -72,8 +72,21 @@ FIGURES = {
     "ratios": lambda t, ax: plots.ratios({"v4": 2.1, "FastAPI": 0.3, "picows": None}, "times", ax, {"v4": [2, 2.2]}),
     "breakdown": lambda t, ax: plots.breakdown({"v4": {"sockets": 1.5, "loop": 0.5}}, [ax])[0],
     "waiting": lambda t, ax: plots.waiting({"v4": SimpleNamespace(limit_ms=100, points=LINES["v2"])}, ax),
+    "a reader's own": lambda t, ax: a_readers_own(ax),
 }
 each_figure = pytest.mark.parametrize("name", FIGURES)
+
+
+def a_readers_own(ax) -> None:
+    ax.step([0, 1, 3], [0, 4, 5], where="post", color=plots.MUTED, linestyle="--")
+    ax.plot([0, 1, 2], [1, 2, 3], ".", color="black")
+    ax.plot([0, 1, 2], [2, 3, 4], "s-.", color="#123456")
+    ax.barh(2, 3, color=plots.ALARM, height=0.6)
+    ax.text(1, 2, "a word", va="center")
+    ax.axvline(2, color=plots.MUTED, linestyle=":")
+    ax.set_title("mine", loc="left")
+    ax.set(xlabel="seconds", ylim=(0, 6), yticks=[])
+    ax.margins(x=0.12)
 
 
 def drawn_with_matplotlib(draw) -> dict[str, int]:
@@ -215,9 +228,19 @@ def test_what_is_drawn_is_handed_out_once():
 
 def test_what_it_does_not_know_is_an_error():
     _, ax = svg.subplots()
-    for call in (lambda: ax.pie([1]), lambda: ax.plot([1], [1], color="#000000", alpha=0.5)):
-        with pytest.raises((AttributeError, TypeError), match="pie|alpha"):
+    calls = {
+        "pie": lambda: ax.pie([1]),
+        "alpha": lambda: ax.plot([1], [1], color="black", alpha=0.5),
+        "'r'": lambda: ax.plot([1], [1], "r-", color="black"),
+        "'P'": lambda: ax.plot([1], [1], "P", color="black"),
+        "'dotted'": lambda: ax.axhline(1, color="black", linestyle="dotted"),
+        "'middle'": lambda: ax.set_title("a title", loc="middle"),
+        "'lef'": lambda: ax.spines["lef"].set_visible(False),
+    }
+    for word, call in calls.items():
+        with pytest.raises((AttributeError, TypeError, KeyError), match=word):
             call()
+    assert not ax.marks
 
 
 WITHOUT = """

@@ -4,15 +4,16 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from chatroom_lib.plots.svg.marks import (
-    DASHES,
-    MARKERS,
+    ALIGNED,
     Area,
     Arrow,
     Bar,
     Line,
     Point,
     Text,
+    dashes,
     hexadecimal,
+    marker_and_line,
     width_of,
     words,
 )
@@ -39,6 +40,8 @@ class Spines:
 
     def set_visible(self, visible: bool) -> None:
         for name in self.chosen:
+            if name not in SPINES:
+                raise KeyError(name)
             (self.visible.add if visible else self.visible.discard)(name)
 
 
@@ -49,7 +52,7 @@ class Axes:
         self.figure, self.row, self.column = figure, row, column
         self.x, self.y = Scale(), Scale()
         self.spines, self.marks = Spines(), []
-        self.title: tuple[str, float, str] | None = None
+        self.title: tuple[str, float, str, str] | None = None
         self.off = False
         self.rectangle = (0.0, 0.0, figure.width, figure.height)
         self.y.spacing = 22
@@ -61,10 +64,10 @@ class Axes:
         markerfacecolor="", markeredgecolor="", fillstyle="full", markevery=None, drawstyle="", clip_on=True,
     ) -> None:  # fmt: skip
         xs, ys = ([xs], [ys]) if isinstance(xs, int | float) else (list(xs), list(ys))
-        dash = style.strip(MARKERS)
+        symbol, dash = marker_and_line(style)
         face = "none" if fillstyle == "none" else hexadecimal(markerfacecolor)
-        line = dict(colour=hexadecimal(color), width=linewidth, dash=DASHES.get(dash, "") if dash else None)
-        marker = dict(marker=style.strip("-:"), size=markersize, face=face, edge=markeredgewidth, every=markevery)
+        line = dict(colour=hexadecimal(color), width=linewidth, dash=dashes(dash, linewidth) if dash else None)
+        marker = dict(marker=symbol, size=markersize, face=face, edge=markeredgewidth, every=markevery)
         self.x.note(xs)
         self.y.note(ys)
         if drawstyle == "steps-post":
@@ -72,10 +75,10 @@ class Axes:
         line |= dict(edge_colour=hexadecimal(markeredgecolor), zorder=zorder, clipped=clip_on)
         self.marks.append(Line(xs, ys, **line, **marker))
 
-    def step(self, xs, ys, *, where: str = "post", color: str, linewidth=1.5, zorder=2) -> None:
+    def step(self, xs, ys, *, where: str, color: str, linewidth=1.5, linestyle="-", zorder=2) -> None:
         if where != "post":
             raise TypeError(f'step() knows where="post", not {where!r}')
-        self.plot(*staircase(list(xs), list(ys)), "-", color=color, linewidth=linewidth, zorder=zorder)
+        self.plot(*staircase(list(xs), list(ys)), linestyle, color=color, linewidth=linewidth, zorder=zorder)
 
     def scatter(self, xs, ys, sizes, *, color: str) -> None:
         """`sizes`: the squares of the diameters."""
@@ -87,12 +90,12 @@ class Axes:
 
     def axhline(self, y, *, color, linewidth=1.5, linestyle="-", zorder=2) -> None:
         self.y.note([y])
-        dash = DASHES.get(linestyle, "")
+        dash = dashes(linestyle, linewidth)
         self.marks.append(Line([None, END], [y, y], hexadecimal(color), linewidth, dash, zorder=zorder))
 
     def axvline(self, x, *, color, linewidth=1.5, linestyle="-", ymax=1.0) -> None:
         self.x.note([x])
-        dash = DASHES.get(linestyle, "") if isinstance(linestyle, str) else " ".join(map(str, linestyle[1]))
+        dash = dashes(linestyle, linewidth)
         self.marks.append(Line([x, x], [None, END], hexadecimal(color), linewidth, dash))
 
     def axvspan(self, start, stop, *, color, alpha=1, linewidth=0) -> None:
@@ -163,14 +166,16 @@ class Axes:
 
     # ------------------------------------------------------------ axes, labels
 
-    def set(self, *, xlabel=None, ylabel=None, xlim=None, ylim=None, xscale=None, yscale=None, xticks=None) -> None:
-        for axis, label, limits, scale in ((self.x, xlabel, xlim, xscale), (self.y, ylabel, ylim, yscale)):
+    def set(
+        self, *, xlabel=None, ylabel=None, xlim=None, ylim=None, xscale=None, yscale=None, xticks=None, yticks=None
+    ) -> None:
+        x, y = (self.x, xlabel, xlim, xscale, xticks), (self.y, ylabel, ylim, yscale, yticks)
+        for axis, label, limits, scale, places in (x, y):
             axis.label = axis.label if label is None else label.replace(r"\$", "$")
             axis.log = axis.log or scale == "log"
+            axis.ticks = axis.ticks if places is None else ticks(places, None)
             if limits:
                 axis.low, axis.high = limits
-        if xticks is not None:
-            self.set_xticks(xticks)
 
     def set_xlim(self, left=None, right=None) -> None:
         self.x.low, self.x.high = (self.x.low if left is None else left), (self.x.high if right is None else right)
@@ -190,8 +195,10 @@ class Axes:
     def set_yticks(self, places, labels=None) -> None:
         self.y.ticks = ticks(places, labels)
 
-    def set_title(self, text: str, *, loc="left", fontsize=10, color="black") -> None:
-        self.title = text.replace(r"\$", "$"), fontsize, hexadecimal(color)
+    def set_title(self, text: str, *, loc="center", fontsize=12, color="black") -> None:
+        if loc not in ALIGNED:
+            raise TypeError(f"a title's loc is one of {', '.join(ALIGNED)}, not {loc!r}")
+        self.title = text.replace(r"\$", "$"), fontsize, hexadecimal(color), loc
 
     def tick_params(self, axis="both", *, length=None, labelsize=None, left=True, labelbottom=True) -> None:
         for scale in [self.x] * (axis in ("x", "both")) + [self.y] * (axis in ("y", "both")):
@@ -256,7 +263,8 @@ class Axes:
                 width = max((width_of(text, self.y.tick_size) for _, text in self.ticks_y()), default=0)
                 yield left - 8 - self.y.tick_length - width, (top + bottom) / 2, self.y.label, "center", 10, GREY, True
         if self.title:
-            yield left, top - 7, self.title[0], "left", self.title[1], self.title[2], False
+            text, size, colour, loc = self.title
+            yield left + ALIGNED[loc] * (right - left), top - 7, text, loc, size, colour, False
 
     def ticks_x(self) -> list[tuple[float, str]]:
         left, _, right, _ = self.rectangle

@@ -1,7 +1,7 @@
 """A figure: panels in rows and columns, laid out so that no word is cut, as SVG."""
 
 from chatroom_lib.plots.svg.axes import Axes
-from chatroom_lib.plots.svg.marks import LINE, escape, width_of, words
+from chatroom_lib.plots.svg.marks import ALIGNED, LINE, escape, width_of, words
 
 EDGE = 6  # points that stay free around everything
 GAP = 4  # points between the words of two panels, besides
@@ -104,7 +104,7 @@ def overflow(ax: Axes, long_label: bool = True) -> tuple[float, float, float, fl
             wide = wide if long_label else min(wide, ax.rectangle[3] - ax.rectangle[1])
             boxes.append((x - size, y - wide / 2, x + 3, y + wide / 2))
         else:
-            start = x - {"left": 0, "center": 0.5, "right": 1}[ha] * wide
+            start = x - ALIGNED[ha] * wide
             boxes.append((start, y - size, start + wide, y - size + high))
     if not boxes:
         return 0, 0, 0, 0

@@ -14,9 +14,10 @@ Place = Callable[[float | None, float | None], Point]  # of a point of the data;
 WIDTHS = {0.36: " .,:;'|!()[]-/ijltfrI", 1.0: "mwMW@%"}  # of letters, in sizes of them: nobody can measure one here
 LETTER = 0.62  # the width of others; those of East Asia have 1
 LINE = 1.2  # height of a line, in sizes
+ALIGNED = {"left": 0, "center": 0.5, "right": 1}  # the share of a text that is to the left of its place
 NAMED = {"black": "#000000", "white": "#ffffff", "none": "none"}
-DASHES = {"--": "4 2", ":": "1 1.7"}
-MARKERS = "osDv^x|"
+DASHES = {"--": (3.7, 1.6), "-.": (6.4, 1.6, 1, 1.6), ":": (1, 1.65), "-": ()}  # in widths of the line
+MARKERS = "osDv^x|."
 
 
 def hexadecimal(colour) -> str:
@@ -24,6 +25,23 @@ def hexadecimal(colour) -> str:
     if isinstance(colour, str):
         return NAMED.get(colour, colour)
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
+
+
+def dashes(style: str | tuple, width: float) -> str:
+    """SVG's, for a line of that width, of matplotlib's ":", "--" or (0, (5, 4))."""
+    lengths = DASHES.get(style) if isinstance(style, str) else style[1]
+    if lengths is None:
+        raise TypeError(f"a line is one of {', '.join(map(repr, DASHES))}, not {style!r}")
+    return " ".join(number(length * width) for length in lengths)
+
+
+def marker_and_line(style: str) -> tuple[str, str]:
+    """ "o-": a circle at each point, and a line through them. Either may be "", for none."""
+    line = next((each for each in DASHES if each in style), "")
+    marker = style.replace(line, "", 1)
+    if marker not in ("", *MARKERS):
+        raise TypeError(f"a marker is one of {', '.join(map(repr, MARKERS))}, not {marker!r}")
+    return marker, line
 
 
 def escape(text: str) -> str:
@@ -81,10 +99,10 @@ class Line:
                 yield self.mark(*places[index])
 
     def mark(self, x: float, y: float) -> str:
-        r = self.size / 2
+        r = self.size / (4 if self.marker == "." else 2)
         stroke = f'stroke="{self.edge_colour or self.colour}" stroke-width="{number(self.edge)}"'
         look = f'class="marker" fill="{self.face or self.colour}" {stroke}'
-        if self.marker == "o":
+        if self.marker in "o.":
             return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(r)}" {look}/>'
         if self.marker == "x":
             strokes = f"M{number(x - r)} {number(y - r)}L{number(x + r)} {number(y + r)}"
@@ -176,7 +194,7 @@ class Text:
         x, y = self.at(place)
         width = width_of(self.text, self.size)
         height = LINE * self.size * len(self.lines)
-        left = x - {"left": 0, "center": 0.5, "right": 1}[self.ha] * width
+        left = x - ALIGNED[self.ha] * width
         top = (
             y - {"top": 0, "center": 0.5, "bottom": 1, "baseline": 0.8 if len(self.lines) == 1 else 1}[self.va] * height
         )
