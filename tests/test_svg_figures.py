@@ -173,6 +173,45 @@ def test_the_ticks_are_round_numbers_within_the_limits():
     assert [text for _, text in ax.y.ticks_shown(200)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize("most", [0.02, 0.2, 1, 3.7, 17, 128, 1234, 99999])
+def test_ticks_are_those_of_matplotlib(most):
+    figure, of_matplotlib = plt.subplots(figsize=(7, 3))
+    _, ax = svg.subplots()
+    for each in (of_matplotlib, ax):
+        each.plot([0, most], [0, most], color="black")
+        each.set(xlim=(0, most), ylim=(0, 1.05 * most))
+        if most > 1:
+            canvas.whole_numbers(each)
+    try:
+        box = of_matplotlib.get_window_extent()
+        for ours, theirs, length in ((ax.x, of_matplotlib.xaxis, box.width), (ax.y, of_matplotlib.yaxis, box.height)):
+            low, high = theirs.get_view_interval()
+            figure.canvas.draw()
+            expected = [tick.label1.get_text() for tick in theirs.get_major_ticks() if low <= tick.get_loc() <= high]
+            assert [text for _, text in ours.ticks_shown(length * 72 / figure.dpi)] == expected
+    finally:
+        plt.close(figure)
+
+
+def test_the_words_of_ticks_do_not_touch():
+    _, ax = svg.subplots()
+    ax.plot([1e-3, 1e9], [1, 2], color="black")
+    ax.set(xscale="log")
+    texts = [text for _, text in ax.x.ticks_shown(300)]
+    assert "1" in texts and 2 <= len(texts) < 7
+    _, ax = svg.subplots()
+    ax.plot([0, 2_500_000], [1, 2], color="black")
+    assert 2 <= len(ax.x.ticks_shown(200)) < 5
+
+
+def test_an_axis_on_which_all_is_at_one_place_has_ticks():
+    for log in ("linear", "log"):
+        _, ax = svg.subplots()
+        ax.plot([3], [7.3], color="black")
+        ax.set(xscale=log, yscale=log)
+        assert ax.x.ticks_shown(400) and ax.y.ticks_shown(200)
+
+
 def test_names_are_words_and_nothing_else(traces):
     name = "<script>alert(1)</script>&\"'"
     trace = simulate("v1.1", Scenario([talker(name, says=3), listener("Cy")], duration=2), seed=1)

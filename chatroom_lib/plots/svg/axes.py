@@ -17,7 +17,7 @@ from chatroom_lib.plots.svg.marks import (
     width_of,
     words,
 )
-from chatroom_lib.plots.svg.scale import Scale
+from chatroom_lib.plots.svg.scale import ACROSS, UP, Scale
 
 if TYPE_CHECKING:
     from chatroom_lib.plots.svg.figure import Figure
@@ -50,12 +50,11 @@ class Axes:
 
     def __init__(self, figure: "Figure", row: int, column: int):
         self.figure, self.row, self.column = figure, row, column
-        self.x, self.y = Scale(), Scale()
+        self.x, self.y = Scale(ACROSS), Scale(UP)
         self.spines, self.marks = Spines(), []
         self.title: tuple[str, float, str, str] | None = None
         self.off = False
         self.rectangle = (0.0, 0.0, figure.width, figure.height)
-        self.y.spacing = 22
 
     # ------------------------------------------------------------ what is drawn
 
