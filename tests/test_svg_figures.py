@@ -212,6 +212,16 @@ def test_an_axis_on_which_all_is_at_one_place_has_ticks():
         assert ax.x.ticks_shown(400) and ax.y.ticks_shown(200)
 
 
+def test_a_logarithmic_axis_begins_at_the_least_of_what_is_positive_however_much_is_drawn():
+    _, ax = svg.subplots()
+    ax.plot(range(-5, 9_995), range(10_000), color="black")
+    ax.plot([0.1, 10], [0, 0], color="black")
+    ax.set(xscale="log")
+    low, high = ax.x.limits()
+    assert -1.5 < low < -1 and 4 < high < 4.5
+    assert len(ax.x.values) <= 3  # which are looked through for each point that is drawn
+
+
 def test_names_are_words_and_nothing_else(traces):
     name = "<script>alert(1)</script>&\"'"
     trace = simulate("v1.1", Scenario([talker(name, says=3), listener("Cy")], duration=2), seed=1)

@@ -15,7 +15,7 @@ class Scale:
     """One axis: its limits, ticks and label. `spacing`: from tick to tick, at least, in sizes of their words."""
 
     def __init__(self, spacing: float) -> None:
-        self.values: list[float] = []  # all that is drawn
+        self.values: list[float] = []  # that limits depend on, of all that is drawn
         self.sticky: set[float] = set()  # values that need no margin, such as where bars begin
         self.low: float | None = None
         self.high: float | None = None
@@ -33,6 +33,10 @@ class Scale:
 
     def note(self, values) -> None:
         self.values += [value for value in values if math.isfinite(value) and (value > 0 or not self.log)]
+        positive = [value for value in self.values if value > 0]
+        self.values = [
+            choose(each) for choose, each in ((min, self.values), (max, self.values), (min, positive)) if each
+        ]
 
     def as_drawn(self, value: float) -> float:
         return math.log10(max(value, 1e-300)) if self.log else value
