@@ -352,6 +352,15 @@ def distance(point: tuple[float, float], rectangle: tuple[float, float, float, f
     return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
 
 
+def test_a_line_across_the_axes_ends_below_what_is_written_above_it():
+    figure, ax = svg.subplots()
+    ax.axvline(1, color=plots.MUTED, ymax=0.75)
+    figure.lay_out()
+    _, top, _, bottom = ax.rectangle
+    (line,) = ax.marks
+    assert ax.place(1, line.ys[1])[1] == pytest.approx(bottom - 0.75 * (bottom - top))
+
+
 def test_a_label_at_a_point_far_outside_takes_no_space(traces):
     figure, ax = svg.subplots()
     ann, bob, *_ = traces["restart"].names

@@ -26,6 +26,13 @@ GREY = "#000000"
 SPINES = "left", "bottom", "right", "top"
 
 
+class Share(float):
+    """A place on an axis instead of a value: how much of the axis is before it, from 0 to 1."""
+
+
+END = Share(1)
+
+
 class Spines:
     """`spines["left"]`, `spines[["top", "right"]]` and `spines[:]`, each with `set_visible`."""
 
@@ -95,7 +102,7 @@ class Axes:
     def axvline(self, x, *, color, linewidth=1.5, linestyle="-", ymax=1.0) -> None:
         self.x.note([x])
         dash = dashes(linestyle, linewidth)
-        self.marks.append(Line([x, x], [None, END], hexadecimal(color), linewidth, dash))
+        self.marks.append(Line([x, x], [None, Share(ymax)], hexadecimal(color), linewidth, dash))
 
     def axvspan(self, start, stop, *, color, alpha=1, linewidth=0) -> None:
         self.x.note([start, stop])
@@ -227,10 +234,10 @@ class Axes:
     # ------------------------------------------------------------ where it goes
 
     def place(self, x: float | None, y: float | None) -> Point:
-        """A point of the data on the paper; None and END: the axes' lower and upper ends."""
+        """A point of the data on the paper; None: the axes' lower end."""
         left, top, right, bottom = self.rectangle
-        across = 0 if x is None else 1 if x is END else self.x.share(x)
-        up = 0 if y is None else 1 if y is END else self.y.share(y)
+        across = 0 if x is None else x if isinstance(x, Share) else self.x.share(x)
+        up = 0 if y is None else y if isinstance(y, Share) else self.y.share(y)
         return left + across * (right - left), bottom - up * (bottom - top)
 
     def transform(self, xy: Point) -> Point:
@@ -305,9 +312,6 @@ class Axes:
             ]
         if strokes and not self.off:
             yield f'<path d="{"".join(strokes)}" stroke="#000000" stroke-width="0.8" fill="none"/>'
-
-
-END = object()  # the upper end of an axis
 
 
 def staircase(xs: list, ys: list) -> tuple[list, list]:
