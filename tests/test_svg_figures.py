@@ -309,13 +309,28 @@ def test_without_matplotlib_figures_are_svg_by_themselves():
 
 
 def test_with_matplotlib_panels_are_its_own():
-    left, right = plots.panels(2)
     try:
-        assert isinstance(left, plt.Axes) and left.get_shared_y_axes().joined(left, right)
-        (one,) = plots.panels(1)
-        assert isinstance(one, plt.Axes)
+        assert all(isinstance(ax, plt.Axes) for ax in (*plots.panels(1), *plots.panels(2), *plots.panels(2, rows=2)))
     finally:
         plt.close("all")
+
+
+@pytest.mark.parametrize("sharex", [False, True])
+@pytest.mark.parametrize("sharey", [False, True])
+def test_panels_share_the_same_axes_with_and_without_matplotlib(monkeypatch, sharex, sharey):
+    options = dict(rows=2, width=8, sharex=sharex, sharey=sharey)
+    of_matplotlib = plots.panels(2, **options)
+    monkeypatch.setattr(canvas, "plt", None)
+    axs = plots.panels(2, **options)
+    try:
+        for what, joined in (("x", "get_shared_x_axes"), ("y", "get_shared_y_axes")):
+            found = [[a is not b and getattr(a, what) in getattr(b, what).twins for a in axs] for b in axs]
+            shared = getattr(of_matplotlib[0], joined)()
+            assert found == [[a is not b and shared.joined(a, b) for a in of_matplotlib] for b in of_matplotlib]
+        assert (axs[0].figure.width, axs[0].figure.height) == (8 * 72, 3 * 72)
+    finally:
+        plt.close("all")
+        svg.unshown()
 
 
 def test_only_one_file_of_the_figures_imports_matplotlib():

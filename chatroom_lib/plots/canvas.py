@@ -23,10 +23,21 @@ def subplots(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], *
     return plt.subplots(rows, columns, figsize=figsize, layout="constrained", **options)
 
 
-def panels(columns: int = 1, rows: int = 1, height: float = 3.0) -> list:
-    """The Axes of a new figure, for those that take `ax`: `left, right = plots.panels(2)` share their y axis, and
-    `above, below = plots.panels(rows=2)` nothing. `height`: of the figure, in inches."""
-    _, axs = subplots(rows, columns, figsize=(7, height), sharey="row" if columns > 1 else False)
+def panels(
+    columns: int = 1,
+    rows: int = 1,
+    *,
+    height: float = 3.0,
+    width: float = 7.0,
+    sharex: bool = False,
+    sharey: bool = True,
+) -> list:
+    """The Axes of a new figure, row by row, for those that take `ax`: `left, right = plots.panels(2)`.
+
+    `height` and `width`: of the figure, in inches. `sharex`: they have one x axis. `sharey`: those in a row have one y
+    axis.
+    """
+    _, axs = subplots(rows, columns, figsize=(width, height), sharex=sharex, sharey="row" if sharey else False)
     return list(axs.flat) if hasattr(axs, "flat") else all_of(axs)
 
 

@@ -20,14 +20,16 @@ class Figure:
     dpi = 72  # so that a point of the paper is one of the SVG
 
     def __init__(self, figsize: tuple[float, float], rows: int = 1, columns: int = 1, sharex=False, sharey=False):
-        """`figsize`: in inches."""
+        """`figsize`: in inches. `sharey` may be "row", for those in a row."""
         self.width, self.height = 72 * figsize[0], 72 * figsize[1]
         self.rows, self.columns, self.shares_x, self.shares_y = rows, columns, sharex, sharey
         self.heading = ""
         self.axes = [Axes(self, row, column) for row in range(rows) for column in range(columns)]
-        for wanted, scales in ((sharex, [ax.x for ax in self.axes]), (sharey, [ax.y for ax in self.axes])):
-            for scale in scales if wanted else ():
-                scale.twins = scales
+        for ax in self.axes:
+            if sharex:
+                ax.x.twins = [other.x for other in self.axes]
+            if sharey:
+                ax.y.twins = [other.y for other in self.axes if sharey != "row" or other.row == ax.row]
         _unshown.append(self)
 
     def suptitle(self, text: str, *, x=0.01, ha="left", fontsize=10) -> None:
