@@ -267,7 +267,7 @@ class Axes:
                 yield (left + right) / 2, bottom + 6 + below + size, self.x.label, "center", size, GREY, False
             if self.y.label:
                 width = max((width_of(text, self.y.tick_size) for _, text in self.ticks_y()), default=0)
-                yield left - 8 - self.y.tick_length - width, (top + bottom) / 2, self.y.label, "center", 10, GREY, True
+                yield left - 10 - self.y.tick_length - width, (top + bottom) / 2, self.y.label, "center", 10, GREY, True
         if self.title:
             text, size, colour, loc = self.title
             yield left + ALIGNED[loc] * (right - left), top - 7, text, loc, size, colour, False
