@@ -1,10 +1,12 @@
 """Figures without matplotlib: the same marks and words as with it, and no name is taken for SVG."""
 
+import json
 import math
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,9 +28,11 @@ from chatroom_lib import (
     slow_reader,
     talker,
 )
+from chatroom_lib.bench.report import Report
 from chatroom_lib.plots import canvas, svg
 from tests.test_storm import RESULT as STORM
 
+RESULTS = Path(__file__).parent.parent / "benchmarks" / "results.json"
 ANN = talker("Ann", says=60, every=0.03)
 TWO = [talker(name, says=40, every=0.02) for name in ("Ann", "Di")]
 
@@ -151,6 +155,38 @@ def test_a_figure_has_the_same_marks_with_and_without_matplotlib(name, traces):
     assert found == expected and sum(expected[each] for each in ("lines", "markers", "bars", "arrows")) > 0
 
 
+PARTS = {"v3.1": {"sockets": 1.5, "loop": 0.5}, "v4": {"loop": 0.1, "sockets": 1.1}}
+OF_PANELS = {
+    "breakdown": lambda: plots.breakdown(PARTS),
+    "storm": lambda: plots.storm(STORM, STORM),
+    "scaling": lambda: plots.scaling(Report.from_dict(json.loads(RESULTS.read_text())), "clients"),
+}
+
+
+def said_by_matplotlib(figure) -> Iterator[str]:
+    figure.canvas.draw()
+    yield figure.get_suptitle()
+    for ax in figure.axes:
+        yield from (ax.get_title(loc="left"), ax.get_xlabel(), ax.get_ylabel(), *(each.get_text() for each in ax.texts))
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+            yield from (tick.label1.get_text() for tick in ticks if tick.label1.get_visible())
+
+
+@pytest.mark.parametrize("draw", OF_PANELS.values(), ids=OF_PANELS)
+def test_a_figure_of_several_panels_says_the_same_with_and_without_matplotlib(draw, monkeypatch):
+    draw()
+    expected = words(said_by_matplotlib(plt.gcf()))
+    plt.close("all")
+    svg.unshown()
+    monkeypatch.setattr(canvas, "plt", None)
+    draw()
+    (figure,) = svg.unshown()
+    texts = [each.text for each in ElementTree.fromstring(figure._repr_svg_()).iter() if each.tag.endswith("}text")]
+    assert sorted(words(texts)) == sorted(expected) != []
+
+
 @each_figure
 def test_no_word_of_a_figure_is_cut(name, traces):
     figure, ax = svg.subplots(figsize=(7, 3))
@@ -262,7 +298,7 @@ def test_a_label_that_is_longer_than_its_axis_leaves_it_as_long():
 
 def test_the_rows_of_all_panels_are_in_the_order_of_their_names():
     _, axs = svg.subplots(1, 2, sharex=True, sharey=True)
-    plots.breakdown({"v3.1": {"sockets": 1.5, "loop": 0.5}, "v4": {"loop": 0.1, "sockets": 1.1}}, axs)
+    plots.breakdown(PARTS, axs)
     axs[0].figure.lay_out()
     for ax, widths in zip(axs, ([1.5, 0.5], [1.1, 0.1])):
         bars = sorted((ax.place(0, sum(bar.y) / 2)[1], bar.x[1]) for bar in ax.marks if isinstance(bar, svg.marks.Bar))
