@@ -317,6 +317,7 @@ def test_what_it_does_not_know_is_an_error():
         "pie": lambda: ax.pie([1]),
         "alpha": lambda: ax.plot([1], [1], color="black", alpha=0.5),
         "'r'": lambda: ax.plot([1], [1], "r-", color="black"),
+        "'C0'": lambda: ax.plot([1], [1], color="C0"),
         "'P'": lambda: ax.plot([1], [1], "P", color="black"),
         "'dotted'": lambda: ax.axhline(1, color="black", linestyle="dotted"),
         "'middle'": lambda: ax.set_title("a title", loc="middle"),

@@ -21,8 +21,10 @@ MARKERS = "osDv^x|."
 
 
 def hexadecimal(colour) -> str:
-    """A colour as SVG has it, from "#rrggbb", a name, or red, green, blue, each from 0 to 1."""
+    """A colour as SVG has it, from "#rrggbb", a name of CSS, or red, green, blue, each from 0 to 1. "" stays so."""
     if isinstance(colour, str):
+        if not re.fullmatch("|#[0-9A-Fa-f]{6}|[a-z]{3,}", colour):
+            raise TypeError(f'a colour is "#rrggbb" or a name of CSS, not {colour!r}')
         return NAMED.get(colour, colour)
     return "#" + "".join(f"{round(255 * part):02x}" for part in colour)
 
