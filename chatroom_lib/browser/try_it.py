@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from chatroom_lib.browser.figures import figures
-from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, YOUR_OWN, people, person
+from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, YOUR_OWN, person, what_happens
 from chatroom_lib.browser.typed_code import Mistake, explain, room_of, scenario_of
 from chatroom_lib.checker.check import check
 from chatroom_lib.checker.guarantees import GUARANTEES, NOT_PROMISED, judge
@@ -56,11 +56,11 @@ def start(name: str, module: ModuleType) -> dict[str, str]:
     return {"name": name, "title": title, "code": code}
 
 
-def scenarios() -> list[dict]:
-    """What can be chosen: name, what happens, and who is in it; of the reader's own, an example of its code."""
-    found = [{"name": name, "text": text, "people": people(scenario)} for name, text, scenario in CHOICES.values()]
+def scenarios() -> list[dict[str, str]]:
+    """What can be chosen: name, and what happens; of the reader's own, an example of its code."""
+    found = [{"name": name, "text": what_happens(scenario)} for name, scenario in CHOICES.items()]
     text = "What you write yourself, with talker, listener, late_joiner, slow_reader, frozen, vanishing, leaving, ..."
-    return [*found, {"name": YOUR_OWN, "text": text, "people": [], "code": EXAMPLE}]
+    return [*found, {"name": YOUR_OWN, "text": text, "code": EXAMPLE}]
 
 
 def answering(function: Callable[..., dict]) -> Callable[..., dict]:
@@ -120,7 +120,7 @@ def chosen(scenario: str, own_scenario: str) -> Scenario | Maker:
         return scenario_of(own_scenario)
     if scenario not in CHOICES:
         raise Mistake(f"there is no scenario {scenario!r:.40}")
-    return CHOICES[scenario].scenario
+    return CHOICES[scenario]
 
 
 @answering

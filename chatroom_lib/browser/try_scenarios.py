@@ -1,13 +1,11 @@
 """The scenarios in which a page lets a reader try a room step by step: few people, few messages."""
 
 from random import Random
-from typing import NamedTuple
 
 from chatroom_lib.checker.scenarios import SCENARIOS, Maker
-from chatroom_lib.clients.scenario import NEVER, Client, Scenario, frozen, late_joiner, listener, make_scenario, talker
+from chatroom_lib.clients.scenario import NEVER, Client, Scenario, frozen, late_joiner, listener, talker
 
 YOUR_OWN = "your own"
-LONG = 4000  # characters: one such message fills what may be in flight to somebody who does not read
 EXAMPLE = """Scenario(
     [
         talker("Ann", says=6, starts=1, every=2.5, size=4000),
@@ -18,63 +16,34 @@ EXAMPLE = """Scenario(
     duration=40,
 )
 """
+ANN = talker("Ann", says=6, starts=1, every=2.5, size=4000)  # one such message fills what may be in flight to Bob
 
 
-class Choice(NamedTuple):
-    name: str
-    text: str  # what happens
-    scenario: Scenario | Maker
+def bob_dies(rng: Random) -> Scenario:
+    """Ann says six long messages, one every 2.5 s. Bob's program hangs: he reads none, and is killed; the seed decides
+    when. Cy and Di listen."""
+    bob = frozen("Bob", vanishes=rng.randint(4, 15))
+    return Scenario([ANN, bob, listener("Cy"), listener("Di")], duration=40)
 
 
-OURS = [
-    Choice(
-        "Bob freezes, then dies",
-        "Ann says six long messages, one every 2.5 s. Bob's program hangs: he reads none, and is killed at 10 s. "
-        "Cy and Di listen.",
-        Scenario(
-            [
-                talker("Ann", says=6, starts=1, every=2.5, size=LONG),
-                frozen("Bob", vanishes=10),
-                listener("Cy"),
-                listener("Di"),
-            ],
-            duration=40,
-        ),
-    ),
-    Choice(
-        "Eve comes while Bob hangs",
-        "Ann says six long messages, one every 2.5 s. Bob's program hangs, and nobody ends it. Cy listens. Eve comes "
-        "at 9 s.",
-        Scenario(
-            [
-                talker("Ann", says=6, starts=1, every=2.5, size=LONG),
-                frozen("Bob"),
-                listener("Cy"),
-                late_joiner("Eve", joins=9),
-            ],
-            duration=40,
-        ),
-    ),
-]
+def eve_comes(rng: Random) -> Scenario:
+    """Ann says six long messages, one every 2.5 s. Bob's program hangs, and nobody ends it. Cy listens. Eve comes; the
+    seed decides when."""
+    eve = late_joiner("Eve", joins=rng.randint(2, 14))
+    return Scenario([ANN, frozen("Bob"), listener("Cy"), eve], duration=40)
+
+
+OURS = {"Bob freezes, then dies": bob_dies, "Eve comes while Bob hangs": eve_comes}
 OF_CHECK = ("healthy", "late joiner", "churn", "stillborn", "mass leave")  # those of SCENARIOS that are small
-CHOICES = {
-    choice.name: choice
-    for choice in (
-        *OURS,
-        *(Choice(name, " ".join(SCENARIOS[name].__doc__.split()), SCENARIOS[name]) for name in OF_CHECK),
-    )
-}
+CHOICES = OURS | {name: SCENARIOS[name] for name in OF_CHECK}
 
 
-def people(scenario: Scenario | Maker) -> list[dict[str, str]]:
-    """Who is in it, and what they do; of a scenario that is drawn, the names alone."""
-    drawn = callable(scenario)
-    clients = make_scenario(scenario, Random(0)).clients
-    names = sorted(client.name for client in clients)
-    return [{"name": name, "does": ""} for name in names] if drawn else [person(client) for client in clients]
+def what_happens(scenario: Maker) -> str:
+    return " ".join(scenario.__doc__.split())
 
 
 def person(client: Client) -> dict[str, str]:
+    """Who somebody is, and what they do."""
     does = [
         f"joins at {client.joins:g} s" if client.joins else "",
         f"says {client.says} message{'s' * (client.says != 1)}" if client.says else "",

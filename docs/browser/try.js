@@ -20,8 +20,8 @@
   const code = element("textarea", { className: "try-code", rows: 20, spellcheck: false, wrap: "off" });
   const own = element("textarea", { className: "try-code", rows: 8, spellcheck: false, wrap: "off" });
   const ownField = labelled("Your own scenario", own);
-  const seed = element("input", { type: "range", min: 0, max: 199, value: 1 });
-  const seedNumber = element("output", { textContent: "1" });
+  const seed = element("input", { type: "range", min: 0, max: 199, value: 0 });
+  const seedNumber = element("output", { textContent: "0" });
   const runButton = button("Run", () => run(), "Ctrl+Enter in the code");
   const checkButton = button(`Check with ${SEEDS} seeds`, () => check(), "Every guarantee, in every scenario");
   const stopButton = button("Stop", () => Python.stop());
