@@ -17,7 +17,7 @@ from chatroom_lib.browser.try_it import scenarios, starts
 
 FOLDER = "_static/browser"
 SCRIPTS = "python.js", "shown.js", "editing.js"
-CELLS, TRY = ("cells.js",), ("steps.js", "try.js")  # of chapters, and of the page "Try it"
+CELLS, TRY = ("cells.js",), ("steps.js", "link.js", "try.js")  # of chapters, and of the page "Try it"
 TRY_PAGE = "docs/try"
 POLICY = (  # of each page; a web worker with a `data:` address has the same, and for it nothing is 'self'
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; connect-src 'none'; "

@@ -1,6 +1,9 @@
 """The page "Try it" in a real browser: a room is run, stepped through, changed, checked, and sent as a link."""
 
+import base64
 import json
+import random
+import zlib
 
 import pytest
 
@@ -33,6 +36,12 @@ class TryIt:
     def close(self) -> None:
         assert not self.failed
         self.page.context.close()
+
+    def link(self, value: dict) -> str:
+        """The link that carries this."""
+        packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+        packed = packer.compress(json.dumps(value).encode()) + packer.flush()
+        return f"{self.page.url.partition('#')[0]}#{base64.urlsafe_b64encode(packed).decode().rstrip('=')}"
 
     def press(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=False).first.click()
@@ -100,31 +109,60 @@ def test_moving_the_seed_runs_anew_and_the_last_one_counts(try_it):
     page.page.get_by_text("Seed 4, ").wait_for()
 
 
-def test_a_link_carries_the_room_the_scenario_and_the_seed_and_runs_nothing_by_itself(try_it):
+def test_a_link_carries_the_room_the_scenario_the_seed_and_the_step_and_runs_nothing_by_itself(try_it):
     sender = try_it()
     sender.code.fill(REPAIRED)
     sender.page.get_by_label("What happens").select_option("your own")
     sender.page.get_by_label("Your own scenario").fill("Scenario([talker('Ann', says=2), listener('Zoë')], duration=9)")
     sender.page.locator(".try-seed input").press("End")
+    sender.press("Run")
+    for _ in range(3):
+        sender.page.locator(".steps-slider").press("ArrowRight")
+    said = sender.said.inner_text()
     sender.page.get_by_role("button", name="Copy link").click()
     sender.page.wait_for_url("**/try.html#*")
 
     receiver = try_it()
-    receiver.page.goto(sender.page.url)
-    receiver.page.reload()
+    receiver.page.goto(sender.page.url)  # in the same tab, where the page is open already
     receiver.page.get_by_text("came with the link").wait_for()
     assert receiver.code.input_value() == REPAIRED and not [url for url in receiver.asked if "runtime" in url]
     receiver.press("Run")
     assert "Zoë 2" in receiver.page.locator(".try-answer").inner_text()
-    assert receiver.page.get_by_text("Seed 199, ").count() == 1
+    assert receiver.page.get_by_text("Seed 199, ").count() == 1 and receiver.said.inner_text() == said
 
 
-def test_a_damaged_link_is_told_so_and_the_page_works(try_it):
+def test_what_came_with_a_link_runs_only_when_run_is_pressed_also_where_another_room_has_run(try_it):
     page = try_it()
-    page.page.goto(f"{page.page.url}#no-link")
-    page.page.reload()
-    page.page.get_by_text("The link is damaged").wait_for()
+    sent = page.link({"code": "raise SystemExit('ran')", "scenario": "healthy", "seed": 3})
+    page.press("Run")
+    page.page.goto(sent)
+    page.page.get_by_text("came with the link").wait_for()
+    page.page.get_by_label("Start from").select_option("v2")
+    page.press("Run")
+    page.page.get_by_label("Start from").select_option("the room of the link")
+    page.page.locator(".try-seed input").press("End")
+    page.page.wait_for_timeout(1000)  # longer than it waits for the slider
+    assert page.page.get_by_text("Seed 3, ").count() == 1 and page.page.locator(".try-mistake").count() == 0
+    page.press("Run")
+    assert "SystemExit" in page.page.locator(".try-mistake").inner_text()
+
+
+def test_a_link_that_is_no_room_says_so_and_the_page_works(try_it):
+    page = try_it()
+    bomb = page.link({"code": "#" * 3_000_000, "scenario": "healthy"})
+    assert len(bomb) < 20_000
+    for fragment, told in {
+        "no-link": "The link is damaged",
+        "A" * 20_001: "The link is too long: 20001 characters",
+        bomb.partition("#")[2]: "The link is damaged",
+        page.link({"code": "x = 1", "scenario": "of another book"}).partition("#")[2]: "of another version",
+    }.items():
+        page.page.goto(f"{page.page.url.partition('#')[0]}#{fragment}")
+        page.page.get_by_text(told).wait_for()
     assert page.code.input_value() == CODE["v1.1"]
+    page.code.fill("".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=12_000))))
+    page.page.get_by_role("button", name="Copy link").click()
+    page.page.get_by_text("too long for a link").wait_for()
 
 
 def test_mistakes_are_one_line_and_what_people_are_called_is_text(try_it):

@@ -7,7 +7,7 @@
   const { element, output, figure } = Shown;
   const { starts, scenarios } = JSON.parse(choices.textContent);
   const FIRST = "v1.1";
-  const LONGEST_LINK = 20_000; // characters; more is cut by mail programs
+  const LINKED = "the room of the link";
   const SEEDS = 5;
 
   const labelled = (text, control) => element("label", { className: "try-field" }, element("span", {}, text), control);
@@ -53,14 +53,17 @@
   // ------------------------------------------------------------ asking Python
 
   let hasRun = false, wanted = null, busy = false, edited = 0;
+  const strange = new Set(); // codes that came with a link, and that the reader has not run yet
 
   function run() {
     hasRun = true;
+    strange.delete(code.value);
+    if (isOwn()) strange.delete(own.value);
     next("try_room", values(), show);
   }
 
   function runIfRunBefore() {
-    if (hasRun) run();
+    if (hasRun && !strange.has(code.value) && !(isOwn() && strange.has(own.value))) run();
   }
 
   function check() {
@@ -103,6 +106,9 @@
 
   // ------------------------------------------------------------ what comes of it
 
+  let stepWanted = null; // of a link
+  const stepShown = () => Number(answer.querySelector(".steps")?.dataset.at ?? 0);
+
   const mistake = text => element("p", { className: "try-mistake" }, `✗ ${text}`);
 
   function showCard({ error, html }) {
@@ -111,8 +117,8 @@
 
   function show(result) {
     if (result.error) return answer.replaceChildren(mistake(result.error));
-    const place = answer.querySelector(".steps")?.dataset.at;
-    const steps = Steps.view(result, place);
+    const steps = Steps.view(result, stepWanted ?? stepShown());
+    stepWanted = null;
     const isFirst = !answer.firstChild;
     answer.replaceChildren(summary(result), steps, pictures(result), verdicts(result));
     if (isFirst) answer.scrollIntoView({ block: "start" });
@@ -148,50 +154,48 @@
 
   // ------------------------------------------------------------ the link
 
-  const through = async (bytes, stream) => new Uint8Array(await new Response(new Blob([bytes]).stream().pipeThrough(stream)).arrayBuffer());
-
-  async function packed(value) {
-    const bytes = await through(new TextEncoder().encode(JSON.stringify(value)), new CompressionStream("deflate-raw"));
-    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  }
-
-  async function unpacked(text) {
-    if (text.length > LONGEST_LINK) throw new Error("too long");
-    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), character => character.charCodeAt(0));
-    return JSON.parse(new TextDecoder().decode(await through(bytes, new DecompressionStream("deflate-raw"))));
-  }
-
   async function copyLink() {
-    const text = await packed(values());
-    if (text.length > LONGEST_LINK) {
-      status.textContent = `This room is too long for a link: ${text.length} characters, and ${LONGEST_LINK} are the most.`;
+    try {
+      history.replaceState(null, "", `#${await Link.packed({ ...values(), step: stepShown() })}`);
+    } catch (error) {
+      status.textContent = error.message;
       return;
     }
-    const link = `${location.href.split("#")[0]}#${text}`;
-    history.replaceState(null, "", `#${text}`);
-    try {
-      await navigator.clipboard.writeText(link);
-      status.textContent = "The link is copied.";
-    } catch {
-      status.textContent = "The link is in the address bar.";
-    }
+    const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
+    status.textContent = await copied.then(() => "The link is copied.", () => "The link is in the address bar.");
   }
 
   // What comes by a link is somebody else's: it is shown, and runs when the reader says so.
   async function take(text) {
     try {
-      const given = await unpacked(text);
-      if (typeof given.code !== "string" || !scenarios.some(each => each.name === given.scenario)) throw new Error("not ours");
-      code.value = given.code;
-      drafts.set(start.value, given.code);
+      const given = await Link.unpacked(text);
+      if (typeof given?.code !== "string" || !scenarios.some(each => each.name === given.scenario)) {
+        throw new Error("The link is of another version of this book: there is no room in it that can be run here.");
+      }
+      offer(given.code);
       scenario.value = given.scenario;
       own.value = String(given.own_scenario ?? "");
-      seed.value = seedNumber.textContent = Number(given.seed) || 0;
+      seed.value = Number(given.seed) || 0;
+      seedNumber.textContent = seed.value;
+      stepWanted = Number(given.step) || 0;
+      strange.add(code.value).add(own.value);
+      hasRun = false;
       describe();
+      answer.replaceChildren();
       status.textContent = "This room came with the link. Read it, and press Run: it runs in your browser, without a network.";
-    } catch {
-      status.textContent = "The link is damaged, or of another version of this book: there is no room in it.";
+    } catch (error) {
+      status.textContent = error.message;
     }
+  }
+
+  // As a start of its own, so that it can be left and come back to.
+  function offer(room) {
+    const found = starts.find(each => each.name === LINKED);
+    if (!found) start.append(element("option", { value: LINKED, textContent: LINKED }));
+    Object.assign(found ?? starts[starts.push({ name: LINKED }) - 1], { code: room });
+    drafts.delete(LINKED);
+    start.value = LINKED;
+    code.value = room;
   }
 
   // ------------------------------------------------------------ the page
@@ -222,5 +226,7 @@
   relabel();
   startFrom(FIRST);
   describe();
-  if (location.hash.length > 1) take(location.hash.slice(1));
+  const follow = () => { if (location.hash.length > 1) take(location.hash.slice(1)); };
+  window.addEventListener("hashchange", follow);
+  follow();
 })();
