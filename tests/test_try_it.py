@@ -93,6 +93,13 @@ def test_v1_1_evicts_cy_and_the_others_evict_nobody(no_figures):
     }
 
 
+def test_what_a_room_prints_is_told_up_to_a_limit(no_figures, capsys):
+    code = CODE["v1"].replace("frame = encode(message)", "frame = encode(message); print('reading', message.token)")
+    assert try_room(code, DYING, 0)["printed"].startswith("reading Ann\nreading Ann\n")
+    assert len(try_room(f"print('x' * 100_000)\nprint('y')\n{CODE['v1']}", DYING, 0)["printed"]) == 10_000
+    assert capsys.readouterr().out == ""
+
+
 def test_the_seed_decides_who_is_evicted_and_says_when_bob_dies(no_figures):
     results = [try_room(CODE["v1.1"], DYING, seed) for seed in range(6)]
     assert {tuple(result["evicted"]) for result in results} == {(), ("Cy",), ("Cy", "Di")}

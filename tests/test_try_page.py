@@ -30,7 +30,7 @@ class TryIt:
         self.page.on("pageerror", lambda error: self.failed.append(str(error)))
         self.page.goto(f"{base}/docs/try.html", wait_until="load")
         self.code = self.page.get_by_label("The code of the room")
-        self.summary = self.page.locator(".try-summary")
+        self.outcome = self.page.locator(".try-outcome")
         self.said = self.page.locator(".steps-said")
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class TryIt:
         return self.page.locator(".try-status").inner_text()
 
     def panel(self, title: str) -> str:
-        return self.page.locator(".steps-state section", has=self.page.locator("h3", has_text=title)).inner_text()
+        return self.page.locator(".steps section", has=self.page.locator("h3", has_text=title)).inner_text()
 
 
 @pytest.fixture
@@ -75,27 +75,34 @@ def test_a_reader_sees_why_cy_is_evicted_and_mends_the_room(scheme, try_it):
     page = try_it(scheme)
     assert not [url for url in page.asked if "runtime" in url]
     page.press("Run")
-    assert "Cy is evicted at 10.000 s" in page.summary.inner_text()
+    assert "Cy is evicted at 10.000 s" in page.outcome.inner_text()
     assert page.page.locator(".try-figures img").count() == 3
 
     page.page.get_by_label("Jump to an event").select_option(label="10.000 s: Cy is not in the pool any more")
-    page.page.locator(".steps-slider").press("ArrowLeft")  # the step before: Bob has just been removed
+    time = page.page.get_by_label("Step", exact=True)
+    time.press("ArrowLeft")  # the step before: Bob has just been removed
     assert "Bob is not in the pool any more." in page.said.inner_text()
     assert page.panel("In the pool").split()[4:] == ["0", "Ann", "1", "Cy", "2", "Di", "1", "Bob", "removed"]
-    assert "index = 1, connection = Bob" in page.panel("Tasks")  # of the other broadcast, which goes on
-    page.page.locator(".steps-slider").press("ArrowRight")
+    assert "index = 1, connection = Bob (not in the pool)" in page.panel("Tasks")  # of the other broadcast
+    time.press("ArrowRight")
     assert "Cy is not in the pool any more." in page.said.inner_text()
     ran = page.page.locator(".steps-code li.ran").all_inner_texts()
     assert any("self.connections[:index] + self.connections[index + 1 :]" in line for line in ran)
-    page.page.locator(".steps-slider").press("Home")
+    time.press("Home")
     assert "The room has started." in page.said.inner_text()
+    time.press("Space")
+    page.page.get_by_role("button", name="Pause").wait_for()
+    page.page.get_by_text(", step 2 of ").wait_for()
+    time.press("Space")
+    time.press("End")
+    assert page.page.get_by_role("button", name="Play").count() == 1 and "step 58 of 58" in page.said.inner_text()
 
     page.code.fill(REPAIRED)
     page.page.get_by_label("Start from").select_option("v2")
     page.page.get_by_label("Start from").select_option("v1.1")
     assert page.code.input_value() == REPAIRED  # what one has written stays
     page.press("Run")
-    assert "Nobody is evicted" in page.summary.inner_text()
+    assert "Nobody is evicted" in page.outcome.inner_text()
     base = page.page.url.rpartition("/docs/")[0]
     assert [url for url in page.asked if not url.startswith((base, "data:"))] == []
 
@@ -127,7 +134,7 @@ def test_a_link_carries_the_room_the_scenario_the_seed_and_the_step_and_runs_not
     receiver.page.get_by_text("came with the link").wait_for()
     assert receiver.code.input_value() == REPAIRED and not [url for url in receiver.asked if "runtime" in url]
     receiver.press("Run")
-    assert "Zoë 2" in receiver.page.locator(".try-answer").inner_text()
+    assert "Zoë\tlistens\thears 2 of 2" in receiver.page.locator(".try-people").inner_text()
     assert receiver.page.get_by_text("Seed 199, ").count() == 1 and receiver.said.inner_text() == said
 
 
@@ -170,14 +177,23 @@ def test_mistakes_are_one_line_and_what_people_are_called_is_text(try_it):
     page.code.fill("class Room:\n    def __init__(self:\n")
     page.press("Run")
     assert page.page.locator(".try-mistake").inner_text().startswith("✗ line 2: SyntaxError")
-    name = "<img src=x onerror='document.title=1'>"
+    page.page.get_by_role("button", name="Show line 2").click()
+    assert page.code.evaluate("e => e.value.slice(e.selectionStart, e.selectionEnd)") == "    def __init__(self:"
+    name = "<img/src=x/onerror=document.title=1>"
     page.page.get_by_label("What happens").select_option("your own")
+    page.page.get_by_label("Your own scenario").fill("Scenario(\n[talker('Ann', 1 / 0)])")
+    page.code.fill(CODE["v1"].replace("frame = encode(message)", f"frame = encode(message); print({name!r})"))
+    page.press("Run")
+    assert page.page.locator(".try-mistake").inner_text().startswith("✗ the scenario, line 2: ZeroDivisionError")
     own = f"Scenario([talker({json.dumps(name)}, says=2), listener('Cy')], duration=9)"
     page.page.get_by_label("Your own scenario").fill(own)
-    page.code.fill(CODE["v1"])
     page.press("Run")
-    assert name in page.page.locator(".try-answer").inner_text() and page.page.title() != "1"
-    assert page.page.locator(".try-answer img[src='x']").count() == 0
+    assert page.page.locator(".try-people tr").all_inner_texts() == [
+        f"{name}\tsays 2 messages\thears 2 of 2",
+        "Cy\tlistens\thears 2 of 2",
+    ]
+    assert page.page.locator("details", has_text="What the room prints").locator("pre").inner_text() == f"{name}\n" * 2
+    assert page.page.locator(".try-answer img[src='x']").count() == 0 and page.page.title() != "1"
 
 
 def test_a_room_that_never_yields_is_stopped_and_checks_go_on_afterwards(try_it):

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from chatroom_lib.browser.figures import figures
 from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, YOUR_OWN, person, what_happens
-from chatroom_lib.browser.typed_code import Mistake, explain, room_of, scenario_of
+from chatroom_lib.browser.typed_code import Mistake, explain, printed, room_of, scenario_of
 from chatroom_lib.checker.check import check
 from chatroom_lib.checker.guarantees import GUARANTEES, NOT_PROMISED, judge
 from chatroom_lib.checker.scenarios import Maker
@@ -81,7 +81,7 @@ def try_room(code: str, scenario: str, seed: int, own_scenario: str = "") -> dic
     """What comes of the room in `code` in one of `scenarios()`, and each of its moments (see trace/moments.py).
     `more`: moments that are left out at the end."""
     played = chosen(scenario, own_scenario)
-    with room_of(code) as (room, file):
+    with printed() as text, room_of(code) as (room, file):
         trace, moments, left_out = step_through(room, played, seed)
         return {
             "room": trace.room,
@@ -90,6 +90,7 @@ def try_room(code: str, scenario: str, seed: int, own_scenario: str = "") -> dic
             "code": code.splitlines(),
             **outcome(trace),
             "errors": [explain(error, file) for error in trace.errors],
+            "printed": text.getvalue(),
             **to_plain(moments),
             "more": left_out,
             "figures": figures(trace),

@@ -1,6 +1,7 @@
 """Code that a reader has typed: the room or the scenario in it, or one line that says what is wrong, and where."""
 
 import contextlib
+import io
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
@@ -20,6 +21,23 @@ ROOM, SCENARIO = "room.py", "the scenario"  # what the two are called
 NO_ROOM = "there is no room in this code: write a class Room with a method handle, or async def handler(websocket)"
 
 OURS = (RoomError, ServerError, ValueError, RuntimeError)  # which say themselves what is wrong
+
+
+class Printed(io.StringIO):
+    """What a reader's code prints: its beginning, since a room may print all the time."""
+
+    MOST = 10_000  # characters
+
+    def write(self, text: str) -> int:
+        super().write(text[: max(self.MOST - self.tell(), 0)])
+        return len(text)
+
+
+@contextlib.contextmanager
+def printed() -> Iterator[Printed]:
+    """Whatever is printed meanwhile."""
+    with contextlib.redirect_stdout(Printed()) as text, contextlib.redirect_stderr(text):
+        yield text
 
 
 class Mistake(Exception):

@@ -9,6 +9,12 @@
   const FIRST = "v1.1";
   const LINKED = "the room of the link";
   const SEEDS = 5;
+  const STILL = "Still running. A room that never lets others run never ends: then press Stop.";
+  const ENDINGS = {
+    "quiescent": "until nothing can happen any more",
+    "time is up": "until the time is up",
+    "livelocked": "from when on it is busy, and gets nowhere",
+  };
 
   const labelled = (text, control) => element("label", { className: "try-field" }, element("span", {}, text), control);
   const button = (text, onclick, title = "") => element("button", { type: "button", textContent: text, onclick, title });
@@ -28,6 +34,7 @@
   const linkButton = button("Copy link", () => copyLink(), "A link that carries this room, scenario and seed");
   const undoButton = button("Undo changes", () => { drafts.delete(start.value); startFrom(start.value); });
   const status = element("p", { className: "try-status", role: "status" });
+  const outcome = element("p", { role: "status" });
   const answer = element("div", { className: "try-answer" });
   code.setAttribute("aria-label", "The code of the room");
   stopButton.hidden = true;
@@ -89,6 +96,7 @@
     busy = true;
     stopButton.hidden = false;
     status.textContent = Python.isRunning ? "Running …" : `Loading Python (${Python.size}) …`;
+    const slow = setTimeout(() => { if (Python.isRunning) status.textContent = STILL; }, 10_000);
     try {
       await action();
       status.textContent = "";
@@ -96,6 +104,7 @@
       wanted = null;
       status.textContent = error instanceof Python.Stopped ? `${error.message} The next run starts Python anew.` : error.message;
     } finally {
+      clearTimeout(slow);
       busy = false;
       stopButton.hidden = true;
       relabel();
@@ -109,34 +118,73 @@
   let stepWanted = null; // of a link
   const stepShown = () => Number(answer.querySelector(".steps")?.dataset.at ?? 0);
 
-  const mistake = text => element("p", { className: "try-mistake" }, `✗ ${text}`);
+  function present(sentence, ...parts) {
+    outcome.className = "try-outcome";
+    outcome.textContent = sentence;
+    answer.replaceChildren(...parts);
+  }
+
+  function showMistake(text) {
+    present(`✗ ${text}`, ...lineButton(text));
+    outcome.classList.add("try-mistake");
+  }
 
   function showCard({ error, html }) {
-    answer.replaceChildren(error ? mistake(error) : output(["html", html]));
+    if (error) return showMistake(error);
+    present("", output(["html", html]));
   }
 
   function show(result) {
-    if (result.error) return answer.replaceChildren(mistake(result.error));
+    if (result.error) return showMistake(result.error);
     const steps = Steps.view(result, stepWanted ?? stepShown());
     stepWanted = null;
     const isFirst = !answer.firstChild;
-    answer.replaceChildren(summary(result), steps, pictures(result), verdicts(result));
-    if (isFirst) answer.scrollIntoView({ block: "start" });
+    present(sentence(result), people(result), failures(result), ...prints(result), steps, pictures(result), verdicts(result));
+    if (isFirst) outcome.scrollIntoView({ block: "start" });
   }
 
-  function summary({ room, seed, evicted, people, heard, verdicts, errors, duration, ending }) {
+  const brokenOnes = verdicts => verdicts.filter(each => each.kept === false);
+
+  function sentence({ evicted, verdicts, errors }) {
     const out = Object.entries(evicted).map(([name, time]) => `${name} is evicted at ${time.toFixed(3)} s`);
-    const broken = verdicts.filter(each => each.kept === false);
-    const lines = [
-      ...(out.length ? [`✗ ${out.join(", and ")}.`] : ["✓ Nobody is evicted."]),
-      ...broken.map(each => `✗ ${each.guarantee} is broken: ${each.evidence}.`),
-      ...(broken.length ? [] : ["✓ No guarantee is broken in this run."]),
-      ...errors.map(each => `✗ The room raises an error: ${each}`),
-    ];
-    const head = `Seed ${seed}, ${duration.toFixed(1)} s of virtual time, ${ending}. Heard: ` +
-      people.map(({ name }) => `${name} ${heard[name].length}`).join(", ") + ".";
-    const list = element("ul", { className: "try-summary" }, ...lines.map(line => element("li", {}, line)));
-    return element("div", {}, element("h2", {}, `What happens in ${room}`), element("p", {}, head), list);
+    const broken = brokenOnes(verdicts).length;
+    return [
+      out.join(", and ") || "Nobody is evicted",
+      broken ? `${broken} guarantee${broken > 1 ? "s are" : " is"} broken` : "no guarantee is broken",
+      ...(errors.length ? ["the room raises an error"] : []),
+    ].join("; ") + ".";
+  }
+
+  function people({ seed, duration, ending, people, heard, evicted, moments }) {
+    const said = moments.flatMap(moment => moment.events).filter(event => event.kind === "said").length;
+    const rows = people.map(({ name, does }) => element("tr", {},
+      element("th", {}, name), element("td", {}, `${does}${name in evicted ? "; is evicted" : ""}`),
+      element("td", {}, `hears ${heard[name].length} of ${said}`)));
+    const run = `Seed ${seed}, ${duration.toFixed(1)} s of virtual time, ${ENDINGS[ending] ?? ending}.`;
+    return element("div", { className: "try-people" }, element("p", {}, run), element("table", {}, element("tbody", {}, ...rows)));
+  }
+
+  function failures({ verdicts, errors }) {
+    const broken = brokenOnes(verdicts).map(({ guarantee, evidence }) => element("li", {}, `✗ ${guarantee} is broken: ${evidence}.`));
+    const raised = errors.map(each => element("li", {}, `✗ The room raises an error: ${each} `, ...lineButton(each)));
+    return element("ul", { className: "try-failures" }, ...broken, ...raised);
+  }
+
+  const prints = ({ printed }) => printed
+    ? [element("details", { open: true }, element("summary", {}, "What the room prints"), output(["text", printed]))] : [];
+
+  // To the line that a mistake names.
+  function lineButton(text) {
+    const found = /^(the scenario, )?line (\d+):/.exec(text);
+    return found ? [button(`Show line ${found[2]}`, () => selectLine(found[1] ? own : code, Number(found[2])))] : [];
+  }
+
+  function selectLine(editor, number) {
+    const lines = editor.value.split("\n");
+    const from = lines.slice(0, number - 1).join("\n").length + (number > 1 ? 1 : 0);
+    editor.focus();
+    editor.setSelectionRange(from, from + (lines[number - 1] ?? "").length);
+    editor.scrollTop = (number - 1) * parseFloat(getComputedStyle(editor).lineHeight) - editor.clientHeight / 2;
   }
 
   function pictures({ figures }) {
@@ -181,7 +229,7 @@
       strange.add(code.value).add(own.value);
       hasRun = false;
       describe();
-      answer.replaceChildren();
+      present("");
       status.textContent = "This room came with the link. Read it, and press Run: it runs in your browser, without a network.";
     } catch (error) {
       status.textContent = error.message;
@@ -217,12 +265,12 @@
   document.addEventListener("python-ended", relabel);
 
   root.replaceChildren(
-    element("p", { className: "try-hint" }, "Press Run, and then drag the time below: each step shows where everything stands."),
+    element("p", { className: "try-hint" }, "Press Run, and drag the time: each step shows where everything stands. Then move the seed, or change the code, and run it again."),
     element("div", { className: "try-fields" }, labelled("Start from", start), labelled("What happens", scenario),
       labelled("Seed", element("span", { className: "try-seed" }, seed, seedNumber))),
     about, ownField, code,
     element("div", { className: "try-buttons" }, runButton, checkButton, stopButton, undoButton, linkButton),
-    status, answer);
+    status, outcome, answer);
   relabel();
   startFrom(FIRST);
   describe();
