@@ -6,82 +6,89 @@ const Steps = (() => {
   const NOTABLE = new Set(["vanished", "removed", "overlap", "failed", "refused", "killed", "started", "blocked", "lost", "shut out", "collected", "told a gap"]);
   const PACE = 350; // ms from one step to the next, while it plays
 
-  // A moment has only what differs from the one before.
+  // A moment has only what differs from the one before. `gone`: who has been in the pool, and is not in it now.
   function whole(result) {
     let now = {};
+    const been = new Set();
     return result.moments.map(moment => {
       now = { ...now, ...moment };
-      return { ...now, tasks: now.tasks.map(index => result.states[index]) };
+      now.pool.forEach(name => been.add(name));
+      const gone = new Set([...been].filter(name => !now.pool.includes(name)));
+      return { ...now, gone, tasks: now.tasks.map(index => result.states[index]) };
     });
   }
 
-  function view(result, place = 0) {
+  function view(result, place) {
     const moments = whole(result);
-    const slider = element("input", { type: "range", min: 0, max: moments.length - 1, className: "steps-slider" });
-    slider.setAttribute("aria-label", "Step");
-    const said = element("div", { className: "steps-said", ariaLive: "polite" });
-    const listing = new Listing(result.code);
-    const state = element("div", { className: "steps-state" });
-    const step = (text, label, by) => {
-      const made = element("button", { type: "button", textContent: text, title: label, onclick: () => { pause(); go(by()); } });
-      made.setAttribute("aria-label", label);
-      return made;
-    };
     const last = moments.length - 1;
-    const play = element("button", { type: "button", textContent: "▶ Play", onclick: () => timer ? pause() : start() });
-    const jump = jumps(moments, at => { pause(); go(at); });
+    const slider = element("input", { type: "range", min: 0, max: last, className: "steps-slider", ariaLabel: "Step" });
+    const said = element("p", { className: "steps-said", ariaLive: "polite" });
+    const listing = new Listing(result.code);
+    const pool = element("div"), state = element("div", { className: "steps-state" });
+    const step = (text, label, by) => element("button", { type: "button", textContent: text, title: label, ariaLabel: label,
+      onclick: by });
+    const play = element("button", { type: "button", onclick: () => toggle() });
     let at = 0, timer = 0;
 
-    function go(to) {
+    function show(to) {
       at = Math.max(0, Math.min(last, to));
       slider.value = at;
       slider.setAttribute("aria-valuetext", `step ${at} of ${last}, ${moments[at].time.toFixed(3)} s`);
       frame.dataset.at = at;
       const before = moments[Math.max(0, at - 1)], now = moments[at];
       said.replaceChildren(...sentences(now, before, at, last));
-      listing.show(now, before);
+      listing.show(now);
+      pool.replaceChildren(poolPanel(now, before));
       state.replaceChildren(...panels(now, before));
     }
 
-    function start() {
-      if (at === last) go(0);
-      play.textContent = "❚❚ Pause";
-      timer = setInterval(() => at === last || !frame.isConnected ? pause() : go(at + 1), PACE);
+    function go(to) {
+      pause();
+      show(to);
+    }
+
+    function toggle() {
+      if (timer) return pause();
+      if (at === last) show(0);
+      play.textContent = "Pause";
+      said.ariaLive = "off"; // nobody can listen that fast
+      timer = setInterval(() => at === last || !frame.isConnected ? pause() : show(at + 1), PACE);
     }
 
     function pause() {
       clearInterval(timer);
       timer = 0;
-      play.textContent = "▶ Play";
+      play.textContent = "Play";
+      said.ariaLive = "polite";
     }
 
-    slider.addEventListener("input", () => { pause(); go(Number(slider.value)); });
+    const keys = { Home: () => go(0), ArrowLeft: () => go(at - 1), " ": toggle, ArrowRight: () => go(at + 1), End: () => go(last) };
+    slider.addEventListener("input", () => go(Number(slider.value)));
     const frame = element("div", { className: "steps" },
       element("h2", {}, "Step by step"),
+      element("p", { className: "try-note steps-keys" }, "Drag the time, or press the left and right arrow keys; Home, End; and the space bar to play."),
       element("div", { className: "steps-bar" },
         element("div", { className: "steps-buttons" },
-          step("|◀", "First step", () => 0), step("◀", "One step back (left arrow key)", () => at - 1), play,
-          step("▶", "One step forward (right arrow key)", () => at + 1), step("▶|", "Last step", () => last), jump),
+          step("|◀", "First step", keys.Home), step("◀", "One step back", keys.ArrowLeft), play,
+          step("▶", "One step forward", keys.ArrowRight), step("▶|", "Last step", keys.End), jumps(moments, go)),
         slider, said),
-      element("div", { className: "steps-grid" }, listing.element, state));
+      pool, element("div", { className: "steps-grid" }, listing.element, state));
     frame.addEventListener("keydown", event => {
-      const keys = { ArrowLeft: () => at - 1, ArrowRight: () => at + 1, Home: () => 0, End: () => last };
-      if (event.target.tagName === "SELECT" || !keys[event.key]) return;
+      const isTaken = event.target.tagName === "SELECT" || (event.key === " " && event.target.tagName === "BUTTON");
+      if (isTaken || event.ctrlKey || event.altKey || event.metaKey || !keys[event.key]) return;
       event.preventDefault();
-      pause();
-      go(keys[event.key]());
+      keys[event.key]();
     });
     if (result.more) frame.append(element("p", { className: "try-note" }, `${result.more} later steps are left out.`));
-    go(Number(place) || 0);
+    go(place);
     return frame;
   }
 
   // Where something happens that one may want to see.
   function jumps(moments, go) {
     const found = moments.flatMap((moment, at) => moment.events.filter(each => NOTABLE.has(each.kind)).map(each => [at, each]));
-    const select = element("select", {}, element("option", { value: "", textContent: "Jump to …" }),
+    const select = element("select", { ariaLabel: "Jump to an event" }, element("option", { value: "", textContent: "Jump to …" }),
       ...found.slice(0, 100).map(([at, { time, text }]) => element("option", { value: at, textContent: `${time.toFixed(3)} s: ${text}` })));
-    select.setAttribute("aria-label", "Jump to an event");
     select.addEventListener("change", () => { if (select.value) go(Number(select.value)); select.value = ""; });
     return select;
   }
@@ -93,16 +100,31 @@ const Steps = (() => {
   const capital = text => text.charAt(0).toUpperCase() + text.slice(1);
 
   function sentences(now, before, at, last) {
-    const head = element("p", {}, element("strong", {}, `${now.time.toFixed(6)} s`), ` step ${at} of ${last}. `);
     const ended = before.tasks.filter(task => !now.tasks.some(other => other.number === task.number)).map(nameOf);
     const woken = now.tasks.filter(task => task.ready && !before.tasks.some(other => other.number === task.number && other.ready));
-    if (now.ran !== null) head.append(`Task ${now.ran} runs${now.lines.length ? ` (the lines marked ›)` : ""}. `);
-    const texts = now.events.map(each => `${each.text}.`);
-    if (!texts.length && now.ran === null) texts.push(at ? "Data arrives." : "The room has started.");
-    if (woken.length) texts.push(`What ${list(woken.map(nameOf))} waited for has come.`);
-    if (ended.length && at) texts.push(`${list(ended)} ended.`);
-    const notable = new Set(now.events.filter(each => NOTABLE.has(each.kind)).map(each => `${each.text}.`));
-    return [head, element("ul", {}, ...texts.map(text => element("li", { className: notable.has(text) ? "notable" : "" }, capital(text))))];
+    const told = inShort(now.events).map(({ kind, text }) => element(NOTABLE.has(kind) ? "strong" : "span", {}, ` ${capital(text)}.`));
+    const texts = [
+      ...(now.ran === null ? [] : [` Task ${now.ran} runs${now.lines.length ? ", the lines marked ›" : ""}.`]),
+      ...told,
+      ...(told.length || now.ran !== null ? [] : [at ? " Data arrives." : " The room has started."]),
+      ...(woken.length ? [` What ${list(woken.map(nameOf))} waited for has come.`] : []),
+      ...(ended.length && at ? [` ${capital(list(ended))} ended.`] : []),
+    ];
+    return [element("strong", {}, `${now.time.toFixed(6)} s`), `, step ${at} of ${last}.`, ...texts];
+  }
+
+  // The same message to several people is one sentence, and a send that returns at once none of its own.
+  function inShort(events) {
+    const sends = new Set(), told = [];
+    for (const { kind, who, message, text } of events) {
+      const last = told.at(-1), send = JSON.stringify([who, message]);
+      if (kind === "sent" && sends.has(send)) continue;
+      if (kind === "sending") sends.add(send);
+      const base = kind === "sending" && text.endsWith(who) ? text.slice(0, -who.length) : null;
+      if (base !== null && last?.base === base) last.names.push(who);
+      else told.push({ kind, text, base, names: [who] });
+    }
+    return told.map(({ kind, text, base, names }) => ({ kind, text: names.length > 1 ? base + list(names) : text }));
   }
 
   // ------------------------------------------------------------ the code
@@ -110,12 +132,13 @@ const Steps = (() => {
   class Listing {
     constructor(lines) {
       this.rows = lines.map((text, index) => {
-        const marks = element("span", { className: "steps-marks" });
-        const row = element("li", { value: index + 1 }, element("code", {}, text || " "), marks);
-        return { row, marks };
+        const marks = element("span");
+        const code = element("code", {}, text || " ", marks);
+        code.style.setProperty("--indent", `${text.search(/\S|$/) + 2}ch`); // of what is wrapped
+        return { row: element("li", { value: index + 1 }, code), marks };
       });
-      this.element = element("ol", { className: "steps-code", tabIndex: 0 }, ...this.rows.map(each => each.row));
-      this.element.setAttribute("aria-label", "The room's code, and where its tasks stand");
+      const label = "The room's code, and where its tasks stand";
+      this.element = element("ol", { className: "steps-code", tabIndex: 0, ariaLabel: label }, ...this.rows.map(each => each.row));
     }
 
     show(now) {
@@ -123,17 +146,24 @@ const Steps = (() => {
         row.className = "";
         marks.replaceChildren();
       }
-      for (const line of now.lines) if (this.rows[line - 1]) this.rows[line - 1].row.classList.add("ran");
+      for (const line of now.lines) this.rows[line - 1]?.row.classList.add("ran");
       const standing = now.tasks.filter(task => task.calls.length);
-      for (const task of standing) {
-        const place = this.rows[task.calls.at(-1).line - 1];
-        if (!place) continue;
-        place.row.classList.add("stands");
-        place.marks.append(element("span", { className: "steps-mark" }, `◀ ${nameOf(task)}${task.visitor ? `, ${task.visitor}` : ""}`));
-      }
-      const first = now.lines.at(-1) ?? standing.at(-1)?.calls.at(-1).line;
-      const row = this.rows[first - 1]?.row;
-      if (row) this.element.scrollTop = row.offsetTop - this.element.clientHeight / 2;
+      for (const task of standing) this.mark(task);
+      const last = now.lines.at(-1) ?? standing.at(-1)?.calls.at(-1).line;
+      if (this.rows[last - 1]) this.scrollTo(this.rows[last - 1].row);
+    }
+
+    mark(task) {
+      const place = this.rows[task.calls.at(-1).line - 1];
+      if (!place) return;
+      place.row.classList.add("stands");
+      place.marks.append(" ", element("span", { className: "steps-mark" }, `◀ ${nameOf(task)}${task.visitor ? `, ${task.visitor}` : ""}`));
+    }
+
+    // Only if one cannot see it, so that the code stands still while one steps.
+    scrollTo(row) {
+      const view = this.element, top = row.offsetTop - view.scrollTop;
+      if (top < 0 || top + row.offsetHeight > view.clientHeight) view.scrollTop = row.offsetTop - view.clientHeight / 2;
     }
   }
 
@@ -146,13 +176,14 @@ const Steps = (() => {
     return element("section", { className: isNew ? "changed" : "" }, head, ...children);
   }
 
+  const poolPanel = (now, before) => panel("In the pool", changed(now, before, "pool"), pool(now.pool, before.pool));
+
   function panels(now, before) {
     const rooms = Object.entries(now.room ?? {});
     return [
-      panel("In the pool", changed(now, before, "pool"), pool(now.pool, before.pool)),
-      panel("Tasks", changed(now, before, "tasks"), ...tasks(now, before)),
       ...(Object.keys(now.locks).length ? [panel("Locks", changed(now, before, "locks"), ...locks(now))] : []),
       ...(Object.keys(now.queues).length ? [panel("Queues", changed(now, before, "queues"), ...queues(now.queues))] : []),
+      panel("Tasks", changed(now, before, "tasks"), ...tasks(now, before)),
       panel("On the way to people", changed(now, before, "buffers"), ...buffers(now.buffers)),
       ...(rooms.length ? [panel("The room's attributes", changed(now, before, "room"), ...rooms.map(([name, text]) => line(name, text)))] : []),
     ];
@@ -172,19 +203,21 @@ const Steps = (() => {
     const ended = before.tasks.filter(task => !now.tasks.some(other => other.number === task.number));
     const idle = task => task.waits_for.startsWith("the next message") && !task.ready && task.number !== now.ran;
     const sorted = [...now.tasks.filter(task => !idle(task)), ...now.tasks.filter(idle)];
-    return [...ended.map(describeEnded), ...sorted.map(task => describeTask(task, now, before))];
+    return [...ended.map(task => describeEnded(task, before.gone)), ...sorted.map(task => describeTask(task, now, before))];
   }
 
   const whose = task => task.visitor ? ` for ${task.visitor}` : "";
   const where = task => task.calls.length ? `${task.calls.at(-1).function}, line ${task.calls.at(-1).line}` : "a bare send";
 
-  function locals(task) {
-    const found = Object.entries(task.calls.at(-1)?.locals ?? {}).map(([name, text]) => `${name} = ${text}`);
-    return found.length ? [element("div", { className: "steps-line" }, element("code", {}, found.join(", ")))] : [];
+  // A connection of somebody who has been removed is said to be one: the task goes by what has been.
+  function locals(task, gone) {
+    const found = Object.entries(task.calls.at(-1)?.locals ?? {}).flatMap(([name, text], index) =>
+      [index ? ", " : "", element("code", {}, `${name} = ${text}`), gone.has(text) ? " (not in the pool)" : ""]);
+    return found.length ? [element("div", { className: "steps-line" }, ...found)] : [];
   }
 
-  const describeEnded = task => element("div", { className: "steps-task changed ran" },
-    element("div", {}, element("strong", {}, `● Task ${task.number}`), `${whose(task)} ended in this step. Before it, at ${where(task)}:`), ...locals(task));
+  const describeEnded = (task, gone) => element("div", { className: "steps-task changed ran" },
+    element("div", {}, element("strong", {}, `● Task ${task.number}`), `${whose(task)} ended in this step. Before it, at ${where(task)}:`), ...locals(task, gone));
 
   function describeTask(task, now, before) {
     const earlier = before.tasks.find(other => other.number === task.number);
@@ -193,14 +226,14 @@ const Steps = (() => {
     const needs = task.needs.length ? ` (which only ${list(task.needs.map(number => `task ${number}`))} can end)` : "";
     const head = element("div", {}, element("strong", {}, `${isNew ? "● " : ""}Task ${task.number}`), `${whose(task)}: ${where(task)}, ${state}${needs}`);
     const look = `steps-task${isNew ? " changed" : ""}${now.ran === task.number ? " ran" : ""}`;
-    return element("div", { className: look }, head, ...locals(task));
+    return element("div", { className: look }, head, ...locals(task, now.gone));
   }
 
   const users = (now, held) => held.length
     ? list(held.map(({ task, how }) => `task ${task}${how === "hold" ? "" : ` (to ${how})`}`)) : "nobody";
 
   const locks = now => Object.entries(now.locks).map(([name, { holders, waiters }]) =>
-    line(name, `held by ${users(now, holders)}; waited for by ${users(now, waiters)}`));
+    element("div", { className: "steps-line" }, element("code", {}, name), `: held by ${users(now, holders)}; waited for by ${users(now, waiters)}`));
 
   const queues = found => Object.entries(found).map(([name, { length, limit, items }]) => {
     const size = `${length}${limit ? ` of at most ${limit}` : ""}`;
@@ -210,11 +243,13 @@ const Steps = (() => {
   const chip = text => element("span", { className: "steps-chip" }, text);
 
   const buffers = found => Object.entries(found).map(([name, { waiting, limit, in_flight: flying, messages }]) => {
-    const full = waiting > limit;
-    const meter = element("meter", { min: 0, max: 4 * limit, high: limit, value: waiting });
-    meter.setAttribute("aria-label", `Bytes that wait for ${name}`);
-    const text = `${name}: ${kilobytes(waiting)} wait${full ? ", so a send waits too" : ""}; ${kilobytes(flying)} on the way `;
-    return element("div", { className: `steps-line${full ? " full" : ""}` }, text, meter, " ", ...messages.slice(0, 12).map(chip), messages.length > 12 ? " …" : "");
+    const isFull = waiting > limit;
+    const row = element("div", { className: `steps-line${isFull ? " full" : ""}` }, element("strong", {}, name), ": ");
+    if (waiting + flying === 0) return row.append("nothing"), row;
+    const meter = element("meter", { min: 0, max: 4 * limit, high: limit, value: waiting, ariaLabel: `Bytes that wait for ${name}` });
+    row.append(`${kilobytes(waiting)} wait${isFull ? ", so a send waits too" : ""} `, meter, `, ${kilobytes(flying)} in the network: `,
+      ...messages.slice(0, 12).map(chip), messages.length > 12 ? " …" : "");
+    return row;
   });
 
   const kilobytes = bytes => `${(bytes / 1000).toFixed(1)} kB`;
