@@ -210,6 +210,9 @@ def test_a_room_that_never_yields_is_stopped_and_checks_go_on_afterwards(try_it)
     page.press("Check with 5 seeds")
     card = page.page.locator(".try-answer table").inner_text()
     assert "delivery" in card and "no-leak" in card
+    page.page.locator("li", has_text="no-leak").get_by_role("button", name="Step through it").click()
+    page.rest()
+    assert "no-leak is broken" in page.page.locator(".try-failures").inner_text()
 
 
 def test_it_fits_a_phone(try_it):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from chatroom_lib.browser.figures import figures
-from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, YOUR_OWN, person, what_happens
+from chatroom_lib.browser.try_scenarios import CHOICES, EXAMPLE, SMALL, YOUR_OWN, person, what_happens
 from chatroom_lib.browser.typed_code import Mistake, explain, printed, room_of, scenario_of
 from chatroom_lib.checker.check import check
 from chatroom_lib.checker.guarantees import GUARANTEES, NOT_PROMISED, judge
@@ -57,10 +57,15 @@ def start(name: str, module: ModuleType) -> dict[str, str]:
 
 
 def scenarios() -> list[dict[str, str]]:
-    """What can be chosen: name, and what happens; of the reader's own, an example of its code."""
-    found = [{"name": name, "text": what_happens(scenario)} for name, scenario in CHOICES.items()]
+    """What can be chosen: name, what happens, and in which group it is; of the reader's own, an example of its code."""
     text = "What you write yourself, with talker, listener, late_joiner, slow_reader, frozen, vanishing, leaving, ..."
-    return [*found, {"name": YOUR_OWN, "text": text, "code": EXAMPLE}]
+    own = {"name": YOUR_OWN, "text": text, "group": "Yours", "code": EXAMPLE}
+    return [*map(choice, SMALL), own, *(choice(name) for name in CHOICES if name not in SMALL)]
+
+
+def choice(name: str) -> dict[str, str]:
+    group = "Small" if name in SMALL else "Longer, of the check"
+    return {"name": name, "text": what_happens(CHOICES[name]), "group": group}
 
 
 def answering(function: Callable[..., dict]) -> Callable[..., dict]:
@@ -102,6 +107,7 @@ def outcome(trace: Trace) -> dict:
         "ending": trace.ending,
         "duration": round(trace.duration, 6),
         "people": list(map(person, trace.clients)),
+        "said": len(trace.of("said")),
         "heard": {name: trace.heard(name) for name in trace.names},
         "evicted": {name: round(time, 6) for name, time in trace.evicted().items()},
         "verdicts": [

@@ -66,6 +66,7 @@ const Steps = (() => {
     slider.addEventListener("input", () => go(Number(slider.value)));
     const frame = element("div", { className: "steps" },
       element("h2", {}, "Step by step"),
+      ...(result.more ? [element("p", {}, `These are the first steps: ${result.more} later ones would be too much for a page.`)] : []),
       element("p", { className: "try-note steps-keys" }, "Drag the time, or press the left and right arrow keys; Home, End; and the space bar to play."),
       element("div", { className: "steps-bar" },
         element("div", { className: "steps-buttons" },
@@ -79,7 +80,6 @@ const Steps = (() => {
       event.preventDefault();
       keys[event.key]();
     });
-    if (result.more) frame.append(element("p", { className: "try-note" }, `${result.more} later steps are left out.`));
     go(place);
     return frame;
   }

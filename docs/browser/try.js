@@ -18,10 +18,12 @@
 
   const labelled = (text, control) => element("label", { className: "try-field" }, element("span", {}, text), control);
   const button = (text, onclick, title = "") => element("button", { type: "button", textContent: text, onclick, title });
-  const select = names => element("select", {}, ...names.map(name => element("option", { value: name, textContent: name })));
+  const options = named => named.map(({ name }) => element("option", { value: name, textContent: name }));
+  const groups = [...new Set(scenarios.map(each => each.group))];
 
-  const start = select(starts.map(each => each.name));
-  const scenario = select(scenarios.map(each => each.name));
+  const start = element("select", {}, ...options(starts));
+  const scenario = element("select", {}, ...groups.map(label =>
+    element("optgroup", { label }, ...options(scenarios.filter(each => each.group === label)))));
   const about = element("p", { className: "try-note" });
   const code = element("textarea", { className: "try-code", rows: 20, spellcheck: false, wrap: "off" });
   const own = element("textarea", { className: "try-code", rows: 8, spellcheck: false, wrap: "off" });
@@ -48,6 +50,14 @@
     start.value = name;
     code.value = drafts.get(name) ?? starts.find(each => each.name === name).code;
     runIfRunBefore();
+  }
+
+  function choose({ scenario: name, seed: number = 0, own_scenario: text = own.value }) {
+    scenario.value = name;
+    own.value = text;
+    seed.value = number;
+    seedNumber.textContent = seed.value;
+    describe();
   }
 
   function describe() {
@@ -96,7 +106,7 @@
     busy = true;
     stopButton.hidden = false;
     status.textContent = Python.isRunning ? "Running …" : `Loading Python (${Python.size}) …`;
-    const slow = setTimeout(() => { if (Python.isRunning) status.textContent = STILL; }, 10_000);
+    const slow = setTimeout(() => { if (Python.isRunning) status.textContent = STILL; }, 20_000);
     try {
       await action();
       status.textContent = "";
@@ -129,9 +139,14 @@
     outcome.classList.add("try-mistake");
   }
 
-  function showCard({ error, html }) {
+  function showCard({ error, html, broken }) {
     if (error) return showMistake(error);
-    present("", output(["html", html]));
+    const found = Object.entries(broken);
+    const runs = found.map(([guarantee, { scenario: name, seed: number, evidence }]) => element("li", {},
+      element("span", {}, `✗ ${guarantee}, in “${name}” with seed ${number}: ${evidence}.`),
+      button("Step through it", () => { choose({ scenario: name, seed: number }); run(); })));
+    present(found.length ? `${found.length} guarantee${found.length > 1 ? "s" : ""} can break.` : "No guarantee is broken.",
+      element("ul", { className: "try-failures" }, ...runs), output(["html", html]));
   }
 
   function show(result) {
@@ -155,10 +170,9 @@
     ].join("; ") + ".";
   }
 
-  function people({ seed, duration, ending, people, heard, evicted, moments }) {
-    const said = moments.flatMap(moment => moment.events).filter(event => event.kind === "said").length;
+  function people({ seed, duration, ending, people, said, heard, evicted }) {
     const rows = people.map(({ name, does }) => element("tr", {},
-      element("th", {}, name), element("td", {}, `${does}${name in evicted ? "; is evicted" : ""}`),
+      element("th", {}, name), element("td", {}, `${does}${Object.hasOwn(evicted, name) ? "; is evicted" : ""}`),
       element("td", {}, `hears ${heard[name].length} of ${said}`)));
     const run = `Seed ${seed}, ${duration.toFixed(1)} s of virtual time, ${ENDINGS[ending] ?? ending}.`;
     return element("div", { className: "try-people" }, element("p", {}, run), element("table", {}, element("tbody", {}, ...rows)));
@@ -166,7 +180,7 @@
 
   function failures({ verdicts, errors }) {
     const broken = brokenOnes(verdicts).map(({ guarantee, evidence }) => element("li", {}, `✗ ${guarantee} is broken: ${evidence}.`));
-    const raised = errors.map(each => element("li", {}, `✗ The room raises an error: ${each} `, ...lineButton(each)));
+    const raised = errors.map(each => element("li", {}, element("span", {}, `✗ The room raises an error: ${each}`), ...lineButton(each)));
     return element("ul", { className: "try-failures" }, ...broken, ...raised);
   }
 
@@ -221,14 +235,10 @@
         throw new Error("The link is of another version of this book: there is no room in it that can be run here.");
       }
       offer(given.code);
-      scenario.value = given.scenario;
-      own.value = String(given.own_scenario ?? "");
-      seed.value = Number(given.seed) || 0;
-      seedNumber.textContent = seed.value;
+      choose(given);
       stepWanted = Number(given.step) || 0;
-      strange.add(code.value).add(own.value);
+      for (const text of [given.code, code.value, own.value]) strange.add(text);
       hasRun = false;
-      describe();
       present("");
       status.textContent = "This room came with the link. Read it, and press Run: it runs in your browser, without a network.";
     } catch (error) {
@@ -239,7 +249,7 @@
   // As a start of its own, so that it can be left and come back to.
   function offer(room) {
     const found = starts.find(each => each.name === LINKED);
-    if (!found) start.append(element("option", { value: LINKED, textContent: LINKED }));
+    if (!found) start.append(...options([{ name: LINKED }]));
     Object.assign(found ?? starts[starts.push({ name: LINKED }) - 1], { code: room });
     drafts.delete(LINKED);
     start.value = LINKED;
