@@ -53,6 +53,10 @@ class TryIt:
     def status(self) -> str:
         return self.page.locator(".try-status").inner_text()
 
+    def values(self) -> list[str]:
+        labels = "Start from", "What happens", "Seed"
+        return [self.page.get_by_label(label, exact=False).first.input_value() for label in labels]
+
     def panel(self, title: str) -> str:
         return self.page.locator(".steps section", has=self.page.locator("h3", has_text=title)).inner_text()
 
@@ -170,6 +174,21 @@ def test_a_link_that_is_no_room_says_so_and_the_page_works(try_it):
     page.code.fill("".join(map(chr, random.Random(1).choices(range(0x4E00, 0x9FFF), k=12_000))))
     page.page.get_by_role("button", name="Copy link").click()
     page.page.get_by_text("too long for a link").wait_for()
+
+
+def test_what_a_reader_has_written_is_there_after_a_reload_and_changes_can_be_taken_back_and_forth(try_it):
+    page = try_it()
+    page.code.fill(REPAIRED)
+    page.page.get_by_label("Start from").select_option("v2")
+    page.page.get_by_label("What happens").select_option("frozen then dies")
+    page.page.reload()
+    assert page.code.input_value() == CODE["v2"] and page.values() == ["v2", "frozen then dies", "0"]
+    page.page.get_by_label("Start from").select_option("v1.1")
+    assert page.code.input_value() == REPAIRED
+    page.page.get_by_role("button", name="Undo changes").click()
+    assert page.code.input_value() == CODE["v1.1"]
+    page.code.press("Control+z")
+    assert page.code.input_value() == REPAIRED
 
 
 def test_mistakes_are_one_line_and_what_people_are_called_is_text(try_it):

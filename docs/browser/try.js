@@ -34,7 +34,7 @@
   const checkButton = button(`Check with ${SEEDS} seeds`, () => check(), "Every guarantee, in every scenario");
   const stopButton = button("Stop", () => Python.stop());
   const linkButton = button("Copy link", () => copyLink(), "A link that carries this room, scenario and seed");
-  const undoButton = button("Undo changes", () => { drafts.delete(start.value); startFrom(start.value); });
+  const undoButton = button("Undo changes", () => undo());
   const status = element("p", { className: "try-status", role: "status" });
   const outcome = element("p", { role: "status" });
   const answer = element("div", { className: "try-answer" });
@@ -49,6 +49,15 @@
   function startFrom(name) {
     start.value = name;
     code.value = drafts.get(name) ?? starts.find(each => each.name === name).code;
+    runIfRunBefore();
+  }
+
+  // As if it were typed, so that the browser can undo this, too.
+  function undo() {
+    code.focus();
+    code.select();
+    document.execCommand("insertText", false, starts.find(each => each.name === start.value).code);
+    drafts.delete(start.value);
     runIfRunBefore();
   }
 
@@ -248,12 +257,41 @@
 
   // As a start of its own, so that it can be left and come back to.
   function offer(room) {
-    const found = starts.find(each => each.name === LINKED);
-    if (!found) start.append(...options([{ name: LINKED }]));
-    Object.assign(found ?? starts[starts.push({ name: LINKED }) - 1], { code: room });
-    drafts.delete(LINKED);
+    let linked = starts.find(each => each.name === LINKED);
+    if (!linked) {
+      linked = { name: LINKED };
+      starts.push(linked);
+      start.append(...options([linked]));
+    }
+    if (linked.code !== room) drafts.delete(LINKED);
+    linked.code = room;
     start.value = LINKED;
-    code.value = room;
+    code.value = drafts.get(LINKED) ?? room;
+  }
+
+  // ------------------------------------------------------------ what stays when one comes back to the page
+
+  const KEPT = "chatroom: try it";
+
+  function keep() {
+    const linked = starts.find(each => each.name === LINKED)?.code;
+    const kept = { ...values(), start: start.value, drafts: [...drafts], linked };
+    try { sessionStorage.setItem(KEPT, JSON.stringify(kept)); } catch { /* there is no space for it, or no leave */ }
+  }
+
+  // Some of it may have come with a link, so Run is to be pressed for all of it.
+  function recall() {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(KEPT));
+      if (!kept) return;
+      if (kept.linked) offer(kept.linked);
+      const isKnown = starts.some(each => each.name === kept.start) && scenarios.some(each => each.name === kept.scenario);
+      if (!isKnown) return;
+      for (const [name, text] of kept.drafts) drafts.set(name, text);
+      for (const text of [kept.linked, kept.own_scenario, ...drafts.values()]) strange.add(text);
+      startFrom(kept.start);
+      choose(kept);
+    } catch { /* the same */ }
   }
 
   // ------------------------------------------------------------ the page
@@ -284,6 +322,8 @@
   relabel();
   startFrom(FIRST);
   describe();
+  recall();
+  for (const leaving of ["pagehide", "visibilitychange"]) window.addEventListener(leaving, keep);
   const follow = () => { if (location.hash.length > 1) take(location.hash.slice(1)); };
   window.addEventListener("hashchange", follow);
   follow();
