@@ -234,9 +234,14 @@ def test_a_room_that_never_yields_is_stopped_and_checks_go_on_afterwards(try_it)
     assert "no-leak is broken" in page.page.locator(".try-failures").inner_text()
 
 
-def test_it_fits_a_phone(try_it):
+def test_it_fits_a_phone_and_leads_to_where_a_lock_is_taken(try_it):
     page = try_it(width=390)
+    page.page.get_by_label("Start from").select_option("v2")
     page.press("Run")
+    page.page.get_by_label("Jump to an event").select_option(label="6.005 s: what waits for Bob fills the buffer")
+    assert "so a send waits too" in page.panel("On the way to people")
+    page.page.get_by_label("Jump to an event").select_option(label="6.005 s: lock is held by task 7")
+    assert "lock: held by task 7; waited for by nobody" in page.panel("Locks")
     assert page.page.evaluate("document.documentElement.scrollWidth") == 390
     controls = page.page.locator(".try button:visible, .try select:visible").all()
     assert controls and min(control.bounding_box()["height"] for control in controls) >= 39

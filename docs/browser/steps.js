@@ -4,6 +4,7 @@
 const Steps = (() => {
   const { element } = Shown;
   const NOTABLE = new Set(["vanished", "removed", "overlap", "failed", "refused", "killed", "started", "blocked", "lost", "shut out", "collected", "told a gap"]);
+  const MOST_MARKS = 100;
   const PACE = 350; // ms from one step to the next, while it plays
 
   // A moment has only what differs from the one before. `gone`: who has been in the pool, and is not in it now.
@@ -84,13 +85,30 @@ const Steps = (() => {
     return frame;
   }
 
-  // Where something happens that one may want to see.
   function jumps(moments, go) {
-    const found = moments.flatMap((moment, at) => moment.events.filter(each => NOTABLE.has(each.kind)).map(each => [at, each]));
+    const all = [...marks(moments)], events = all.filter(each => each.isEvent);
+    const shown = (all.length > MOST_MARKS ? events : all).slice(0, MOST_MARKS);
     const select = element("select", { ariaLabel: "Jump to an event" }, element("option", { value: "", textContent: "Jump to …" }),
-      ...found.slice(0, 100).map(([at, { time, text }]) => element("option", { value: at, textContent: `${time.toFixed(3)} s: ${text}` })));
+      ...shown.map(({ at, text }) => element("option", { value: at, textContent: `${moments[at].time.toFixed(3)} s: ${text}` })));
     select.addEventListener("change", () => { if (select.value) go(Number(select.value)); select.value = ""; });
     return select;
+  }
+
+  // Where something happens that one may want to see: notable events, locks that are taken, buffers that have become full.
+  function* marks(moments) {
+    const isFull = buffer => buffer && buffer.waiting > buffer.limit;
+    let before = moments[0];
+    for (const [at, now] of moments.entries()) {
+      for (const { kind, text } of now.events) if (NOTABLE.has(kind)) yield { at, text, isEvent: true };
+      for (const [name, { holders }] of Object.entries(now.locks)) {
+        const isNew = JSON.stringify(holders) !== JSON.stringify(before.locks[name]?.holders);
+        if (isNew && holders.length) yield { at, text: `${name} is held by ${users(holders)}` };
+      }
+      for (const [name, buffer] of Object.entries(now.buffers)) {
+        if (isFull(buffer) && !isFull(before.buffers[name])) yield { at, text: `what waits for ${name} fills the buffer` };
+      }
+      before = now;
+    }
   }
 
   // ------------------------------------------------------------ in words
@@ -229,11 +247,11 @@ const Steps = (() => {
     return element("div", { className: look }, head, ...locals(task, now.gone));
   }
 
-  const users = (now, held) => held.length
+  const users = held => held.length
     ? list(held.map(({ task, how }) => `task ${task}${how === "hold" ? "" : ` (to ${how})`}`)) : "nobody";
 
   const locks = now => Object.entries(now.locks).map(([name, { holders, waiters }]) =>
-    element("div", { className: "steps-line" }, element("code", {}, name), `: held by ${users(now, holders)}; waited for by ${users(now, waiters)}`));
+    element("div", { className: "steps-line" }, element("code", {}, name), `: held by ${users(holders)}; waited for by ${users(waiters)}`));
 
   const queues = found => Object.entries(found).map(([name, { length, limit, items }]) => {
     const size = `${length}${limit ? ` of at most ${limit}` : ""}`;
@@ -246,7 +264,7 @@ const Steps = (() => {
     const isFull = waiting > limit;
     const row = element("div", { className: `steps-line${isFull ? " full" : ""}` }, element("strong", {}, name), ": ");
     if (waiting + flying === 0) return row.append("nothing"), row;
-    const meter = element("meter", { min: 0, max: 4 * limit, high: limit, value: waiting, ariaLabel: `Bytes that wait for ${name}` });
+    const meter = element("meter", { min: 0, max: 4 * limit, high: limit, optimum: 0, value: waiting, ariaLabel: `Bytes that wait for ${name}` });
     row.append(`${kilobytes(waiting)} wait${isFull ? ", so a send waits too" : ""} `, meter, `, ${kilobytes(flying)} in the network: `,
       ...messages.slice(0, 12).map(chip), messages.length > 12 ? " …" : "");
     return row;
