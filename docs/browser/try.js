@@ -36,7 +36,7 @@
   const linkButton = button("Copy link", () => copyLink(), "A link that carries this room, scenario and seed");
   const undoButton = button("Undo changes", () => undo());
   const status = element("p", { className: "try-status", role: "status" });
-  const outcome = element("p", { role: "status" });
+  const outcome = element("p", { className: "try-outcome", role: "status" });
   const answer = element("div", { className: "try-answer" });
   code.setAttribute("aria-label", "The code of the room");
   stopButton.hidden = true;
@@ -138,7 +138,7 @@
   const stepShown = () => Number(answer.querySelector(".steps")?.dataset.at ?? 0);
 
   function present(sentence, ...parts) {
-    outcome.className = "try-outcome";
+    outcome.classList.remove("try-mistake");
     outcome.textContent = sentence;
     answer.replaceChildren(...parts);
   }
