@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -499,6 +500,11 @@ def test_servers_of_other_projects_that_have_a_colour_have_one_of_their_own():
     assert len({*colours, *plots.COLOURS.values(), plots.OTHER, plots.MUTED, plots.ALARM}) == len(plots.COLOURS) + 6
 
 
+def boxes(texts) -> list[matplotlib.transforms.Bbox]:
+    texts[0].figure.canvas.draw()
+    return [text.get_window_extent() for text in texts]
+
+
 def test_the_committed_figures_can_be_drawn():
     report = Report.from_dict(json.loads((ROOT / "benchmarks" / "results.json").read_text()))
     for curve in bench.CURVES:
@@ -507,6 +513,7 @@ def test_the_committed_figures_can_be_drawn():
             colours = {text.get_text().strip(): text.get_color() for text in ax.texts}
             names = [name for name in bench.ON_CURVES if name in report.versions]
             assert colours == {name: plots.readable_on_white(plots.colour_of(name)) for name in names}
+            assert not any(one.padded(3).overlaps(other) for one, other in pairwise(boxes(ax.get_xticklabels())))
         assert left.get_xscale() == right.get_yscale() == "log"
         assert curve in left.figure.get_suptitle()
     ax = plots.ratios({"v4": 6.3, "aiohttp": 1.1, "v2, no delay": 0.5}, "times")

@@ -71,7 +71,7 @@ def scaling(report, curve: str, axs: Sequence[Axes] | None = None) -> Sequence[A
     Returns both axes.
     """
     if axs is None:
-        _, axs = subplots(1, 2, figsize=(7, 3), gridspec_kw={"wspace": 0.1})
+        _, axs = subplots(1, 2, figsize=(8, 3), gridspec_kw={"wspace": 0.1})
     titles = {"deliveries_per_second": "deliveries per second", "p99_ms": "p99, milliseconds"}
     axs[0].figure.suptitle(TITLES[curve], x=0.01, ha="left", fontsize=10)
     for ax, (what, title) in zip(axs, titles.items()):
