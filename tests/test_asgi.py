@@ -1042,6 +1042,7 @@ def test_it_is_served_on_the_command_line(module):
         (["check", "plain:nothing"], "there is no 'nothing' in plain"),
         (["check", "plain:number"], "number in plain is no ASGI application"),
         (["serve", "plain:number"], "number in plain is no ASGI application"),
+        (["check", "chatroom_lib.rooms.v4:Room"], "a room of another kind is path/to/file.py:NAME"),
         (["check", "broken:app"], "broken cannot be imported: ZeroDivisionError"),
         (
             ["check", "lacking:app"],

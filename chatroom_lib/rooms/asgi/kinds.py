@@ -30,7 +30,10 @@ def takes(thing: Callable, count: int) -> bool:
 
 def make(function: object, name: str) -> App:
     """What a function without arguments makes. Raises RoomError unless that is an application."""
-    wanted = "an ASGI application takes scope, receive and send, and a function that makes one takes no arguments"
+    wanted = (
+        "it would take scope, receive and send, or no arguments if it makes one (a room of another kind is "
+        "path/to/file.py:NAME)"
+    )
     if isinstance(function, type) or not callable(function) or not takes(function, 0):
         raise RoomError(f"{name} is no ASGI application: {wanted}")
     app = function()
