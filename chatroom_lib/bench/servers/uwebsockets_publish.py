@@ -3,7 +3,7 @@
 It gathers what is published in one iteration of its event loop, and writes it to each subscriber in one piece.
 """
 
-from socketify import App, AppListenOptions, OpCode
+from socketify import App, AppListenOptions
 
 app = App()
 
@@ -13,7 +13,7 @@ def opened(socket):
 
 
 def said(socket, message, opcode):
-    app.publish("room", message, OpCode.TEXT)  # and not socket.publish, which leaves the speaker out
+    app.publish("room", message, opcode)  # and not socket.publish, which leaves the speaker out
 
 
 app.ws("/*", {"compression": False, "idle_timeout": 0, "open": opened, "message": said})
