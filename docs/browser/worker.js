@@ -1,4 +1,4 @@
-// In a web worker: Python, which answers one question after the other. build_runtime.py puts Pyodide before this.
+// In a web worker: Python, which answers one question after the other. browser_runtime.py puts Pyodide before this.
 // It has no network: whatever Pyodide would fetch is among the parts that the page hands over.
 
 const NOWHERE = "http://pyodide.invalid/"; // never asked
