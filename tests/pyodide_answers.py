@@ -26,6 +26,7 @@ from chatroom_lib import (
     stop_all,
     talker,
 )
+from chatroom_lib.browser.dependencies import names_in
 from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.reference_rooms import REFERENCE_ROOMS
@@ -39,13 +40,17 @@ class StartsAThread(rooms.resolve("v1")):
         threading.Thread(target=print).start()
 
 
-async def answers(seed: int, runs: list[tuple], few: list[str], exercises: list[tuple]) -> dict:
+async def answers(
+    seed: int, runs: list[tuple], few: list[str], exercises: list[tuple], cells: list[str], imports: list[str]
+) -> dict:
     card = check("v1.1", 2, scenarios={name: SCENARIOS[name] for name in few}, progress=False)
     return {
         "runs": {f"{room}, {scenario}": tried(room, scenario, seed) for room, scenario in runs},
         "card": card.as_dict(),
         "shortest": card.shortest("no-leak", progress=False).digest(),
         "exercises": [told(*exercise) for exercise in exercises],
+        "names": [list(map(sorted, names_in(code))) for code in cells],
+        "imports": {line: cannot_be_made for line in imports if (cannot_be_made := error_of(line))},
         "missing": [name for name in chatroom_lib.__all__ if not hasattr(chatroom_lib, name)],
         "refused": {
             "serve()": await refused(lambda: serve("v1")),
@@ -75,6 +80,13 @@ def told(chapter: str, solutions: str, checks: tuple[str, ...]) -> tuple[list[bo
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         solved = [getattr(module, check)(names[f"Room{number}"]) for number, check in enumerate(checks, 1)]
     return solved, printed.getvalue()
+
+
+def error_of(line: str) -> str | None:
+    try:
+        exec(line, {})
+    except ImportError as error:
+        return str(error)
 
 
 async def refused(call: Callable) -> str | None:

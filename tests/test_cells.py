@@ -30,6 +30,11 @@ def ran(chapter: Chapter, *codes: str) -> list[list[Output]]:
         ("def f(a: int):\n    b = a\n    return b + c", {"f"}, {"int", "c"}),
         ("class Room(Base):\n    size = LIMIT", {"Room"}, {"Base", "LIMIT"}),
         ("lost = {seed: run(seed) for seed in seeds}", {"lost"}, {"run", "seeds"}),
+        (
+            "print([f(n) for n in found], {k: [v for v in row] for k, row in rows})",
+            set(),
+            {"print", "f", "found", "rows"},
+        ),
         ("this is no Python", set(), set()),
     ],
 )
@@ -63,6 +68,7 @@ def test_a_cell_that_has_failed_is_run_again():
 def test_which_cells_need_a_kernel_and_which_run_live():
     codes = ["server = await serve('v1')", "trace = await live('v1', people)", "trace.heard('Ann')", "print(server)"]
     assert what_they_need([*codes, "simulate('v1', people)"]) == ["kernel", "live", "live", "kernel", ""]
+    assert what_they_need(CODES, [3]) == ["", "", "", "kernel", "", "kernel"]  # a tag may say so, too
 
 
 # ---------------------------------------------------------------- what it shows

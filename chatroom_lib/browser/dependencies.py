@@ -2,13 +2,14 @@
 
 import ast
 import symtable
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal, NamedTuple
 
-# Names of what opens sockets, starts processes or shows widgets.
+# Names of what opens sockets, starts processes or threads, or shows widgets.
 OF_A_KERNEL = {
-    *("ChatPanel", "Server", "bench", "chat", "check_server", "connect", "dashboard", "open_connection", "run_here"),
-    *("nest_asyncio", "running_server", "serve", "socket", "start_server", "stop_all", "subprocess", "websocket"),
+    *("ChatPanel", "Server", "bench", "chat", "check_server", "connect", "dashboard", "nest_asyncio"),
+    *("open_connection", "run_here", "running_server", "serve", "socket", "start_server", "stop_all", "subprocess"),
+    *("threading", "websocket"),
 }
 
 MODULES_OF_A_KERNEL = "chatroom_lib.bench."  # those of it that measure
@@ -44,9 +45,21 @@ def names_in(code: str) -> Names:
 def table_of(statement: ast.stmt) -> symtable.SymbolTable:
     """Its symbols, in a coroutine, where `await` may stand."""
     wrapped = ast.parse("async def cell():\n pass")
-    wrapped.body[0].body = [statement]
+    wrapped.body[0].body = [NamesOfTheirOwn().visit(statement)]
     tables = symtable.symtable(ast.unparse(wrapped), "cell", "exec").get_children()
     return next(table for table in tables if isinstance(table, symtable.Function) and table.get_name() == "cell")
+
+
+class NamesOfTheirOwn(ast.NodeTransformer):
+    """Comprehensions as generators: from Python 3.12 on, the names in a comprehension are among those around it."""
+
+    def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> ast.AST:
+        return self.generic_visit(ast.GeneratorExp(node.elt, node.generators))
+
+    visit_SetComp = visit_ListComp
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        return self.generic_visit(ast.GeneratorExp(ast.Tuple([node.key, node.value], ast.Load()), node.generators))
 
 
 def references(table: symtable.SymbolTable, own: set[str]) -> Iterator[str]:
@@ -63,13 +76,17 @@ def makers(cells: list[Names], index: int) -> dict[str, int]:
     return {name: above[name] for name in cells[index].used if name in above}
 
 
-def what_they_need(codes: list[str]) -> list[Needs]:
-    """For each cell of a chapter: whether it, or one whose names it uses, needs a kernel, or runs `live`."""
+def what_they_need(codes: list[str], of_a_kernel: Collection[int] = ()) -> list[Needs]:
+    """For each cell of a chapter: whether it, or one whose names it uses, needs a kernel, or runs `live`.
+
+    `of_a_kernel`: the places of those that need one, though none of their names tells.
+    """
     cells = [names_in(code) for code in codes]
     found: list[Needs] = []
-    for index, cell in enumerate(cells):
+    for index, (code, cell) in enumerate(zip(codes, cells)):
         above = {found[maker] for maker in makers(cells, index).values()}
-        if "kernel" in above or cell.used & OF_A_KERNEL or f"from {MODULES_OF_A_KERNEL}" in codes[index]:
+        tells = cell.used & OF_A_KERNEL or f"from {MODULES_OF_A_KERNEL}" in code
+        if tells or index in of_a_kernel or "kernel" in above:
             found.append("kernel")
         else:
             found.append("live" if "live" in above or "live" in cell.used else "")
