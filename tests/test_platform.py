@@ -166,6 +166,17 @@ def test_no_run_leaves_anything_to_the_next_one_without_processes(in_a_browser):
     assert card.scores["no-crash"].kept == 2
 
 
+def test_what_a_room_prints_while_it_is_checked_is_not_seen_as_with_processes(in_a_browser, capsys):
+    class Room(rooms.resolve("v1")):
+        async def handle(self, connection):
+            print("somebody comes")
+            print("and is let in", file=sys.stderr)
+            await super().handle(connection)
+
+    check(Room, 2, scenarios={"one": PEOPLE}, progress=False)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_problems_are_raised_as_with_processes(in_a_browser):
     def judge(trace):
         return 1 / 0

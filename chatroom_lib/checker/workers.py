@@ -1,5 +1,7 @@
 """Who tries a room: processes of their own or, where there are none, this one."""
 
+import os
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Literal
 
 from chatroom_lib.checker.outcome import Outcome
@@ -42,7 +44,7 @@ class BaseWorker:
 
 
 class WorkerHere(BaseWorker):
-    """In this very process: a room that never comes back is waited for, and what it prints is seen.
+    """In this very process: a room that never comes back is waited for.
 
     Whoever starts Python fixes the order of a set of texts, by PYTHONHASHSEED.
     """
@@ -51,8 +53,9 @@ class WorkerHere(BaseWorker):
 
     def answer_to(self, wanted: Literal["outcome", "trace"], scenario: str | Scenario, seed: int) -> Outcome | Trace:
         try:
-            self.trials = self.trials or Trials(self.package.data, Unwatched(), self.conditions.memory_limit)
-            answer = self.trials.answer(wanted, scenario, seed, self.conditions.of_a_run)
+            with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+                self.trials = self.trials or Trials(self.package.data, Unwatched(), self.conditions.memory_limit)
+                answer = self.trials.answer(wanted, scenario, seed, self.conditions.of_a_run)
         except Problem as problem:
             raise self.package.problem(*problem.args) from None
         return answer.on(self.package.guarantees) if isinstance(answer, Outcome) else answer
