@@ -8,6 +8,7 @@ pyodide.asm.mjs and pyodide.mjs, since a worker that is one module can import no
 """
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import io
@@ -15,15 +16,19 @@ import json
 import re
 import shutil
 import zipfile
-from collections.abc import Iterator
-from importlib.metadata import Distribution, distribution
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NPM = ROOT / "build/npm/node_modules"
 LIBRARIES = "websockets", "rich", "pygments", "markdown-it-py", "mdurl", "cloudpickle"
-UNUSED = re.compile(r"websockets/(legacy|sync|trio)/|pygments/lexers/(?!__init__|_mapping|python|diff|special)")
-OF_OUR_OWN = "chatroom_lib/**/*.py", "chatroom_lib/server/chat.html", "notebooks/exercises/*.py", "LICENSE", "NOTICE"
+IF_INSTALLED = ("nats-py",)  # for v9.1 in a simulation
+UNUSED = re.compile(
+    r"nats/micro/|websockets/(legacy|sync|trio)/|pygments/lexers/(?!__init__|_mapping|python|diff|special)"
+)
+OF_OUR_OWN = "chatroom_lib/**/*.py", "chatroom_lib/server/chat.html", "notebooks/*.py", "notebooks/exercises/*.py"
+LICENCES = "LICENSE", "NOTICE"
 NOT_THERE = re.compile("chatroom_lib/(bench/servers|reference_servers)/")
 
 
@@ -88,13 +93,19 @@ def library() -> bytes:
 
 def files() -> Iterator[tuple[str, bytes]]:
     """(where in the archive, what)."""
-    for pattern in OF_OUR_OWN:
+    for pattern in (*OF_OUR_OWN, *LICENCES):
         for path in ROOT.glob(pattern):
             name = path.relative_to(ROOT).as_posix()
             if not NOT_THERE.match(name):
                 yield name.removeprefix("notebooks/"), path.read_bytes()
-    for library in map(distribution, LIBRARIES):
+    for library in (*map(distribution, LIBRARIES), *installed(IF_INSTALLED)):
         yield from files_of(library)
+
+
+def installed(names: Iterable[str]) -> Iterator[Distribution]:
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            yield distribution(name)
 
 
 def files_of(library: Distribution) -> Iterator[tuple[str, bytes]]:
