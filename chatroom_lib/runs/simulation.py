@@ -19,8 +19,9 @@ real event loop:
   time.
 - What the seed does not decide: the order of a set of texts (`check` fixes it; elsewhere set PYTHONHASHSEED) or of
   objects that hash by their address (connections and tasks do not), what files, sockets, subprocesses and unlisted
-  clocks say, module globals or class attributes that an earlier run has changed, and how many steps asyncio's own code
-  takes: runs of rooms that ping differ by microseconds between Python 3.13 and 3.14.
+  clocks say, module globals or class attributes that an earlier run has changed, and how many steps the code of asyncio
+  takes, which differs from Python to Python: in 3.14 by one or two where a room pings or refuses a handshake, in 3.12
+  and 3.14 where it uses NATS.
 
 If nothing is ready and no timer is set, nothing will ever happen again: the run is *quiescent*.
 """
