@@ -19,6 +19,7 @@ FOLDER = "_static/browser"
 SCRIPTS = "python.js", "shown.js", "editing.js"
 CELLS, TRY = ("cells.js",), ("steps.js", "link.js", "try.js")  # of chapters, and of the page "Try it"
 TRY_PAGE = "docs/try"
+KERNEL = "needs-kernel"  # tag of a cell that tells something else in a browser, though no name in it says so
 POLICY = (  # of each page; a web worker with a `data:` address has the same, and for it nothing is 'self'
     "default-src 'self'; script-src 'self' 'wasm-unsafe-eval' {scripts}; worker-src data:; connect-src 'none'; "
     "object-src 'none'; frame-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -57,7 +58,8 @@ def data(name: str, value: object) -> str:
 def cells_of(notebook: Path) -> list[dict]:
     cells = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
     codes = [cell.source for cell in cells]
-    return [{"code": code, "needs": needs} for code, needs in zip(codes, what_they_need(codes), strict=True)]
+    tagged = [index for index, cell in enumerate(cells) if KERNEL in cell.metadata.get("tags", ())]
+    return [{"code": code, "needs": needs} for code, needs in zip(codes, what_they_need(codes, tagged), strict=True)]
 
 
 def set_policy(app, error: Exception | None) -> None:

@@ -1,5 +1,6 @@
 """Cells of the book run in a real browser: what they show, what they load, and how they are stopped."""
 
+import json
 import re
 import socket
 from pathlib import Path
@@ -113,6 +114,12 @@ def test_a_cell_that_needs_a_kernel_says_so_and_one_that_runs_live_is_simulated(
     chapter.run(live)
     assert "simulated" in chapter.cells.nth(live).locator(".run-output").inner_text()
     assert chapter.cells.nth(live).locator(".run-output img").count() == 1
+
+
+def test_a_cell_that_is_tagged_so_needs_a_kernel(site):
+    page = (site / "notebooks/A_event_loops.html").read_text(encoding="utf-8")
+    cells = json.loads(re.search(r'id="cells-of-this-page">(.*?)</script>', page, re.DOTALL)[1])
+    assert {cell["needs"] for cell in cells if "asyncio.run(coroutine)" in cell["code"]} == {"kernel"}
 
 
 def test_an_exercise_is_solved_in_the_browser_and_code_can_be_taken_back(open_chapter):

@@ -16,7 +16,7 @@
 
   const NOTES = {
     live: "live() opens sockets, which a browser has not: here it is simulated, with seed 0, so numbers differ.",
-    kernel: "This cell opens sockets or starts processes, which a browser cannot: it needs a kernel. Its output is the book's.",
+    kernel: "This cell opens sockets, starts processes or threads, or times a disk, which a browser cannot: it needs a kernel. Its output is the book's.",
   };
 
   function prepare(cell) {
