@@ -323,6 +323,15 @@ def test_wait_for_leaves_no_column_of_its_canvas_empty(waits):
     assert ax.figure.get_figwidth() == pytest.approx(7 / 3 * columns)
 
 
+@pytest.mark.parametrize("waits", [[wait("a", 0)], [wait("a", 0), wait("b", 1)], [wait("a", 1), wait("b", 1)]])
+def test_the_text_above_an_arrow_to_oneself_does_not_touch_the_title(waits):
+    ax = plots.wait_for(Trace("v2", (), waits=waits))
+    ax.figure.canvas.draw()
+    title = next(each for each in ax.get_children() if getattr(each, "get_text", str)().startswith("v2: who"))
+    texts = [text.get_window_extent() for text in ax.texts if text.get_text()]
+    assert texts and max(text.y1 for text in texts) < title.get_window_extent().y0
+
+
 def test_wait_for_takes_the_axes_that_it_is_given_as_they_are():
     figure, ax = plt.subplots(figsize=(5, 2))
     assert plots.wait_for(Trace("v2", ()), ax=ax) is ax and tuple(figure.get_size_inches()) == (5, 2)

@@ -39,18 +39,23 @@ def numbered(names: list[str]) -> Iterator[str]:
         yield f"{name} {seen[name]}" if often[name] > 1 else name
 
 
+ROW = 0.7  # inches
+LOOP = 0.75  # inches from the middle of a box to the top of a loop above it, and of its label
+
+
 def wait_for(trace: Trace, ax: Axes | None = None) -> Axes:
     """The wait-for graph at the end of the run: an arrow from each blocked task to each that can unblock it, labelled
     with what is between the two. A cycle is drawn in the alarm colour. A rounded box is a person.
     """
     graph = Graph(trace.waits)
     columns = graph.columns()
-    wide = max(len(columns), 2)
+    wide, high = max(len(columns), 2), ROW * max(map(len, columns), default=1)
+    above = graph.above_loops(columns, high)
     if ax is None:
-        ax = axes(height=0.7 + 0.7 * max(map(len, columns), default=1))
+        ax = axes(height=0.7 + high + above)
         ax.figure.set_figwidth(7 / 3 * min(wide, 3))
     ax.axis("off")
-    ax.set(xlim=(-0.4, wide - 0.6), ylim=(0, 1))
+    ax.set(xlim=(-0.4, wide - 0.6), ylim=(0, 1 + above / high))
     verdict = "a cycle" if graph.cycle else "no cycle" if columns else "nobody is blocked"
     ax.set_title(as_is(f"{trace.room}: who waits for whom? {verdict}"), loc="left", fontsize=10)
     boxes = {}
@@ -96,6 +101,11 @@ class Graph:
             for start, end in ahead:
                 column[end] = max(column[end], column[start] + 1)
         return [[node for node in column if column[node] == x] for x in sorted(set(column.values()))]
+
+    def above_loops(self, columns: list[list[tuple]], high: float) -> float:
+        """How many inches more than `high` are needed for the arrows from a box to itself."""
+        places = ((column, row) for column in columns for row, node in enumerate(column) if (node, node) in self.edges)
+        return max([0.0, *(LOOP - high * (row + 0.5) / len(column) for column, row in places)])
 
     def ahead(self, nodes: list[tuple]) -> list[tuple]:
         """The edges without those that close a cycle: depth first, from the nodes that nobody waits for."""
