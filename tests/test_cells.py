@@ -35,6 +35,10 @@ def ran(chapter: Chapter, *codes: str) -> list[list[Output]]:
             set(),
             {"print", "f", "found", "rows"},
         ),
+        ("back[room], row[last.pop()].x = run()", {"back", "row", "last"}, {"back", "row", "last", "room", "run"}),
+        ("for seed in seeds:\n    found[seed].append(run(seed))", {"seed", "found"}, {"seeds", "found", "run"}),
+        ("found = []\nfound.append(1)\nlen(found.items)", {"found"}, {"len"}),
+        ("def note(seed):\n    found.append(seed)", {"note"}, {"found"}),
         ("this is no Python", set(), set()),
     ],
 )

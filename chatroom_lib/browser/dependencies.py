@@ -17,8 +17,11 @@ MODULES_OF_A_KERNEL = "chatroom_lib.bench."  # those of it that measure
 Needs = Literal["", "live", "kernel"]  # nothing but Python; `live`, which can be simulated; a kernel
 
 
+CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "remove", "setdefault", "sort", "update"}
+
+
 class Names(NamedTuple):
-    """The names that a cell makes, and those it uses that were made before it."""
+    """The names that a cell makes, or whose things it changes, and those it uses that were made before it."""
 
     made: set[str]
     used: set[str]
@@ -38,8 +41,24 @@ def names_in(code: str) -> Names:
         if isinstance(statement, ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.Try | ast.If | ast.While):
             uses -= makes  # which come first in it
         used |= uses - made
-        made |= makes
+        made |= makes | set(changed(statement)) & uses
     return Names(made, used)
+
+
+def changed(node: ast.AST) -> Iterator[str]:
+    """Names of things that are changed where they are: `x[0] = 1`, `x.y = 1`, `x.append(1)`. Not when a function is
+    called."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+        return
+    is_target = isinstance(node, ast.Subscript | ast.Attribute) and not isinstance(node.ctx, ast.Load)
+    if is_target or isinstance(node, ast.Attribute) and node.attr in CHANGING:
+        thing = node.value
+        while isinstance(thing, ast.Subscript | ast.Attribute):
+            thing = thing.value
+        if isinstance(thing, ast.Name):
+            yield thing.id
+    for inner in ast.iter_child_nodes(node):
+        yield from changed(inner)
 
 
 def table_of(statement: ast.stmt) -> symtable.SymbolTable:
