@@ -225,7 +225,7 @@ def test_what_a_check_finds_can_be_stepped_through(name, no_figures):
     assert broken
     for guarantee, score in broken.items():
         verdicts = try_room(CODE[name], score["scenario"], score["seed"])["verdicts"]
-        assert (guarantee, score["evidence"]) in [(each["guarantee"], each["evidence"]) for each in verdicts]
+        assert guarantee in [each["guarantee"] for each in verdicts if each["kept"] is False]
 
 
 def test_a_page_checks_with_few_seeds():
