@@ -81,6 +81,7 @@ def serving(*arguments, lines: int = 1, **process_options):
         family = set()
         try:
             command.printed = [command.stdout.readline() for _ in range(lines)]
+            assert all(command.printed), command.stderr.read()  # it has ended
             command.urls = [found[0] for line in command.printed if (found := re.search(ADDRESS, line))]
             family = {*descendants(command)}
             command.workers = [each for each in family if "serve" in each.cmdline()]
