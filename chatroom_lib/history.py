@@ -168,8 +168,7 @@ class History(Log):
 
     def connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, PATIENCE, isolation_level=None, check_same_thread=False)
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
+        if write_ahead(connection) != "wal":
             raise HistoryError(f"{self.path}: no write-ahead log can be kept there")
         connection.execute(f"PRAGMA synchronous = {self.synchronous}")
         connection.execute("PRAGMA fullfsync = 1")  # on macOS, too, as far as the medium
@@ -235,3 +234,16 @@ class History(Log):
     def select(self, connection: sqlite3.Connection, which: str, *values) -> list[Message]:
         rows = connection.execute(f"SELECT token, content, id, seq FROM message WHERE {which}", values)
         return [Message(token, content, id=id, seq=seq) for token, content, id, seq in rows]
+
+
+def write_ahead(connection: sqlite3.Connection) -> str:
+    """Ask for a write-ahead log. Returns the mode that the file has then. Where several programs open a new file at
+    once, SQLite refuses all but one of them without waiting; so we wait."""
+    latest = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= latest:
+                raise
+        time.sleep(0.01)

@@ -1,6 +1,7 @@
 """The file in which a room keeps what was said, and what becomes of speakers when it cannot be written."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import sqlite3
@@ -225,6 +226,22 @@ async def test_when_another_program_has_locked_the_file_speakers_are_told_after_
         assert (await heard(ann))["seq"] == 1
     other.close()
     await server.stop()
+
+
+@in_a_loop
+async def test_a_file_that_another_program_is_making_is_waited_for(path):
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        opening = asyncio.create_task(open_and_close(path))
+        await asyncio.sleep(A_MOMENT)
+        assert not opening.done()
+        other.execute("COMMIT")
+        await opening
+
+
+async def open_and_close(path: str) -> None:
+    async with History(path) as kept:
+        assert await kept.append([HI])
 
 
 @in_a_loop
