@@ -27,8 +27,10 @@ IF_INSTALLED = ("nats-py",)  # for v9.1 in a simulation
 UNUSED = re.compile(
     r"nats/micro/|websockets/(legacy|sync|trio)/|pygments/lexers/(?!__init__|_mapping|python|diff|special)"
 )
-OF_OUR_OWN = "chatroom_lib/**/*.py", "chatroom_lib/server/chat.html", "notebooks/*.py", "notebooks/exercises/*.py"
-LICENCES = "LICENSE", "NOTICE"
+OF_OUR_OWN = (
+    *("chatroom_lib/**/*.py", "chatroom_lib/server/chat.html", "notebooks/*.py", "notebooks/exercises/*.py"),
+    *("LICENSE", "NOTICE"),
+)
 NOT_THERE = re.compile("chatroom_lib/(bench/servers|reference_servers)/")
 
 
@@ -93,7 +95,7 @@ def library() -> bytes:
 
 def files() -> Iterator[tuple[str, bytes]]:
     """(where in the archive, what)."""
-    for pattern in (*OF_OUR_OWN, *LICENCES):
+    for pattern in OF_OUR_OWN:
         for path in ROOT.glob(pattern):
             name = path.relative_to(ROOT).as_posix()
             if not NOT_THERE.match(name):

@@ -15,6 +15,7 @@ from functools import partial, wraps
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nbformat
 import psutil
 import pytest
 from websockets.asyncio.client import connect
@@ -33,6 +34,10 @@ from chatroom_lib.server.server import Server
 TIMEOUT_FACTOR = float(os.environ.get("TIMEOUT_FACTOR", 1))  # for a machine that is much slower or busier than usual
 A_MOMENT = 0.3  # seconds in which a room answers that answers at all
 STORM = "storm of 200"  # the scenario that takes a second; test_presence.py is about it
+
+
+def code_cells(chapter: Path) -> list[nbformat.NotebookNode]:
+    return [cell for cell in nbformat.read(chapter, as_version=4).cells if cell.cell_type == "code"]
 
 
 def for_one_server(*but: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.helpers import TIMEOUT_FACTOR
+from tests.helpers import TIMEOUT_FACTOR, code_cells
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "notebooks"
@@ -169,7 +169,7 @@ def test_an_answer_is_folded_where_the_reader_is_to_predict_it_and_nowhere_else(
 
 @each_chapter
 def test_a_chapter_claims_instead_of_asserting(path):
-    code = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in code_cells(path)]
     assert not [source for source in code if re.search(r"^\s*assert ", source, flags=re.MULTILINE)]
     sentences = [text for source in code for text in re.findall(r"^\s*claim\(f?\"(.*?)\"", source, flags=re.MULTILINE)]
     assert sentences and max(map(len, sentences)) <= 88

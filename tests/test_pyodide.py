@@ -8,7 +8,6 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from chatroom_lib import check, rooms, scenarios, simulate
@@ -17,7 +16,7 @@ from chatroom_lib.checker.guarantees import judge
 from chatroom_lib.checker.scenarios import needs_many_servers, needs_nats
 from chatroom_lib.reference_rooms import REFERENCE_ROOMS
 from chatroom_lib.rooms.requirements import takes
-from tests.helpers import TIMEOUT_FACTOR, for_one_server, pyodide_folder
+from tests.helpers import TIMEOUT_FACTOR, code_cells, for_one_server, pyodide_folder
 
 ROOT = Path(__file__).parent.parent
 SEED = 1
@@ -62,7 +61,7 @@ def solutions() -> list[tuple[str, str, tuple[str, ...]]]:
 def chapters() -> list[list[str]]:
     """The cells of each."""
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    return [[cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"] for path in paths]
+    return [[cell.source for cell in code_cells(path)] for path in paths]
 
 
 def cells() -> list[str]:
@@ -118,8 +117,9 @@ def test_a_scorecard_is_the_same_in_a_browsers_python(answers):
 
 
 def test_the_names_that_each_cell_of_the_book_makes_and_uses_are_the_same_in_a_browsers_python(answers):
-    assert len(cells()) > 200
-    for code, there in zip(cells(), answers["names"], strict=True):
+    codes = cells()
+    assert len(codes) > 200
+    for code, there in zip(codes, answers["names"], strict=True):
         assert plain(list(map(sorted, names_in(code)))) == there, code
 
 

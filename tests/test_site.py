@@ -18,7 +18,7 @@ from chatroom_lib import Client, Event, Scenario, Trace, Use, bench, plots, room
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.trace import Wait
-from tests.helpers import TIMEOUT_FACTOR
+from tests.helpers import TIMEOUT_FACTOR, code_cells
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
@@ -60,7 +60,7 @@ def pages(site) -> dict[Path, Page]:
 
 
 def outputs(chapter: Path, kind: str) -> list[str]:
-    cells = [cell for cell in nbformat.read(chapter, as_version=4).cells if cell.cell_type == "code"]
+    cells = code_cells(chapter)
     return [data[kind] for cell in cells for output in cell.outputs if kind in (data := output.get("data", {}))]
 
 
