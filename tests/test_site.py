@@ -3,6 +3,7 @@
 import html
 import inspect
 import re
+from contextlib import suppress
 from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,7 @@ from chatroom_lib import Client, Event, Scenario, Trace, Use, bench, plots, room
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scenarios import SCENARIOS
 from chatroom_lib.trace import Wait
-from tests.helpers import TIMEOUT_FACTOR, code_cells
+from tests.helpers import TIMEOUT_FACTOR, code_cells, wait_until
 
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9A-Z]*_*.ipynb"))
@@ -266,6 +267,8 @@ def test_nothing_is_cut_on_a_desk_and_no_page_is_wider_than_a_phone(site, browse
             (1300, ".bd-article :is(pre, .cell_output, .text_html)"),
         ):
             page.set_viewport_size({"width": width, "height": 900})
+            with suppress(AssertionError):  # a busy browser takes a while to follow
+                wait_until(lambda page=page, pieces=pieces: not page.evaluate(CUT, pieces))
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
             assert page.evaluate(CUT, pieces) == [], (name, width)
         page.context.close()
