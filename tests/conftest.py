@@ -17,7 +17,6 @@ import pytest
 
 from tests.helpers import TIMEOUT_FACTOR, without
 
-sys.modules.setdefault("rfc3987_syntax", None)  # nbformat would have it build a grammar, for seconds, and never use it
 ROOT = Path(__file__).parent.parent
 EXCLUSIVE = pytest.StashKey[list[str]]()
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -47,7 +46,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    if output := getattr(node, "workeroutput", None):  # a worker that crashed has none
+    output = getattr(node, "workeroutput", {})  # a worker that crashed, or found no such file, tells of none
+    if "exclusive" in output:
         node.config.stash[EXCLUSIVE] = output["exclusive"]
 
 
