@@ -48,10 +48,6 @@ SHORT = 0.3  # seconds
 def nats_is_installed():
     if not find_nats_server():
         without("nats-server", "make extras")
-    try:
-        import nats  # noqa: F401
-    except ImportError:
-        without("nats-py", "make extras")
 
 
 @pytest.fixture
