@@ -42,6 +42,8 @@ def excerpt(frame: str | bytes, longest: int = 60) -> str:
 
 def printable(text: str) -> str:
     """`text` without anything that moves a terminal's cursor, hides, or changes the direction of writing."""
+    if text.isprintable():  # as almost all is
+        return text
     return "".join(char if char.isprintable() or char in JOINERS else "\ufffd" for char in text)
 
 
