@@ -9,7 +9,6 @@ import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
 from html import unescape
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
@@ -67,9 +66,8 @@ def own_rooms(tmp_path):
 
 
 def needs_nats(room: str) -> str:
-    for what, is_there in ("nats-server", find_nats_server()), ("nats-py", find_spec("nats")):
-        if room == "v9.1" and not is_there:
-            without(what, "make extras")
+    if room == "v9.1" and not find_nats_server():
+        without("nats-server", "make extras")
     return room
 
 

@@ -9,8 +9,10 @@ import sys
 from contextlib import asynccontextmanager
 from functools import partial
 
+import nats
 import psutil
 import pytest
+from nats.js.api import RePublish, StorageType, StreamConfig
 
 from chatroom_lib import Kill, Scenario, commuter, listener, simulate
 from chatroom_lib.checker.guarantees import judge
@@ -71,8 +73,6 @@ class Asker:
         self.answers: dict[str, list] = {}  # question -> the answers to it
 
     async def ask_everything(self) -> None:
-        import nats
-
         self.one, self.other = [await nats.connect(self.url) for _ in range(2)]
         self.jetstream = self.one.jetstream(timeout=AT_MOST)
         self.inbox = self.one.new_inbox()
@@ -152,8 +152,6 @@ class Asker:
             await self.one.request("nobody.hears", b"?", timeout=AT_MOST)
 
     def config(self, **changes):
-        from nats.js.api import RePublish, StorageType, StreamConfig
-
         wanted = dict(max_msgs=100, max_age=0, duplicate_window=3600, allow_direct=True, storage=StorageType.FILE)
         wanted |= dict(republish=RePublish(src="said", dest="said.kept"))
         return StreamConfig(name="said", subjects=["said"], **{**wanted, **changes})

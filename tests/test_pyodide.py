@@ -5,7 +5,6 @@ import json
 import os
 import runpy
 import subprocess
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ ROOMS = {**rooms.VERSIONS, **REFERENCE_ROOMS}
 # RelayCore the order of messages is a race that depends on it, too.
 PINGING = {name for name, room in ROOMS.items() if "ping_interval" in getattr(room, "server_options", {})}
 ON_NATS = {name for name, room in ROOMS.items() if takes(room, "nats")}
-LEFT_OUT = {"RelayCore"} if find_spec("nats") else ON_NATS
 PLAIN = "healthy", "churn", "frozen then dies", "slow reader", "late joiner", "stillborn"
 KEPT = for_one_server("storm of 200", "lost disk")
 SHARED = [name for name, each in scenarios.SCENARIOS.items() if needs_many_servers(each)]
@@ -45,7 +43,7 @@ def runs() -> list[tuple[str, str]]:
     """One for each room, and each scenario that fits it and is short."""
     found = []
     for name, room in ROOMS.items():
-        if name in LEFT_OUT:
+        if name == "RelayCore":
             continue
         found += [(name, scenario) for scenario in (KEPT if takes(room, "path") else PLAIN)]
         shared = SHARED if getattr(room, "many_servers", False) else ()
