@@ -12,6 +12,7 @@ from tests.helpers import TIMEOUT_FACTOR, code_cells
 
 CHAPTERS = Path(__file__).parent.parent / "notebooks"
 CHAPTER = "01_one_list"
+NOTEBOOK = CHAPTERS / f"{CHAPTER}.ipynb"
 MS = 60_000 * TIMEOUT_FACTOR  # that a cell may take on a busy machine
 pytestmark = [
     *(pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("site"), pytest.mark.timeout(600 * TIMEOUT_FACTOR)),
@@ -77,7 +78,7 @@ def open_chapter(browser, site, address):
 
 @pytest.mark.parametrize("scheme", ["file", "http"])
 def test_the_simulated_cells_of_a_chapter_show_what_the_book_shows(scheme, open_chapter):
-    chapter, cells = open_chapter(CHAPTER, scheme), code_cells(CHAPTERS / f"{CHAPTER}.ipynb")
+    chapter, cells = open_chapter(CHAPTER, scheme), code_cells(NOTEBOOK)
     needs = what_they_need([cell.source for cell in cells])
     simulated = [index for index, need in enumerate(needs) if need == ""]
     assert len(simulated) > 8
@@ -100,7 +101,7 @@ def test_nothing_of_python_is_loaded_before_somebody_presses_run(open_chapter):
 
 
 def test_a_cell_that_needs_a_kernel_says_so_and_one_that_runs_live_is_simulated(open_chapter):
-    chapter, cells = open_chapter(CHAPTER), code_cells(CHAPTERS / f"{CHAPTER}.ipynb")
+    chapter, cells = open_chapter(CHAPTER), code_cells(NOTEBOOK)
     needs = what_they_need([cell.source for cell in cells])
     kernel, live = needs.index("kernel"), needs.index("live")
     assert "needs a kernel" in chapter.cells.nth(kernel).inner_text()
@@ -117,7 +118,7 @@ def test_a_cell_that_is_tagged_so_needs_a_kernel(site):
 
 
 def test_an_exercise_is_solved_in_the_browser_and_code_can_be_taken_back(open_chapter):
-    chapter, cells = open_chapter(CHAPTER), code_cells(CHAPTERS / f"{CHAPTER}.ipynb")
+    chapter, cells = open_chapter(CHAPTER), code_cells(NOTEBOOK)
     exercise = next(i for i, cell in enumerate(cells) if "exercise-1" in cell.metadata.get("tags", []))
     assert chapter.run(exercise).startswith("Not yet: ")
     solution = (CHAPTERS / "solutions/chapter_01.py").read_text()
