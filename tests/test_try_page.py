@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 import zlib
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_reader_sees_why_cy_is_evicted_and_mends_the_room(scheme, try_it):
     assert "The room has started." in page.said.inner_text()
     time.press("Space")
     page.page.get_by_role("button", name="Pause").wait_for()
-    page.page.get_by_text(", step 2 of ").wait_for()
+    page.page.get_by_text(re.compile(r", step (?!1 )\d+ of ")).wait_for()  # it plays on while a busy test looks
     time.press("Space")
     time.press("End")
     assert page.page.get_by_role("button", name="Play").count() == 1 and "step 58 of 58" in page.said.inner_text()
