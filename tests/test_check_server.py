@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import time
+from importlib import import_module
 
 import psutil
 import pytest
@@ -189,6 +190,15 @@ def test_a_room_that_stands_still_behind_a_frozen_reader_is_found_out(served):
     score = card.score_of("no-head-of-line-blocking")
     assert is_busy(score) or "while Bob did not read" in score.evidence
     assert broken(check_server(served(Hub, write_limit=SMALL_BUFFER), scenarios=HANGING, progress=False)) == {}
+
+
+def test_what_a_busy_machine_left_open_is_told_also_if_another_scenario_decides_it(served, monkeypatch):
+    for module in ("check_server", "guarantees"):
+        monkeypatch.setattr(import_module(f"chatroom_lib.checker.outside.{module}"), "LATE_OURSELVES", -1)
+    url, scenarios = served(StandsStill, write_limit=SMALL_BUFFER), HANGING | MEETING
+    card = check_server(url, scenarios=scenarios, progress=False)
+    told = {where: what for where, what in card.notes if "this machine was busy" in what}
+    assert [*told] == [*HANGING] and "no-head-of-line-blocking" in told[next(iter(HANGING))]
 
 
 def test_the_card_is_like_that_of_a_class_and_keeps_the_runs_that_broke_something(served):

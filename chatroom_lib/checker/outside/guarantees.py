@@ -32,7 +32,6 @@ GROWN = 8 << 20  # bytes by which a process may grow for other reasons
 NO_PROCESS = "the server's process is not known: give its --pid, or a --command"
 NOT_FROM_OUTSIDE = "nobody can see that from outside"
 TAKES_MINUTES = "that takes minutes"
-WE_WERE_LATE = "this machine was busy: our own clients were up to {:.1f} s late"
 ABOUT_TIME = ("no-false-eviction", "prompt-join", "no-head-of-line-blocking", "recovery")
 OF_THE_LIVING = (*ABOUT_TIME, "admission", "no-leak", "bounded-memory")  # not judged of a server that has ended
 ALSO_IN_BULK = ("at-most-once", "total-order", "no-crash", "no-leak", "bounded-memory")
@@ -58,11 +57,13 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
     def judge(trace: OutsideTrace) -> Verdict:
         verdict = function(trace)
-        if verdict.kept is False and trace.lag > LATE_OURSELVES:
-            return untested(WE_WERE_LATE.format(trace.lag))
-        return verdict
+        return we_were_late(trace) if verdict.kept is False and trace.lag > LATE_OURSELVES else verdict
 
     return judge
+
+
+def we_were_late(trace: OutsideTrace) -> Verdict:
+    return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
 
 
 def judge(trace: OutsideTrace) -> dict[str, Verdict]:
@@ -293,7 +294,7 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
     said, (late, grown) = said_by(trace, NEVER), growth(trace)
     if grown > max(GROWN, late / 2):
         if trace.lag > LATE_OURSELVES:
-            return untested(WE_WERE_LATE.format(trace.lag))
+            return we_were_late(trace)
         return broken(f"{late / 1e6:.0f} MB were said to people who do not read, and it grew by {grown / 1e6:.0f} MB")
     stuck = said < planned(trace)
     return KEPT if said >= MUCH or stuck else untested(f"only {said / 1e6:.1f} MB could be said to who does not read")
