@@ -21,6 +21,7 @@ from chatroom_lib.cli import make_parser
 from chatroom_lib.clients.address import Address
 from chatroom_lib.message import Message
 from chatroom_lib.runs.program import answers
+from chatroom_lib.runtime.addresses import free_port
 from tests.helpers import A_STOP, AT_MOST, in_a_loop, joining
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +48,7 @@ def running(request):
         example.version()
     except LookupError as error:
         pytest.skip(str(error))
-    port = compare.free_port()
+    port = free_port()
     command = example.command(port, shlex.quote(sys.executable))
     process = subprocess.Popen(
         command, shell=True, cwd=ROOT, env=node_environment(), start_new_session=True, stdout=subprocess.DEVNULL

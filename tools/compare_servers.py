@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from chatroom_lib.bench.packages import (
 )
 from chatroom_lib.checker.guarantees import GUARANTEES
 from chatroom_lib.checker.scorecard import KEPT_MARK, NOT_TESTED_MARK, Scorecard
+from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server.server import ServerError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,11 +169,6 @@ def tried(example: Example, rounds: int) -> dict | None:
         return anonymous({**about, "error": str(error)}, port)
     print(f"  breaks {', '.join(card.broken) or 'nothing'}", flush=True)
     return anonymous({**about, "notes": dict(card.notes), "card": shortened(card)}, port)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def shortened(card: Scorecard) -> dict:
