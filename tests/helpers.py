@@ -223,6 +223,15 @@ def wait_until(condition, seconds: float = AT_MOST, sleep=time.sleep) -> None:
         sleep(0.02)
 
 
+def stand_still(process) -> psutil.Process:
+    """Stop a process, which has a `pid`, until `resume()` of what this returns. On a busy machine its threads go on for
+    a while after the signal."""
+    stopped = psutil.Process(process.pid)
+    stopped.suspend()
+    wait_until(lambda: stopped.status() == psutil.STATUS_STOPPED)
+    return stopped
+
+
 @asynccontextmanager
 async def two_of(room):
     """Two servers, each with a room of its own."""

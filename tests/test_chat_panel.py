@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -36,6 +34,7 @@ from tests.helpers import (
     joining,
     process,
     said,
+    stand_still,
     until,
 )  # fmt: skip
 
@@ -638,7 +637,7 @@ async def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_on
         await alice.say("one")
         await bob.heard("one")
         await alice.heard("one")
-        os.kill(server.pid, signal.SIGSTOP)
+        stand_still(server)
         await alice.say("two")
         await is_drawn(alice, "<bdi>two</bdi> <i>sending …</i>")
         server.kill()

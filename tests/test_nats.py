@@ -38,6 +38,7 @@ from tests.helpers import (
     joining,
     played_live,
     said,
+    stand_still,
     two_of,
     until,
     without,
@@ -374,17 +375,11 @@ async def test_what_others_publish_there_is_no_message_but_has_a_number(folder):
         assert {message.token for message in found[:5]} == {"chatroom"} and found[5].content == "a"
 
 
-def stop(nats: NatsServer) -> psutil.Process:
-    process = psutil.Process(nats.process.pid)
-    process.suspend()
-    return process
-
-
 @in_a_loop
 async def test_what_a_server_that_stands_still_does_not_answer_is_in_doubt_and_then_there_once(folder, impatient):
     async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept, follower(kept) as found:
         await kept.append(named("1"))
-        process = stop(nats)
+        process = stand_still(nats.process)
         assert await kept.append(named("2", "3") + named("4", token="Bob")) == [None] * 3
         assert kept.in_doubt
         with pytest.raises(HistoryError, match=f"{nats.url}: cut off from it"):
@@ -460,7 +455,7 @@ async def test_what_was_published_to_a_server_that_was_killed_is_published_again
 ):
     monkeypatch.setattr("chatroom_lib.jetstream_history.PATIENCE", 1000)  # seconds; nobody waits for an answer so long
     async with NatsServer(folder) as nats, JetStreamHistory(nats.url) as kept:
-        stop(nats)
+        stand_still(nats.process)
         writing = asyncio.create_task(kept.append(named("1", "2")))
         await until(lambda: kept.attempts)
         await nats.kill()
@@ -624,7 +619,7 @@ async def test_whoever_speaks_while_the_log_is_silent_is_refused_but_for_what_ma
     async with NatsServer(folder) as nats, two_servers(nats.url) as (one, other):
         async with joining(one.url) as ann, joining(other.url) as bob:
             await until(lambda: one.room.members() and other.room.members())
-            process = stop(nats)
+            process = stand_still(nats.process)
             await ann.send(said("in doubt", id="1"))
             await until(lambda: one.room.in_doubt)
             await ann.send(said("in doubt", id="1"))

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import re
-import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from http import HTTPStatus
@@ -15,7 +13,7 @@ from websockets.sync.client import connect
 
 from chatroom_lib import Server, run
 from chatroom_lib.rooms import v1, v3_2, v4, v5, v6, v7, v8, v9
-from tests.helpers import AT_MOST, PROMPT, fill, held, process, said, wait_until
+from tests.helpers import AT_MOST, PROMPT, fill, held, process, said, stand_still, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.slow, pytest.mark.xdist_group("browser")]  # one browser for all of them
 MS = 1000 * AT_MOST
@@ -351,7 +349,7 @@ def test_what_a_kill_has_swallowed_is_said_again_under_its_id_and_heard_once(ver
         join(bob, "Bob")
         say(ann, "one")
         sees_line(bob, "Ann", "one")
-        os.kill(server.pid, signal.SIGSTOP)
+        stand_still(server)
         say(ann, "two")
         say(ann, UNPLEASANT)
         assert [fate for _, fate in unheard(ann)] == ["sending …", "sending …"]
