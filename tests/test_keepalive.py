@@ -78,7 +78,7 @@ async def test_a_server_pings_if_it_is_told_to():
     class Quick(v3_1.Room):
         server_options = {"close_timeout": 0.1}
 
-    server = await serve(Quick, keepalive=0.1)
+    server = await serve(Quick, keepalive=0.5)
     try:
         async with frozen_client(server.url) as bob, joining(server.url) as ann:
             bob.transport.pause_reading()
