@@ -205,7 +205,7 @@ def test_what_a_busy_machine_left_open_is_told_also_if_another_scenario_decides_
     url, scenarios = served(StandsStill, write_limit=SMALL_BUFFER), HANGING | MEETING
     card = check_server(url, scenarios=scenarios, progress=False)
     told = {where: what for where, what in card.notes if "this machine was busy" in what}
-    assert [*told] == [*HANGING] and "no-head-of-line-blocking" in told[next(iter(HANGING))]
+    assert "no-head-of-line-blocking" in told["hanging"]
 
 
 def test_the_card_is_like_that_of_a_class_and_keeps_the_runs_that_broke_something(served):

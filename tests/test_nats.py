@@ -27,7 +27,7 @@ from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server import nats_server
 from chatroom_lib.server.nats_server import NatsServer, find_nats_server
 from chatroom_lib.server.server import Server, ServerError
-from chatroom_lib.trace import LOG
+from chatroom_lib.trace import LOG, Trace
 from tests.helpers import (
     AT_MOST,
     close_code,
@@ -656,18 +656,18 @@ async def test_when_the_stream_is_lost_all_come_back_and_are_told(folder):
             assert (await heard(cy))["seq"] == (await heard(ann))["seq"] == 1
 
 
+def kept_of(trace: Trace) -> set[str]:
+    """What people were to say and was not refused: while a server has no log, its speakers are told so."""
+    everything = {f"{client.name} {number}" for client in trace.clients for number in range(1, client.says + 1)}
+    return everything - {event.message for event in trace.of("refused")}
+
+
 @pytest.mark.real
 @pytest.mark.slow
 def test_live_a_room_and_the_log_are_killed_and_nothing_is_lost_or_heard_twice(monkeypatch):
     names = ["Ann", "Bob", "Cy"]
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     people = [commuter(name, says=30, every=0.1, size=20, resumes=True) for name in names]
-    everything = {f"{name} {number}" for name in names for number in range(1, 31)}
-
-    def kept_of(trace):
-        """What was not refused: while the log is down, its speaker is told so."""
-        return everything - {event.message for event in trace.of("refused")}
-
     ends_when(monkeypatch, lambda run: all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in names))
     kills = [Kill(0.8, 0.1, server=1), Kill(1.5, 0.3, server=LOG)]
     trace = played_live(partial(v9_1.Room, limit=None), Scenario(people, duration=90, servers=3, kills=kills))
@@ -685,8 +685,8 @@ def test_live_a_server_is_cut_off_and_refuses_what_is_said_there(monkeypatch):
     people = [commuter(name, says=10, every=0.5, size=20, resumes=True) for name in ("Ann", "Bob")]
 
     def is_over(run):
-        last = {"Ann 10", "Bob 10"}
-        return run.trace.of("reconnected") and all(last <= {*run.trace.heard(name)} for name in ("Ann", "Bob"))
+        everybody_has_heard = all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in ("Ann", "Bob"))
+        return run.trace.of("reconnected") and everybody_has_heard
 
     ends_when(monkeypatch, is_over)
     scenario = Scenario(people, duration=90, servers=2, cuts=[Cut(1, 4.5, server=0)])
