@@ -438,15 +438,18 @@ def test_a_server_that_stops_midway_loses_all_connections():
 
 def test_one_client_that_is_disconnected_is_one_lost_connection():
     class Bouncer(v3_1.Room):
+        bounced = False
+
         def broadcast(self, message):
             super().broadcast(message)
-            if message.token == "load-1":
+            if message.token == "load-1" and not self.bounced:
+                self.bounced = True
                 self.clients[1].connection.transport.abort()
 
     result = loaded(served(Bouncer()), clients=3, every=0.015, seconds=0.45)
     assert result.lost_connections == 1
-    assert result.sent > 20
-    assert result.losses < 15  # nobody expects the lost one to hear the other 20
+    assert result.sent > 5
+    assert result.losses < result.sent / 2  # nobody expects the lost one to hear the others
 
 
 # ---------------------------------------------------------------- runs that cannot begin
