@@ -347,8 +347,10 @@ class JetStreamHistory(SharedLog):
             attempt.cancel()  # its answer is lost: it is made again
 
     async def note_error(self, error: Exception) -> None:
-        """It tries again by itself."""
+        """It tries again by itself, for ever."""
         self.last_error = error
+        if asyncio.current_task().cancelling():
+            raise asyncio.CancelledError  # nats-py, in asyncio.wait_for, has swallowed it
 
 
 class Answer:

@@ -514,6 +514,20 @@ async def test_without_a_server_one_line_says_so():
         await Server(partial(v9_1.Room, url)).start()
 
 
+@in_a_loop
+async def test_the_attempt_ends_also_if_nats_py_swallows_the_cancellation(monkeypatch):
+    async def refused(*_):  # in the very moment in which the patience ends
+        try:
+            await asyncio.sleep(AT_MOST)
+        except asyncio.CancelledError:
+            raise ConnectionRefusedError from None
+
+    monkeypatch.setattr("nats.aio.client.Client._connect_to_server", refused)
+    async with asyncio.timeout(AT_MOST):
+        with impatient(), pytest.raises(HistoryError, match="no NATS server answers"):
+            await JetStreamHistory("nats://127.0.0.1:1").__aenter__()
+
+
 @asynccontextmanager
 async def answering(*lines: bytes):
     """A server that says these lines to everybody, and the address that it would have."""

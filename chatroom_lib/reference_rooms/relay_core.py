@@ -72,4 +72,6 @@ class RelayCore:
 
 
 async def ignore(error):
-    """It tries again by itself."""
+    """It tries again by itself, for ever."""
+    if asyncio.current_task().cancelling():
+        raise asyncio.CancelledError  # nats-py, in asyncio.wait_for, has swallowed it
