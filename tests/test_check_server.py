@@ -473,7 +473,7 @@ def test_the_process_of_a_running_server_is_looked_at(program):
         try:
             options = dict(pid=its.process.pid, scenarios=MEETING, progress=False)
             card = await asyncio.to_thread(check_server, server["url"], **options)
-            assert [*broken(card)] == ["no-leak"]
+            assert [*broken(card)] == ["no-leak"], card
             assert not its.ended
         finally:
             await its.kill()
