@@ -29,9 +29,11 @@ from chatroom_lib import (
 from chatroom_lib.checker.check import check
 from chatroom_lib.checker.outside.check_server import check_server
 from chatroom_lib.checker.outside.scenarios import NONSENSE
+from chatroom_lib.clients.address import Address
 from chatroom_lib.clients.scenario import SMALL_BUFFER
 from chatroom_lib.rooms import v4
-from chatroom_lib.runs.program import PROGRAM, Program
+from chatroom_lib.runs.outside import OutsideRun
+from chatroom_lib.runs.program import PROGRAM, Program, Usage
 from chatroom_lib.runtime.addresses import free_port
 from chatroom_lib.server.server import ServerError
 from tests.helpers import AT_MOST, in_a_loop, wait_until
@@ -479,6 +481,14 @@ def test_the_process_of_a_running_server_is_looked_at(program):
             await its.kill()
 
     whole()
+
+
+@in_a_loop
+async def test_what_earlier_people_took_and_is_being_given_back_is_nothing_that_a_server_has_at_rest():
+    outside = OutsideRun(Address(url="ws://127.0.0.1:1/"), "127.0.0.1", Scenario([listener("Cy")]), None)
+    open_then = iter([50, 50, 12, 10])
+    outside.usage = lambda: Usage(0.0, 0, next(open_then, 10))
+    assert (await outside.at_rest()).descriptors == 10
 
 
 @pytest.mark.parametrize(

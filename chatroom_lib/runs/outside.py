@@ -34,6 +34,7 @@ SILENCE = 2.0  # seconds in which nobody hears anything; then nothing comes any 
 SLOW = 3  # times as many, for a server that is slow
 LET_IN = 1.0  # seconds after which somebody counts as being in the room, though they have heard nothing yet
 GIVEN_BACK = 3.0  # seconds in which a server must have closed the connections of those who have left
+REST = 0.5  # seconds in which a server gives nothing more back: then it has done so
 
 
 @dataclass(repr=False)
@@ -69,7 +70,7 @@ class OutsideRun:
 
     async def play(self) -> OutsideTrace:
         trace, loop = self.trace, asyncio.get_running_loop()
-        trace.before = self.usage()
+        trace.before = await self.at_rest()
         trace.start_clock(loop)
         playing = asyncio.create_task(play(self.scenario, self.dial, trace, self.wire))
         looking = [asyncio.create_task(self.look()), asyncio.create_task(self.beat())]
@@ -125,6 +126,17 @@ class OutsideRun:
 
     def usage(self) -> Usage | None:
         return self.program and usage(self.program.processes(), self.trace.now() or 0.0)
+
+    async def at_rest(self) -> Usage | None:
+        """What the server's process has before anybody comes, as soon as it has given back what earlier people took."""
+        clock = asyncio.get_running_loop().time
+        least, latest = self.usage(), clock() + GIVEN_BACK
+        rest = clock() + REST
+        while least and clock() < min(rest, latest):
+            await asyncio.sleep(LOOK)
+            if (now := self.usage()).descriptors < least.descriptors:
+                least, rest = now, clock() + REST
+        return least
 
     async def when_all_have_left(self) -> Usage | None:
         """What the server's process has as soon as it has given back what they took, or some seconds later."""
