@@ -14,14 +14,7 @@ from random import Random
 
 from chatroom_lib.checker.guarantees import GUARANTEES, KEPT, Verdict, blame, broken
 from chatroom_lib.checker.outcome import Outcome, not_judged
-from chatroom_lib.checker.outside.guarantees import (
-    LATE_OURSELVES,
-    growth,
-    judge,
-    owed,
-    we_were_late,
-    without_losses,
-)
+from chatroom_lib.checker.outside.guarantees import LATE_OURSELVES, growth, judge, owed, we_were_late, without_losses
 from chatroom_lib.checker.outside.probe import Probe
 from chatroom_lib.checker.outside.scenarios import OF_A_PROCESS, OUTSIDE_SCENARIOS, Load, Maker
 from chatroom_lib.checker.package import Conditions
@@ -175,9 +168,9 @@ class ServerCheck:
             self.stopped = str(error)
             return Outcome({"no-crash": broken(str(error))}, failed=True, why=self.stopped)
         verdicts |= await self.after(name, trace)
-        if unclear := [each for each, verdict in verdicts.items() if verdict == we_were_late(trace)]:
-            why = f"{', '.join(unclear)} not judged in round {number + 1}: {we_were_late(trace).evidence}"
-            self.notes.append((name, why))
+        late = we_were_late(trace)
+        if unclear := [each for each, verdict in verdicts.items() if verdict == late]:
+            self.notes.append((name, f"{', '.join(unclear)} not judged in round {number + 1}: {late.evidence}"))
         wrong = {(guarantee, name) for guarantee, verdict in verdicts.items() if verdict.kept is False}
         if wrong - self.seen:
             self.kept[name, number] = trace

@@ -63,6 +63,7 @@ def not_if_we_were_late(function: Judge) -> Judge:
 
 
 def we_were_late(trace: OutsideTrace) -> Verdict:
+    """The verdict where what was late may have been our own clients."""
     return untested(f"this machine was busy: our own clients were up to {trace.lag:.1f} s late")
 
 
@@ -284,6 +285,7 @@ def no_leak(trace: OutsideTrace) -> Verdict:
 
 
 @outside("bounded-memory")
+@not_if_we_were_late
 def bounded_memory(trace: OutsideTrace) -> Verdict:
     """The process stops growing while much is said to people who do not read. `check_server` compares it with a run in
     which everybody reads."""
@@ -293,8 +295,6 @@ def bounded_memory(trace: OutsideTrace) -> Verdict:
         return untested(NO_PROCESS)
     said, (late, grown) = said_by(trace, NEVER), growth(trace)
     if grown > max(GROWN, late / 2):
-        if trace.lag > LATE_OURSELVES:
-            return we_were_late(trace)
         return broken(f"{late / 1e6:.0f} MB were said to people who do not read, and it grew by {grown / 1e6:.0f} MB")
     stuck = said < planned(trace)
     return KEPT if said >= MUCH or stuck else untested(f"only {said / 1e6:.1f} MB could be said to who does not read")
