@@ -40,6 +40,7 @@ def test_whoever_answers_no_ping_is_disconnected_and_the_others_are_not(play):
 def test_while_a_buffer_is_full_the_ping_waits_too_and_nobody_is_disconnected(play):
     trace = play(Hasty, with_bob_frozen(says=60, starts=0.05, every=0.001, size=4000))
     assert trace.in_pool() == ["Ann", "Bob", "Cy"] and trace.heard("Cy")[-1] == "Ann 60"
+    assert not trace.missed()["Cy"]
 
 
 @in_both_worlds

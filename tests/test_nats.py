@@ -676,13 +676,17 @@ def kept_of(trace: Trace) -> set[str]:
     return everything - {event.message for event in trace.of("refused")}
 
 
+def everybody_has_heard(run) -> bool:
+    return all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in run.trace.names)
+
+
 @pytest.mark.real
 @pytest.mark.slow
 def test_live_a_room_and_the_log_are_killed_and_nothing_is_lost_or_heard_twice(monkeypatch):
     names = ["Ann", "Bob", "Cy"]
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     people = [commuter(name, says=30, every=0.1, size=20, resumes=True) for name in names]
-    ends_when(monkeypatch, lambda run: all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in names))
+    ends_when(monkeypatch, everybody_has_heard)
     kills = [Kill(0.8, 0.1, server=1), Kill(1.5, 0.3, server=LOG)]
     trace = played_live(partial(v9_1.Room, limit=None), Scenario(people, duration=90, servers=3, kills=kills))
     assert [event.who for event in trace.of("killed")] == ["room 2", LOG] and trace.of("started", who=LOG)
@@ -699,11 +703,7 @@ def test_live_a_room_and_the_log_are_killed_and_nothing_is_lost_or_heard_twice(m
 def test_live_a_server_is_cut_off_and_refuses_what_is_said_there(monkeypatch):
     people = [commuter(name, says=10, every=0.5, size=20, resumes=True) for name in ("Ann", "Bob")]
 
-    def is_over(run):
-        everybody_has_heard = all(kept_of(run.trace) <= {*run.trace.heard(name)} for name in ("Ann", "Bob"))
-        return run.trace.of("reconnected") and everybody_has_heard
-
-    ends_when(monkeypatch, is_over)
+    ends_when(monkeypatch, lambda run: run.trace.of("reconnected") and everybody_has_heard(run))
     scenario = Scenario(people, duration=90, servers=2, cuts=[Cut(1, 4.5, server=0)])
     trace = played_live(partial(v9_1.Room, limit=None), scenario)
     assert trace.cut_off("room 1")[0][0] < 1.2 and not trace.cut_off("room 2")
